@@ -1,0 +1,1 @@
+"""Greenroom: whole, real, throw-away server environments for integration tests."""

@@ -1,0 +1,187 @@
+"""What a `greenroom.yml` asks for, after it was read and checked. Durations are seconds, sizes are bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from pipeline.domain.qos import QosProfile
+from pipeline.domain.resources import SIZES, Resources
+
+
+class Priority(StrEnum):
+    """Who goes first."""
+
+    INTERACTIVE = "interactive"
+    PUSH = "push"
+    NIGHTLY = "nightly"
+
+
+@dataclass(frozen=True)
+class PushFilter:
+    """Which pushes run: glob patterns as `fnmatch` reads them, `*` also matches `/`.
+
+    A push runs when its branch matches `branches` (empty: every branch), no `branches_ignore`, and not all
+    its changed paths match `paths_ignore`; tags run only when they match `tags`.
+    """
+
+    branches: tuple[str, ...] = ()
+    branches_ignore: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    paths_ignore: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PullRequestFilter:
+    """Which pull requests run, by the branch they want to merge into."""
+
+    branches: tuple[str, ...] = ()
+    paths_ignore: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A regular run: `cron` has five fields, read in UTC."""
+
+    cron: str
+    branch: str
+    priority: Priority = Priority.NIGHTLY
+
+
+@dataclass(frozen=True)
+class Triggers:
+    """The `on:` of a blueprint; `None` means that this kind of trigger never runs."""
+
+    push: PushFilter | None = field(default_factory=PushFilter)
+    pull_request: PullRequestFilter | None = None
+    schedule: tuple[Schedule, ...] = ()
+
+
+@dataclass(frozen=True)
+class RoleSpec:
+    """`count` nodes that do the same work."""
+
+    name: str
+    count: int = 1
+    size: str = "small"
+    image: str | None = None
+    workload: str | None = None
+    spread: str = "none"
+    run_list: tuple[str, ...] = ()
+    script: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    qos: QosProfile = field(default_factory=QosProfile)
+
+    @property
+    def resources(self) -> Resources:
+        return SIZES[self.size]
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """The nodes that are requested, leased and destroyed together."""
+
+    image: str
+    roles: tuple[RoleSpec, ...]
+    provider: str | None = None
+
+    def role(self, name: str) -> RoleSpec:
+        return next(role for role in self.roles if role.name == name)
+
+    @property
+    def node_names(self) -> tuple[str, ...]:
+        return tuple(f"{role.name}-{i}" for role in self.roles for i in range(role.count))
+
+
+@dataclass(frozen=True)
+class ConfigureSpec:
+    """How nodes are converged. `with_` is `chef`, `script` or `auto`: chef where a client can be had, else script.
+
+    `cookbooks` and every role's `script` are paths in the repository. `idempotent`: converge twice, and expect
+    that the second time changes nothing.
+    """
+
+    with_: str = "auto"
+    cookbooks: str = "chef-cookbooks"
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    idempotent: bool = False
+    timeout_s: float = 1800.0
+    silence_s: float = 600.0
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """When a deployed role counts as up: `http` (`:port/path`, asked from the node itself), `tcp` port or `run`."""
+
+    http: str | None = None
+    tcp: int | None = None
+    run: str | None = None
+    within_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class DeploySpec:
+    """One deployment: the commit goes to `to`/releases/<sha>, `to`/current points at it, then `run`, then `ready`."""
+
+    role: str
+    to: str
+    run: tuple[str, ...] = ()
+    ready: Readiness | None = None
+    timeout_s: float = 600.0
+    silence_s: float = 300.0
+
+
+@dataclass(frozen=True)
+class TestinfraSpec:
+    """A testinfra suite of the repository, run over all nodes (or those of `roles`) from a sandbox."""
+
+    __test__ = False  # not a test class, whatever its name
+
+    path: str
+    roles: tuple[str, ...] = ()
+    timeout_s: float = 1800.0
+    silence_s: float = 600.0
+
+
+@dataclass(frozen=True)
+class CommandSpec:
+    """A command run on nodes: `on` is `web`, `web[0]` or `all`; in the deployed release where the role has one."""
+
+    run: str
+    on: str = "all"
+    junit: str | None = None
+    timeout_s: float = 1800.0
+    silence_s: float = 600.0
+
+
+@dataclass(frozen=True)
+class DestroySpec:
+    """`hold_on_failure_s`: how long a failed run keeps its nodes for debugging; 0 takes them back at once."""
+
+    hold_on_failure_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file or directory of nodes (`on` as in `CommandSpec`) to keep after the run."""
+
+    path: str
+    on: str = "all"
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A whole `greenroom.yml`."""
+
+    service: str
+    environment: EnvironmentSpec
+    triggers: Triggers = field(default_factory=Triggers)
+    configure: ConfigureSpec = field(default_factory=ConfigureSpec)
+    deploy: tuple[DeploySpec, ...] = ()
+    test: tuple[TestinfraSpec | CommandSpec, ...] = ()
+    destroy: DestroySpec = field(default_factory=DestroySpec)
+    artifacts: tuple[Artifact, ...] = ()
+    timeout_s: float = 3600.0

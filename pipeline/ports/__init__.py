@@ -1,0 +1,1 @@
+"""What the application asks of the outside world; the docstring of each Protocol is its whole protocol."""

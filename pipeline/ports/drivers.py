@@ -1,0 +1,117 @@
+"""Drivers create, list and destroy the nodes of one provider."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from pipeline.domain.qos import QosProfile
+from pipeline.domain.resources import Resources
+from pipeline.ports.common import Secret
+
+
+@dataclass(frozen=True)
+class NodeRequest:
+    """One node to create. `name` is unique in its environment (`web-0`); the node's hostname is the same."""
+
+    name: str
+    role: str
+    image: str
+    resources: Resources
+    qos: QosProfile
+    host_key: Secret
+    host_public_key: str
+
+
+@dataclass(frozen=True)
+class EnvironmentRequest:
+    """Nodes to create together. `authorized_key` is one public OpenSSH line for root's login.
+
+    `deployment`, `environment_id`, the node's name and `ends_at` (epoch seconds) are the ownership mark that
+    every created thing carries from its creation on.
+    """
+
+    deployment: str
+    environment_id: str
+    service: str
+    authorized_key: str
+    ends_at: float
+    nodes: tuple[NodeRequest, ...]
+
+
+class NodeStatus(StrEnum):
+    """What the driver knows of a node."""
+
+    BUILDING = "building"
+    ACTIVE = "active"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """One node as it is in the world; `fault` is the provider's own text when the status is error."""
+
+    environment_id: str
+    name: str
+    driver_id: str
+    status: NodeStatus
+    address: str | None = None
+    port: int = 22
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class OwnedEnvironment:
+    """An environment of which anything exists, be it only a network; `ends_at` as marked, 0 if unreadable."""
+
+    environment_id: str
+    ends_at: float
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All that this deployment owns at the provider."""
+
+    nodes: tuple[NodeView, ...] = ()
+    environments: tuple[OwnedEnvironment, ...] = ()
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a driver's nodes can do. Without `login`, `active` is enough to be in service."""
+
+    login: bool = True
+    images: Collection[str] = field(default_factory=tuple)
+
+
+class Driver(Protocol):
+    """One provider's servers.
+
+    Every method may be called from several threads and processes at once, and any call may be repeated after a
+    crash in the middle of an earlier one. Errors: CapacityError (wait), TransientError (again), PermanentError.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Constant for the life of the driver."""
+
+    def create(self, request: EnvironmentRequest) -> None:
+        """Ask for the nodes and return; they may still be building, or be ready already.
+
+        Idempotent: a node of that environment and name which exists is left alone. When it raises, nothing, a
+        part or all may exist; `list` tells, and `destroy` removes it.
+        """
+
+    def list(self) -> Listing:
+        """All of this deployment, in as few calls as the provider allows."""
+
+    def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
+        """Remove these nodes (None: all, and everything else of the environment), and return when they are gone.
+
+        Needs no record of ours; removing what is not there succeeds.
+        """
+
+    def close(self) -> None:
+        """Give back connections; the driver is not used afterwards."""

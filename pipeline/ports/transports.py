@@ -1,0 +1,97 @@
+"""Transports are the channel to nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.ports.common import Limits, Secret, Sink
+
+
+@dataclass(frozen=True)
+class NodeAccess:
+    """How to reach one node; `host_public_key` (`ssh-ed25519 AAAA…`) is the only one that is believed."""
+
+    name: str
+    role: str
+    address: str
+    port: int
+    user: str
+    host_public_key: str
+
+
+@dataclass(frozen=True)
+class EnvironmentAccess:
+    """How to reach the nodes of one environment with its own key."""
+
+    environment_id: str
+    private_key: Secret
+    nodes: tuple[NodeAccess, ...]
+
+    def node(self, name: str) -> NodeAccess:
+        return next(node for node in self.nodes if node.name == name)
+
+    def of_role(self, role: str) -> tuple[NodeAccess, ...]:
+        return tuple(node for node in self.nodes if node.role == role)
+
+
+class Connection(Protocol):
+    """Open channel to the nodes of one environment. Calls for different nodes may run in parallel threads.
+
+    Errors: TransientError (the node does not answer, the link broke), PermanentError (wrong host key, refused
+    login), LimitExceeded (the command was ended on the node, too).
+    """
+
+    def run(
+        self,
+        node: str,
+        command: str,
+        *,
+        limits: Limits,
+        output: Sink,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+    ) -> int:
+        """Run a POSIX shell command as root with stdout and stderr together into `output`; its exit status.
+
+        `env` and `stdin` never stand in an argument list.
+        """
+
+    def put(self, node: str, source: str, target: str, *, limits: Limits, replace: bool = True) -> None:
+        """Copy the contents of the local directory `source` into the directory `target` of the node.
+
+        `target` is made with its parents, then belongs to root; with `replace`, what was there before is gone.
+        """
+
+    def put_file(self, node: str, content: bytes, target: str, *, mode: int = 0o644) -> None:
+        """Write one file; its directory is made, it is in place whole or not at all."""
+
+    def fetch(self, node: str, path: str, *, limit_bytes: int, limits: Limits) -> Iterator[bytes]:
+        """The content of one regular file, in pieces; NotFound when there is none, TooLarge beyond the limit."""
+
+    def fetch_tree(self, node: str, path: str, target: str, *, limit_bytes: int, limits: Limits) -> Sequence[str]:
+        """Copy a file or directory of the node into the local directory `target`; the relative names copied.
+
+        Only regular files and directories arrive, none outside `target`; NotFound and TooLarge as for `fetch`.
+        """
+
+
+class Transport(Protocol):
+    """Opens connections; any number at once."""
+
+    def connect(self, access: EnvironmentAccess) -> AbstractContextManager[Connection]:
+        """A connection; leaving it keeps what may be reused, `close` gives that back."""
+
+    def probe(self, access: EnvironmentAccess, timeout_s: float) -> Mapping[str, str]:
+        """Try a login on all nodes at once: node name to the reason why it failed; empty when all answer."""
+
+    def command_line(self, access: EnvironmentAccess, node: str, directory: str) -> Sequence[str]:
+        """Write key, known hosts and configuration into `directory` (made 0700), and return the argument list
+
+        with which a person logs in to the node from this machine.
+        """
+
+    def close(self, environment_id: str) -> None:
+        """End all that is kept open for an environment; also when nothing is."""

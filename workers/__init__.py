@@ -1,0 +1,1 @@
+"""Worker and tick processes: RQ task functions and their entry points."""
