@@ -9,10 +9,21 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from pipeline.domain.blueprint import Triggers
+from pipeline.domain.errors import UserError
 
 #: Asked for in the head commit's message, as the forges' own CI systems read it.
 SKIP = re.compile(r"\[(skip[ -]ci|ci[ -]skip|no[ -]ci)\]", re.IGNORECASE)
 ZERO_SHA = "0" * 40
+
+_SHA = re.compile(r"[0-9a-f]{40}")
+_SHORT_SHA = re.compile(r"[0-9a-f]{7,40}")
+_SLUG = re.compile(r"[\w.~+-]+(/[\w.~+-]+)*")
+_SCP_LIKE = re.compile(r"[\w.+-]+@[\w.-]+:(?!/?-)[^\s:][^\s]*")
+_URL = re.compile(r"(https?://|(ssh|git\+ssh)://([\w.+-]+@)?)(?!-)[^\s/?#@]+/[^\s]+")
+_URL_WITH_LOGIN = re.compile(r"https?://[^/\s]*@|[a-z+]+://[^/\s:@]*:[^/\s@]*@")
+#: What git itself refuses in names of refs (git-check-ref-format), and blanks of any kind.
+_BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^/|/$|\.$|^\.|^@$")
+_LONGEST = 1024
 
 
 class TriggerKind(StrEnum):
@@ -28,7 +39,10 @@ class Trigger:
     """Why a run should start.
 
     `repository` is a URL to clone; `branch` is the pushed one, or a pull request's source; `target` is the branch
-    a pull request wants to merge into; `base` is the commit before; `slug` is the forge's own name of the repository.
+    a pull request wants to merge into; `base` is the commit before, zeros when nobody knows; `slug` is the forge's own
+    name of the repository. `sha` and `base` may be shortened (Bitbucket does so): resolve `sha` before it is kept.
+    `message` is the head commit's, or a pull request's title where the forge does not send that. `fork`: the code comes
+    from a repository that the target's owners do not control.
     """
 
     kind: TriggerKind
@@ -44,6 +58,7 @@ class Trigger:
     actor: str = ""
     message: str = ""
     url: str = ""
+    fork: bool = False
 
     @property
     def lane(self) -> str:
@@ -61,6 +76,50 @@ class Ignored:
 
     reason: str
     ended_lane: str = ""
+
+
+def is_sha(text: str) -> bool:
+    """Whether it is a whole commit id."""
+    return _SHA.fullmatch(text) is not None
+
+
+def ref_refusal(name: str) -> str | None:
+    """Why this is no name of a branch or tag that may be handed to git; None when it is one."""
+    if not name or len(name) > _LONGEST:
+        return f"a ref needs 1 to {_LONGEST} characters"
+    if name.startswith("-"):
+        return f"the ref {name!r} reads like an option"
+    return f"{name!r} is no name of a ref that git takes" if _BAD_REF.search(name) else None
+
+
+def repository_refusal(url: str) -> str | None:
+    """Why this is no URL or path of a repository that Greenroom knows how to clone; None when it is one."""
+    if len(url) > _LONGEST:
+        return f"a repository URL has at most {_LONGEST} characters"
+    if _URL_WITH_LOGIN.match(url):
+        return "a repository URL with a login in it: take that out, and give the project a token"
+    local = url.removeprefix("file://")
+    if local.startswith("/") and "\x00" not in local and "\n" not in local:
+        return None
+    if _URL.fullmatch(url) or ("://" not in url and "::" not in url and _SCP_LIKE.fullmatch(url)):
+        return None
+    return f"{url!r} is no repository URL: use https://, ssh://, git@host:path or an absolute path"
+
+
+def checked(trigger: Trigger) -> Trigger:
+    """The same trigger; UserError when a field of it could not be handed on to git or to the forge's API."""
+    refusals = [repository_refusal(trigger.repository)]
+    refusals += [ref_refusal(name) for name in (trigger.branch, trigger.tag, trigger.target) if name]
+    if not _SHORT_SHA.fullmatch(trigger.sha) or trigger.sha == ZERO_SHA:
+        refusals.append(f"{trigger.sha[:80]!r} is no commit id")
+    if not _SHORT_SHA.fullmatch(trigger.base):
+        refusals.append(f"{trigger.base[:80]!r} is no commit id")
+    if trigger.slug and (not _SLUG.fullmatch(trigger.slug) or ".." in trigger.slug.split("/")):
+        refusals.append(f"{trigger.slug[:80]!r} is no name of a repository")
+    for refusal in refusals:
+        if refusal is not None:
+            raise UserError(refusal)
+    return trigger
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

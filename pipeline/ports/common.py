@@ -61,3 +61,6 @@ class Ids(Protocol):
 
     def token(self) -> str:
         """An unguessable string of at least 128 bits."""
+
+    def dice(self) -> float:
+        """A number in [0, 1), for jitter."""

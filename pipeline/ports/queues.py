@@ -14,5 +14,5 @@ class JobQueue(Protocol):
     def enqueue(self, jobs: Sequence[JobRequest]) -> None:
         """Add jobs at the end of their queues; one whose id is waiting already is not added again."""
 
-    def waiting(self, job_ids: Sequence[str]) -> Sequence[bool]:
+    def waiting(self, jobs: Sequence[JobRequest]) -> Sequence[bool]:
         """Whether each job waits in its queue (False: a worker took it, or it was lost)."""

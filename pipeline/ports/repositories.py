@@ -10,12 +10,13 @@ from pipeline.ports.common import Secret
 class Repositories(Protocol):
     """Git repositories by URL. Calls for one repository may come from several processes at once.
 
-    Errors: UserError (odd scheme, option-like ref, no such commit or path), TransientError (remote does not
-    answer), TooLarge.
+    `url` is https, ssh, `git@host:path`, or local where that is allowed. A credential is `user:password` or a token
+    for https, a private key (PEM) for ssh. Errors: UserError (odd scheme, option-like ref), NotFound (no such
+    repository, commit or path), PermanentError (refused login), TransientError (remote does not answer), TooLarge.
     """
 
     def resolve(self, url: str, ref: str, *, credential: Secret | None = None) -> str:
-        """The commit (40 hex digits) that a branch, tag or commit means now."""
+        """The commit (40 hex digits) that a branch, tag, commit or beginning of a commit (7 digits) means now."""
 
     def read(self, url: str, sha: str, path: str, *, limit_bytes: int, credential: Secret | None = None) -> bytes:
         """One file of a commit; NotFound when the commit has none there."""

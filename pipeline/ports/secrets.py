@@ -8,19 +8,10 @@ from pipeline.ports.common import Secret
 
 
 class Secrets(Protocol):
-    """Named secrets. Any number of callers at once."""
-
-    def put(self, name: str, secret: Secret) -> None:
-        """Keep or replace."""
-
-    def get(self, name: str) -> Secret:
-        """NotFound when there is none; PermanentError when it cannot be opened with this key."""
-
-    def delete(self, name: str) -> None:
-        """Forget; also what is not there."""
+    """Turns secrets into text that may lie in a document. Any number of callers at once."""
 
     def seal(self, secret: Secret) -> str:
-        """The secret as text that may lie in a document; only this deployment can open it."""
+        """The secret as text that only this deployment can open."""
 
     def open(self, sealed: str) -> Secret:
         """PermanentError when it was not sealed by this deployment."""

@@ -23,8 +23,8 @@ class Document:
 class Put:
     """Write of one document.
 
-    `expected` is the version that was read, 0 to create. `indexes` maps the name of each index set in which the document
-    stands from now on to its score there; it leaves all others. `ttl_s`: forgotten after so many seconds.
+    `expected` is the version that was read, 0 to create. `indexes` maps the name of each index set in which the
+    document stands from now on to its score there; it leaves all others. `ttl_s`: forgotten after so many seconds.
     """
 
     kind: str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.domain.blueprint import CommandSpec, TestinfraSpec
@@ -15,7 +16,8 @@ class VerifyRequest:
     """One entry of the blueprint's `test:`. `source` is the local directory with the commit's files.
 
     `nodes` are those to judge, already chosen by the entry's `roles` or `on`; `workdirs` maps a role to the
-    directory of its release on the node, for roles that were deployed. `scratch` is an empty local directory of this attempt.
+    directory of its release on the node, for roles that were deployed. `scratch` is an empty local directory.
+    `env` has the variables of commands on a node, by its name.
     """
 
     spec: TestinfraSpec | CommandSpec
@@ -24,6 +26,7 @@ class VerifyRequest:
     access: EnvironmentAccess
     nodes: tuple[NodeAccess, ...]
     workdirs: dict[str, str]
+    env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,5 @@ class VerifyResult:
 class Verifier(Protocol):
     """Judges. A failing product is a result, never an exception; a broken machine is an InfraError."""
 
-    def verify(
-        self, request: VerifyRequest, connection: Connection, *, limits: Limits, output: Sink
-    ) -> VerifyResult:
+    def verify(self, request: VerifyRequest, connection: Connection, *, limits: Limits, output: Sink) -> VerifyResult:
         """Run the tests once. Errors: InfraError, LimitExceeded; UserError when the suite does not exist."""

@@ -1,0 +1,36 @@
+# The one door to everything a developer runs. `make` alone says what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench clean environment
+
+BIN := .venv/bin
+
+help:  ## Say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## Install what is missing: system packages, the locked environment, the node image
+	@scripts/setup
+
+environment:
+	@scripts/setup environment
+
+demo: setup  ## Set up, then watch a push run on real nodes: green, red and held, fixed
+	@$(BIN)/greenroom demo
+
+test: setup  ## Set up, then run all tests; skipped ones are listed with their reasons
+	@scripts/test
+
+check: environment  ## Format, lint, strict types, import contracts and the fast tests: run it before a push
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/unit -q -n 2
+
+bench: setup  ## Measure; one line of JSON per figure
+	@$(BIN)/python -m tests.bench
+
+clean:  ## Remove what set-up and runs made in this directory; your runs and images stay
+	rm -rf .venv .tools build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,8 @@
+name 'greenroom_base'
+maintainer 'Greenroom'
+license 'Apache-2.0'
+description 'What every Greenroom node has: a user, directories, its own description, and supervised services'
+version '0.1.0'
+chef_version '>= 16.0'
+supports 'debian'
+supports 'ubuntu'

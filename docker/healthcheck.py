@@ -1,0 +1,26 @@
+"""Say whether this container's process is well: `healthcheck.py tick | worker`, exit status 0 when it is."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+import redis
+from rq import Worker
+
+from pipeline.adapters.stores.redis import PREFIX
+from workers.tick import OFFICE
+
+
+def main(process: str) -> int:
+    """A tick is well while somebody leads, a worker while it is registered from this container."""
+    store = redis.Redis.from_url(os.environ["GREENROOM_REDIS_URL"], socket_timeout=2)
+    if process == "tick":
+        return 0 if store.exists(f"{PREFIX}office:{OFFICE}") else 1
+    here = socket.gethostname()
+    return 0 if any(worker.hostname == here for worker in Worker.all(connection=store)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,126 @@
+"""Checked data to a blueprint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.domain.blueprint import (
+    Artifact,
+    Blueprint,
+    CommandSpec,
+    ConfigureSpec,
+    DeploySpec,
+    DestroySpec,
+    EnvironmentSpec,
+    Priority,
+    PullRequestFilter,
+    PushFilter,
+    Readiness,
+    RoleSpec,
+    Schedule,
+    TestinfraSpec,
+    Triggers,
+)
+from pipeline.domain.durations import parse_duration
+from pipeline.domain.qos import QosClass, QosProfile, disk_rate, network_rate
+
+Data = Mapping[str, Any]
+
+
+def blueprint(data: Data) -> Blueprint:
+    """The blueprint of data without findings."""
+    return Blueprint(
+        service=data["service"],
+        environment=_environment(data["environment"]),
+        triggers=_triggers(data["on"]) if "on" in data else Triggers(),
+        configure=_configure(data.get("configure", {})),
+        deploy=tuple(_deployment(item) for item in data.get("deploy", ())),
+        test=tuple(_testinfra(item) if "testinfra" in item else _command(item) for item in data["test"]),
+        destroy=_destroy(data.get("destroy", {})),
+        artifacts=tuple(Artifact(**item) for item in data.get("artifacts", ())),
+        **_seconds(data, timeout="timeout_s"),
+    )
+
+
+def _seconds(data: Data, **names: str) -> dict[str, Any]:
+    """Durations that are given, under their field's name."""
+    return {field: parse_duration(data[key]) for key, field in names.items() if key in data}
+
+
+def _limits(data: Data) -> dict[str, Any]:
+    return _seconds(data, timeout="timeout_s", silence="silence_s")
+
+
+def _given(data: Data, *names: str) -> dict[str, Any]:
+    return {name: data[name] for name in names if name in data}
+
+
+def _tuples(data: Data | None) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(value) for name, value in (data or {}).items()}
+
+
+def _triggers(data: Data) -> Triggers:
+    return Triggers(
+        push=PushFilter(**_tuples(data["push"])) if "push" in data else None,
+        pull_request=PullRequestFilter(**_tuples(data["pull_request"])) if "pull_request" in data else None,
+        schedule=tuple(_schedule(item) for item in data.get("schedule", ())),
+    )
+
+
+def _schedule(data: Data) -> Schedule:
+    return Schedule(data["cron"], data["branch"], Priority(data.get("priority", Priority.NIGHTLY)))
+
+
+def _environment(data: Data) -> EnvironmentSpec:
+    roles = tuple(_role(name, role or {}) for name, role in data["roles"].items())
+    return EnvironmentSpec(image=data["image"], roles=roles, provider=data.get("provider"))
+
+
+def _role(name: str, data: Data) -> RoleSpec:
+    return RoleSpec(
+        name=name,
+        run_list=tuple(data.get("run_list", ())),
+        qos=_qos(data.get("qos", {})),
+        **_given(data, "count", "size", "image", "workload", "spread", "script", "attributes"),
+    )
+
+
+def _qos(data: Data) -> QosProfile:
+    return QosProfile(
+        qos_class=QosClass(data.get("class", QosClass.BURSTABLE)),
+        **_given(data, "disk_read_iops", "disk_write_iops"),
+        **{name: disk_rate(data[name]) for name in ("disk_read_bytes", "disk_write_bytes") if name in data},
+        **{name: network_rate(data[name]) for name in ("network_in", "network_out") if name in data},
+    )
+
+
+def _configure(data: Data) -> ConfigureSpec:
+    with_ = {"with_": data["with"]} if "with" in data else {}
+    return ConfigureSpec(**with_, **_given(data, "cookbooks", "attributes", "idempotent"), **_limits(data))
+
+
+def _deployment(data: Data) -> DeploySpec:
+    return DeploySpec(
+        role=data["role"],
+        to=data["to"].rstrip("/"),
+        run=tuple(data.get("run", ())),
+        ready=_readiness(data["ready"]) if "ready" in data else None,
+        **_limits(data),
+    )
+
+
+def _readiness(data: Data) -> Readiness:
+    return Readiness(**_given(data, "http", "tcp", "run"), **_seconds(data, within="within_s"))
+
+
+def _testinfra(data: Data) -> TestinfraSpec:
+    return TestinfraSpec(path=data["testinfra"], roles=tuple(data.get("roles", ())), **_limits(data))
+
+
+def _command(data: Data) -> CommandSpec:
+    return CommandSpec(**_given(data, "run", "on", "junit"), **_limits(data))
+
+
+def _destroy(data: Data) -> DestroySpec:
+    return DestroySpec(**_seconds(data.get("on_failure", {}), hold="hold_on_failure_s"))

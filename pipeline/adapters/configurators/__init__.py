@@ -1,0 +1,1 @@
+"""Configurators converge nodes: Chef, a script, and the twin for tests."""

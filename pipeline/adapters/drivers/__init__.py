@@ -1,0 +1,1 @@
+"""Drivers: one file or package for each kind of provider."""

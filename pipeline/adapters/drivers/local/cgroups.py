@@ -1,0 +1,136 @@
+"""Control groups of nodes, version 1, 2 or both (hybrid): each hierarchy has the same directory for a node."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from pipeline.adapters.drivers.local.image import SHIFT
+from pipeline.adapters.drivers.local.process import kill_all
+
+THROTTLES = ("read_iops", "write_iops", "read_bps", "write_bps")
+DELEGATED = ("cgroup.procs", "tasks", "cgroup.threads", "cgroup.subtree_control")
+
+
+@cache
+def hierarchies() -> tuple[Path, ...]:
+    """Where the machine's control groups are mounted."""
+    lines = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
+    return tuple(Path(fields[1]) for fields in lines if fields[2] in ("cgroup", "cgroup2"))
+
+
+def parent(deployment: str) -> str:
+    return f"greenroom-{deployment}"
+
+
+def group(deployment: str, environment_id: str, node: str) -> str:
+    return f"{parent(deployment)}/{environment_id}.{node}"
+
+
+def places(name: str) -> list[Path]:
+    """Directories of a group that exist."""
+    return [place for root in hierarchies() if (place := root / name).is_dir()]
+
+
+def members(deployment: str) -> set[tuple[str, str]]:
+    """Environment and node of every group of a deployment, whether anybody knows of it or not."""
+    names = {entry.name for place in places(parent(deployment)) for entry in os.scandir(place) if entry.is_dir()}
+    return {(environment, node) for environment, _, node in (name.partition(".") for name in names)}
+
+
+def pids(name: str) -> set[int]:
+    """Processes in a group and below it."""
+    found: set[int] = set()
+    for place in places(name):
+        for directory in _tree(place):
+            with contextlib.suppress(OSError):  # removed meanwhile
+                found.update(int(pid) for pid in (directory / "cgroup.procs").read_text().split())
+    return found
+
+
+def kill(name: str, deadline: float) -> None:
+    """Kill all processes of a group until none is left or the time (monotonic) is over."""
+    while (left := pids(name)) and time.monotonic() < deadline:
+        kill_all(left - {0})
+        time.sleep(0.002)
+
+
+def remove(name: str, deadline: float) -> None:
+    """Remove the empty directories of a group; the kernel may need a moment after the last process."""
+    for place in places(name):
+        for directory in reversed(list(_tree(place))):
+            _remove_one(directory, deadline)
+
+
+def _remove_one(directory: Path, deadline: float) -> None:
+    while True:
+        try:
+            directory.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                return  # the caller verifies, and says what is left
+            time.sleep(0.002)
+        else:
+            return
+
+
+def remove_parent(deployment: str) -> None:
+    """Remove the group that held the nodes' groups, when it is empty."""
+    for place in places(parent(deployment)):
+        with contextlib.suppress(OSError):
+            place.rmdir()
+
+
+def delegate(name: str) -> None:
+    """Give a node's systemd its own group: the directory in the hierarchy that systemd uses, not the limits."""
+    for place in places(name):
+        if _is_systemds(place):
+            for path in (place, *(place / file for file in DELEGATED)):
+                with contextlib.suppress(FileNotFoundError):
+                    os.chown(path, SHIFT, SHIFT)
+
+
+def _is_systemds(place: Path) -> bool:
+    """Version 2, or the version 1 hierarchy without a controller, named systemd."""
+    return (place / "cgroup.controllers").exists() or place.parents[1].name == "systemd"
+
+
+def lift_throttles(name: str, device: str) -> None:
+    """Let the disk run free: removing an overlay writes back what the node left dirty."""
+    for place in places(name):
+        for throttle in THROTTLES:
+            file = place / f"blkio.throttle.{throttle}_device"
+            if file.exists():
+                file.write_text(f"{device} 0")
+        if (place / "io.max").exists():
+            (place / "io.max").write_text(f"{device} rbps=max wbps=max riops=max wiops=max")
+
+
+def _tree(place: Path) -> Iterator[Path]:
+    """A directory and those below it, parents first."""
+    for directory, _, _ in os.walk(place):
+        yield Path(directory)
+
+
+def device_of(path: Path) -> str | None:
+    """The whole disk (`254:0`) under a directory, as throttles want it; None when no disk can be told."""
+    number = path.stat().st_dev
+    place = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
+    if not place.exists():
+        return None
+    real = place.resolve()
+    whole = real.parent if (real / "partition").exists() else real
+    return (whole / "dev").read_text().strip()
+
+
+@cache
+def limits_swap() -> bool:
+    """Whether this kernel counts swap to a group."""
+    version_1 = any((root / "memory.memsw.limit_in_bytes").exists() for root in hierarchies())
+    return version_1 or any((root / "cgroup.controllers").exists() and root.name != "unified" for root in hierarchies())

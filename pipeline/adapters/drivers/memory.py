@@ -1,0 +1,116 @@
+"""The in-memory twin of every driver: servers that exist only as entries, with knobs for what clouds do wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from pipeline.domain.errors import CapacityError, InfraError, PermanentError
+from pipeline.ports.drivers import (
+    Capabilities,
+    EnvironmentRequest,
+    Listing,
+    NodeRequest,
+    NodeStatus,
+    NodeView,
+    OwnedEnvironment,
+)
+
+
+@dataclass
+class MemoryCloud:
+    """What exists. Knobs:
+
+    `fail_create`, `fail_destroy`, `fail_list`: errors to raise, one a call. `slow`: new nodes stay building until
+    `finish` is called. `faults`: node name to the fault it comes up with. `room`: nodes that fit, None for any number.
+    """
+
+    nodes: dict[tuple[str, str], NodeView] = field(default_factory=dict)
+    marks: dict[str, tuple[str, float]] = field(default_factory=dict)
+    fail_create: list[InfraError] = field(default_factory=list)
+    fail_destroy: list[InfraError] = field(default_factory=list)
+    fail_list: list[InfraError] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+    slow: bool = False
+    room: int | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    made: int = 0
+
+    def finish(self) -> None:
+        """Let every node that is building become active."""
+        for key, view in self.nodes.items():
+            if view.status is NodeStatus.BUILDING:
+                self.nodes[key] = replace(view, status=NodeStatus.ACTIVE)
+
+
+class MemoryDriver:
+    """`Driver` on a `MemoryCloud`; several deployments may share one."""
+
+    def __init__(self, cloud: MemoryCloud, deployment: str, *, images: Sequence[str] = (), login: bool = False) -> None:
+        self._cloud = cloud
+        self._deployment = deployment
+        self.capabilities = Capabilities(login=login, images=tuple(images))
+
+    def create(self, request: EnvironmentRequest) -> None:
+        with self._cloud.lock:
+            _raise_next(self._cloud.fail_create)
+            self._check(request)
+            self._cloud.marks[request.environment_id] = (request.deployment, request.ends_at)
+            for node in request.nodes:
+                self._add(request.environment_id, node)
+
+    def _check(self, request: EnvironmentRequest) -> None:
+        for node in request.nodes:
+            if self.capabilities.images and node.image not in self.capabilities.images:
+                known = ", ".join(sorted(self.capabilities.images))
+                raise PermanentError(f"node {node.name}: there is no image {node.image!r}; there are: {known}")
+        missing = [node for node in request.nodes if (request.environment_id, node.name) not in self._cloud.nodes]
+        if self._cloud.room is not None and len(self._cloud.nodes) + len(missing) > self._cloud.room:
+            raise CapacityError(
+                f"environment {request.environment_id}: the cloud has room for {self._cloud.room} nodes"
+            )
+
+    def _add(self, environment_id: str, node: NodeRequest) -> None:
+        key = (environment_id, node.name)
+        if key in self._cloud.nodes:
+            return
+        self._cloud.made += 1
+        fault = self._cloud.faults.get(node.name, "")
+        usual = NodeStatus.BUILDING if self._cloud.slow else NodeStatus.ACTIVE
+        self._cloud.nodes[key] = NodeView(
+            environment_id=environment_id,
+            name=node.name,
+            driver_id=f"memory-{self._cloud.made}",
+            status=NodeStatus.ERROR if fault else usual,
+            address=f"192.0.2.{self._cloud.made % 250 + 1}",
+            fault=fault,
+        )
+
+    def list(self) -> Listing:
+        with self._cloud.lock:
+            _raise_next(self._cloud.fail_list)
+            ours = {id: ends for id, (deployment, ends) in self._cloud.marks.items() if deployment == self._deployment}
+            return Listing(
+                nodes=tuple(view for (id, _), view in self._cloud.nodes.items() if id in ours),
+                environments=tuple(OwnedEnvironment(id, ends) for id, ends in ours.items()),
+            )
+
+    def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
+        with self._cloud.lock:
+            _raise_next(self._cloud.fail_destroy)
+            if self._cloud.marks.get(environment_id, (self._deployment,))[0] != self._deployment:
+                return
+            for id, name in list(self._cloud.nodes):
+                if id == environment_id and (nodes is None or name in nodes):
+                    del self._cloud.nodes[id, name]
+            if nodes is None:
+                self._cloud.marks.pop(environment_id, None)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def _raise_next(errors: list[InfraError]) -> None:
+    if errors:
+        raise errors.pop(0)

@@ -1,0 +1,1 @@
+"""Forges: who sends deliveries, and where commit statuses go."""

@@ -1,0 +1,1 @@
+"""Queues carry jobs to workers."""

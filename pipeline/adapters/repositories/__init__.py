@@ -1,0 +1,1 @@
+"""Repositories: exactly the commit, from a mirror that is kept."""

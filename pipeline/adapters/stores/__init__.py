@@ -1,0 +1,1 @@
+"""Stores keep the documents, index sets, events and job requests."""

@@ -1,0 +1,25 @@
+"""Routes of environments."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from pipeline.api.projects import Limit, Offset
+from pipeline.api.views import EnvironmentView, Page
+from pipeline.bootstrap import Application
+
+
+def router(app: Application) -> APIRouter:
+    routes = APIRouter(tags=["environments"])
+
+    @routes.get("/environments", summary="Environments, newest first")
+    def environments(project: str = "", limit: Limit = 50, offset: Offset = 0) -> Page[EnvironmentView]:
+        index = f"environments:project:{project}" if project else "environments"
+        found = app.books.environments.in_index(index, limit=limit + 1, offset=offset, newest_first=True)
+        return Page[EnvironmentView].of([EnvironmentView.of(loaded.value) for loaded in found], offset, limit)
+
+    @routes.get("/environments/{id}", summary="One environment")
+    def environment(id: str) -> EnvironmentView:
+        return EnvironmentView.of(app.books.environments.get(id).value)
+
+    return routes

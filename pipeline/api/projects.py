@@ -1,0 +1,66 @@
+"""Routes of projects and their triggers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from pipeline.api.views import AddedProject, HookAccess, NewProject, Page, ProjectView, TriggerView
+from pipeline.bootstrap import Application
+from pipeline.domain.errors import UserError
+from pipeline.domain.triggers import repository_refusal
+from pipeline.ports.common import Secret
+
+Limit = Annotated[int, Query(ge=1, le=200)]
+Offset = Annotated[int, Query(ge=0)]
+
+
+def hook_url(app: Application, project: str) -> str:
+    return f"http://{app.settings.hooks_bind}/v1/hooks/{project}"
+
+
+def router(app: Application) -> APIRouter:
+    routes = APIRouter(tags=["projects"])
+
+    @routes.post("/projects", status_code=201, summary="Add a project")
+    def add(new: NewProject) -> AddedProject:
+        refused = repository_refusal(new.repository) if new.repository else None
+        if refused:
+            raise UserError(refused)
+        if new.provider:
+            app.provider(new.provider)
+        project, secret = app.projects.add(
+            new.name,
+            repository=new.repository,
+            provider=new.provider,
+            api_url=new.api_url,
+            forge_token=Secret(new.forge_token) if new.forge_token else None,
+            hook_secret=Secret(new.hook_secret) if new.hook_secret else None,
+        )
+        view = ProjectView.of(project)
+        return AddedProject(project=view, hook_secret=secret.reveal(), hook_url=hook_url(app, new.name))
+
+    @routes.get("/projects", summary="All projects")
+    def all_projects() -> list[ProjectView]:
+        return [ProjectView.of(project) for project in app.projects.all()]
+
+    @routes.get("/projects/{name}", summary="One project")
+    def one(name: str) -> ProjectView:
+        return ProjectView.of(app.books.projects.get(name).value)
+
+    @routes.post("/projects/{name}/hook-secret", summary="Show where and how deliveries are to be signed")
+    def hook_access(name: str) -> HookAccess:
+        return HookAccess(hook_secret=app.projects.hook_secret(name).reveal(), hook_url=hook_url(app, name))
+
+    @routes.get("/triggers", summary="Triggers, newest first")
+    def triggers(project: str = "", limit: Limit = 50, offset: Offset = 0) -> Page[TriggerView]:
+        index = f"triggers:project:{project}" if project else "triggers"
+        found = app.books.triggers.in_index(index, limit=limit + 1, offset=offset, newest_first=True)
+        return Page[TriggerView].of([TriggerView.of(loaded.value) for loaded in found], offset, limit)
+
+    @routes.get("/triggers/{id}", summary="What became of a trigger")
+    def trigger(id: str) -> TriggerView:
+        return TriggerView.of(app.books.triggers.get(id).value)
+
+    return routes

@@ -1,0 +1,149 @@
+"""Routes of runs: started, watched, ended, done again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from starlette.responses import Response, StreamingResponse
+
+from pipeline.api import streams
+from pipeline.api.projects import Limit, Offset
+from pipeline.api.views import (
+    Cancel,
+    EventView,
+    FileView,
+    LogView,
+    NewRun,
+    Page,
+    ReportView,
+    Rerun,
+    RunView,
+    SshAccess,
+    SshNode,
+    TriggerView,
+)
+from pipeline.bootstrap import Application
+from pipeline.domain.errors import UserError
+from pipeline.domain.runs import Run
+from pipeline.domain.triggers import ref_refusal, repository_refusal
+from pipeline.envs.access import access_of
+from pipeline.stages.control import failed_stage
+
+
+def router(app: Application) -> APIRouter:
+    routes = APIRouter(tags=["runs"])
+    _acts(app, routes)
+    _views(app, routes)
+    _logs(app, routes)
+    _files(app, routes)
+    return routes
+
+
+def _acts(app: Application, routes: APIRouter) -> None:
+    @routes.post("/runs", status_code=202, summary="Start a run; the answer is its trigger")
+    def start(new: NewRun) -> TriggerView:
+        project = app.books.projects.get(new.project).value
+        repository = new.repository or project.repository
+        if not repository:
+            raise UserError(f"project {new.project} has no repository of its own; name one")
+        refused = repository_refusal(repository) or ref_refusal(new.ref)
+        if refused:
+            raise UserError(refused)
+        return TriggerView.of(app.control.submit(new.project, repository, new.ref, new.ref, "api"))
+
+    @routes.post("/runs/{id}/cancel", status_code=202, summary="End a run by way of its destroy stage")
+    def cancel(id: str, wish: Cancel) -> RunView:
+        return RunView.of(app.control.cancel(id, wish.reason))
+
+    @routes.post("/runs/{id}/rerun", status_code=202, summary="Run the same commit again")
+    def rerun(id: str, wish: Rerun) -> RunView:
+        first = failed_stage(_run(app, id)) if wish.first == "failed" else wish.first
+        return RunView.of(app.control.rerun(id, first))
+
+    @routes.post("/runs/{id}/release", status_code=202, summary="Give back the nodes that are held for a run")
+    def release(id: str) -> RunView:
+        return RunView.of(app.control.release(id))
+
+    @routes.post("/runs/{id}/ssh", summary="Addresses, host keys and the key of a run's nodes")
+    def ssh(id: str) -> SshAccess:
+        run = _run(app, id)
+        if not run.environment_id:
+            raise UserError(f"run {id} has no environment")
+        access = access_of(app.books.environments.get(run.environment_id).value, app.secrets)
+        nodes = [SshNode.model_validate(vars(node)) for node in access.nodes]
+        return SshAccess(environment=access.environment_id, private_key=access.private_key.reveal(), nodes=nodes)
+
+
+def _views(app: Application, routes: APIRouter) -> None:
+    @routes.get("/runs", summary="Runs, newest first")
+    def runs(project: str = "", limit: Limit = 50, offset: Offset = 0) -> Page[RunView]:
+        index = f"runs:project:{project}" if project else "runs"
+        found = app.books.runs.in_index(index, limit=limit + 1, offset=offset, newest_first=True)
+        return Page[RunView].of([RunView.of(loaded.value) for loaded in found], offset, limit)
+
+    @routes.get("/runs/{id}", summary="One run")
+    def run(id: str) -> RunView:
+        return RunView.of(_run(app, id))
+
+    @routes.get("/runs/{id}/tests", summary="Test cases of a run, report by report")
+    def tests(id: str) -> list[ReportView]:
+        _run(app, id)
+        names = app.store.index(f"reports:{id}")
+        found = zip(names, app.books.reports.many(names), strict=True)
+        return [ReportView.of(name.removeprefix(f"{id}."), loaded.value) for name, loaded in found]
+
+    @routes.get("/runs/{id}/history", summary="Events of a run so far")
+    def history(id: str, after: str = "") -> list[EventView]:
+        _run(app, id)
+        return [
+            EventView(position=event.position, type=event.type, at=event.at, data=dict(event.data))
+            for event in app.store.events(id, after=after)
+        ]
+
+    @routes.get("/runs/{id}/events", summary="Events of a run as they come (server-sent events)")
+    async def events(
+        id: str, last_event_id: Annotated[str, Header()] = "", after: Annotated[str, Query()] = ""
+    ) -> StreamingResponse:
+        return streams.response(streams.run_events(app.async_store, id, last_event_id or after))
+
+
+def _logs(app: Application, routes: APIRouter) -> None:
+    @routes.get("/runs/{id}/logs", summary="Logs of a run")
+    def logs(id: str) -> list[LogView]:
+        _run(app, id)
+        return [
+            LogView(name=log.name, size=log.size, complete=app.logs.complete(id, log.name)) for log in app.logs.logs(id)
+        ]
+
+    @routes.get("/runs/{id}/logs/{name}", summary="One log, from an offset")
+    def log(id: str, name: str, offset: Offset = 0) -> Response:
+        first = app.logs.read(id, name, offset, streams.PIECE)
+        return StreamingResponse(_rest(app, id, name, offset, first), media_type="text/plain; charset=utf-8")
+
+    @routes.get("/runs/{id}/logs/{name}/follow", summary="One log as it grows (server-sent events)")
+    async def follow(id: str, name: str, offset: Offset = 0) -> StreamingResponse:
+        return streams.response(streams.log_lines(app.logs, id, name, offset))
+
+
+def _files(app: Application, routes: APIRouter) -> None:
+    @routes.get("/runs/{id}/artifacts", summary="Artifacts of a run")
+    def artifacts(id: str) -> list[FileView]:
+        _run(app, id)
+        return [FileView(name=file.name, size=file.size) for file in app.logs.artifacts(id)]
+
+    @routes.get("/runs/{id}/artifacts/{name:path}", summary="One artifact")
+    def artifact(id: str, name: str) -> StreamingResponse:
+        return StreamingResponse(app.logs.open_artifact(id, name), media_type="application/octet-stream")
+
+
+def _rest(app: Application, id: str, name: str, offset: int, piece: bytes) -> Iterator[bytes]:
+    while piece:
+        yield piece
+        offset += len(piece)
+        piece = app.logs.read(id, name, offset, streams.PIECE)
+
+
+def _run(app: Application, id: str) -> Run:
+    return app.books.runs.get(id).value

@@ -1,0 +1,31 @@
+"""`python -m pipeline.api.server api|hooks`: one listener."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+
+from pipeline.api.app import create, create_hooks
+from pipeline.bootstrap import build
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until told to end; 2 for arguments that say nothing."""
+    app = build()
+    match arguments:
+        case ["api"]:
+            serve, bind = create(app), app.settings.api_bind
+        case ["hooks"]:
+            serve, bind = create_hooks(app), app.settings.hooks_bind
+        case _:
+            sys.stderr.write("usage: python -m pipeline.api.server api|hooks\n")
+            return 2
+    app.store.count("runs")  # a Redis that cannot be used is told now, not at the first request
+    host, _, port = bind.rpartition(":")
+    uvicorn.run(serve, host=host, port=int(port), log_level=app.settings.log_level.lower(), access_log=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,48 @@
+"""Server-sent events: what happens to a run, and its logs as they are written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+from starlette.responses import StreamingResponse
+
+from pipeline.ports.logs import LogStore
+from pipeline.ports.stores import AsyncStore
+
+#: Seconds between two looks at a growing log.
+LOG_POLL_S = 0.2
+PIECE = 64 * 1024
+
+
+def response(stream: AsyncIterator[bytes]) -> StreamingResponse:
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+def message(event: str, data: object, id: str = "") -> bytes:
+    """One server-sent event; the data is JSON, so that it stands in one line."""
+    head = f"id: {id}\n" if id else ""
+    return f"{head}event: {event}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+async def run_events(store: AsyncStore, run_id: str, after: str) -> AsyncIterator[bytes]:
+    """All events of a run after a position, then each as it comes, until the run is finished."""
+    async for event in store.follow(run_id, after=after):
+        yield message(event.type, {"at": event.at, **event.data}, event.position)
+        if event.type == "run.finished":
+            return
+
+
+async def log_lines(logs: LogStore, run_id: str, name: str, offset: int) -> AsyncIterator[bytes]:
+    """A log from an offset on, as it grows, until its writer is done; the id of each event is the offset after it."""
+    while True:
+        complete = await asyncio.to_thread(logs.complete, run_id, name)
+        while piece := await asyncio.to_thread(logs.read, run_id, name, offset, PIECE):
+            offset += len(piece)
+            yield message("log", piece.decode("utf-8", "replace"), str(offset))
+        if complete:
+            yield message("end", {}, str(offset))
+            return
+        await asyncio.sleep(LOG_POLL_S)

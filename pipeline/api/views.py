@@ -1,0 +1,289 @@
+"""What the API shows. Times are seconds since the epoch; nothing sealed is ever shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel, Field
+
+from pipeline.domain.environments import Environment, EnvironmentState, NodeState
+from pipeline.domain.intake import TriggerRecord, TriggerState
+from pipeline.domain.projects import Project
+from pipeline.domain.reports import CaseStatus, TestReport
+from pipeline.domain.runs import AttemptState, Run, RunState, StageName, StageRun, StageState, Verdict
+from pipeline.domain.triggers import TriggerKind
+
+T = TypeVar("T")
+
+
+class Page(BaseModel, Generic[T]):
+    """A part of a list, newest first; `next` is the offset of the following part."""
+
+    items: list[T]
+    next: int | None = None
+
+    @classmethod
+    def of(cls, items: Sequence[T], offset: int, limit: int) -> Page[T]:
+        """`items` holds one more than `limit` when there is more."""
+        more = len(items) > limit
+        return cls(items=list(items[:limit]), next=offset + limit if more else None)
+
+
+class AttemptView(BaseModel):
+    number: int
+    state: AttemptState
+    queued_at: float
+    started_at: float | None
+    finished_at: float | None
+    code: str
+    reason: str
+
+
+class StageView(BaseModel):
+    name: StageName
+    state: StageState
+    reason: str
+    seconds: float | None = Field(description="from the first attempt's start to the last one's end")
+    attempts: list[AttemptView]
+
+    @classmethod
+    def of(cls, stage: StageRun) -> StageView:
+        starts = [attempt.started_at for attempt in stage.attempts if attempt.started_at is not None]
+        ends = [attempt.finished_at for attempt in stage.attempts if attempt.finished_at is not None]
+        attempts = [
+            AttemptView.model_validate(
+                {name: getattr(attempt, name) for name in AttemptView.model_fields}  # the token stays here
+            )
+            for attempt in stage.attempts
+        ]
+        seconds = max(ends) - min(starts) if starts and ends else None
+        return cls(name=stage.name, state=stage.state, reason=stage.reason, seconds=seconds, attempts=attempts)
+
+
+class TestCountsView(BaseModel):
+    passed: int
+    failed: int
+    errors: int
+    skipped: int
+
+
+class RunView(BaseModel):
+    id: str
+    project: str
+    service: str
+    state: RunState
+    verdict: Verdict | None
+    reason: str
+    kind: TriggerKind
+    repository: str
+    branch: str
+    sha: str
+    actor: str
+    message: str
+    provider: str
+    environment: str
+    rerun_of: str
+    superseded_by: str
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    stages: list[StageView]
+    tests: TestCountsView
+
+    @classmethod
+    def of(cls, run: Run) -> RunView:
+        trigger = run.trigger
+        return cls(
+            id=run.id,
+            project=run.project,
+            service=run.blueprint.service if run.blueprint else "",
+            state=run.state,
+            verdict=run.verdict,
+            reason=run.reason,
+            kind=trigger.kind,
+            repository=trigger.repository,
+            branch=trigger.branch or trigger.tag,
+            sha=trigger.sha,
+            actor=trigger.actor,
+            message=trigger.message,
+            provider=run.provider,
+            environment=run.environment_id,
+            rerun_of=run.rerun_of,
+            superseded_by=run.superseded_by,
+            created_at=run.created_at,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            stages=[StageView.of(stage) for stage in run.stages],
+            tests=TestCountsView.model_validate(vars(run.tests)),
+        )
+
+
+class NodeView(BaseModel):
+    name: str
+    role: str
+    image: str
+    state: NodeState
+    address: str | None
+    fault: str
+
+
+class EnvironmentView(BaseModel):
+    id: str
+    project: str
+    service: str
+    owner: str
+    provider: str
+    state: EnvironmentState
+    reason: str
+    fault: str
+    created_at: float
+    state_since: float
+    ends_at: float
+    nodes: list[NodeView]
+
+    @classmethod
+    def of(cls, environment: Environment) -> EnvironmentView:
+        shown = {name: getattr(environment, name) for name in cls.model_fields if name != "nodes"}
+        nodes = [
+            NodeView.model_validate({name: getattr(node, name) for name in NodeView.model_fields})
+            for node in environment.nodes
+        ]
+        return cls.model_validate({**shown, "nodes": nodes})
+
+
+class TriggerView(BaseModel):
+    id: str
+    project: str
+    kind: TriggerKind
+    branch: str
+    sha: str
+    state: TriggerState
+    reason: str
+    run: str
+    received_at: float
+
+    @classmethod
+    def of(cls, record: TriggerRecord) -> TriggerView:
+        return cls(
+            id=record.id,
+            project=record.project,
+            kind=record.trigger.kind,
+            branch=record.trigger.branch or record.trigger.tag,
+            sha=record.trigger.sha,
+            state=record.state,
+            reason=record.reason,
+            run=record.run_id,
+            received_at=record.received_at,
+        )
+
+
+class ProjectView(BaseModel):
+    name: str
+    repository: str
+    provider: str
+    api_url: str
+    reports_status: bool = Field(description="whether it has a forge token to report commit statuses with")
+    created_at: float
+
+    @classmethod
+    def of(cls, project: Project) -> ProjectView:
+        return cls(
+            name=project.name,
+            repository=project.repository,
+            provider=project.provider,
+            api_url=project.api_url,
+            reports_status=bool(project.sealed_forge_token),
+            created_at=project.created_at,
+        )
+
+
+class NewProject(BaseModel):
+    """`hook_secret` is made when none is given."""
+
+    name: str
+    repository: str = ""
+    provider: str = ""
+    api_url: str = ""
+    forge_token: str = ""
+    hook_secret: str = ""
+
+
+class AddedProject(BaseModel):
+    """The only time that the hook secret is shown, but for `hook-secret`."""
+
+    project: ProjectView
+    hook_secret: str
+    hook_url: str
+
+
+class HookAccess(BaseModel):
+    hook_secret: str
+    hook_url: str
+
+
+class NewRun(BaseModel):
+    """`repository` defaults to the project's; `ref` is a branch, tag or commit."""
+
+    project: str
+    repository: str = ""
+    ref: str = "HEAD"
+
+
+class Cancel(BaseModel):
+    reason: str = ""
+
+
+class Rerun(BaseModel):
+    """`first`: the stage to begin with on the held nodes, or `failed` for the one that failed; whole when left out."""
+
+    first: StageName | Literal["failed"] | None = None
+
+
+class SshNode(BaseModel):
+    name: str
+    role: str
+    address: str
+    port: int
+    user: str
+    host_public_key: str
+
+
+class SshAccess(BaseModel):
+    environment: str
+    private_key: str
+    nodes: list[SshNode]
+
+
+class FileView(BaseModel):
+    name: str
+    size: int
+
+
+class LogView(FileView):
+    complete: bool
+
+
+class CaseView(BaseModel):
+    suite: str
+    classname: str
+    name: str
+    status: CaseStatus
+    time_s: float
+    message: str
+
+
+class ReportView(BaseModel):
+    name: str
+    cases: list[CaseView]
+
+    @classmethod
+    def of(cls, name: str, report: TestReport) -> ReportView:
+        return cls(name=name, cases=[CaseView.model_validate(vars(case)) for case in report.cases])
+
+
+class EventView(BaseModel):
+    position: str
+    type: str
+    at: float
+    data: dict[str, object]

@@ -1,0 +1,252 @@
+"""The composition root: chooses adapters by what is configured, each imported when it is first needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.adapters.clock import RandomIds, SystemClock
+from pipeline.adapters.secrets.sealed import SealedSecrets, key_from, token_from
+from pipeline.domain.errors import UserError
+from pipeline.envs.books import Books
+from pipeline.envs.lifecycle import Lifecycle, Provider
+from pipeline.envs.reaper import Reaper
+from pipeline.envs.scheduler import Scheduler
+from pipeline.ports.blueprints import BlueprintReader
+from pipeline.ports.common import Secret
+from pipeline.ports.configurators import Configurator
+from pipeline.ports.drivers import Driver
+from pipeline.ports.forges import Forge
+from pipeline.ports.logs import LogStore
+from pipeline.ports.reports import ReportReader
+from pipeline.ports.stores import AsyncStore
+from pipeline.ports.transports import Transport
+from pipeline.ports.verifiers import Verifier
+from pipeline.settings import ProviderSettings, Settings
+from pipeline.stages.context import Tools
+from pipeline.stages.control import Control
+from pipeline.stages.intake import Intake
+from pipeline.stages.planner import Planner
+from pipeline.stages.projects import Projects
+from pipeline.stages.runner import Pulse, Runner
+from pipeline.stages.statuses import Statuses
+from pipeline.stages.tick import Tick
+
+if TYPE_CHECKING:
+    import redis
+
+    from pipeline.adapters.stores.redis import RedisStore
+
+#: The cookbooks that ship with Greenroom.
+COOKBOOKS = Path(__file__).resolve().parent.parent / "chef-cookbooks"
+
+
+class Application:
+    """One process' view of a deployment; every part is made when it is first asked for, and once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.ids = RandomIds()
+        self._providers: dict[str, Provider] = {}
+
+    @cached_property
+    def redis(self) -> redis.Redis:
+        import redis
+
+        return redis.Redis.from_url(self.settings.store_url, socket_timeout=30, health_check_interval=30)
+
+    @cached_property
+    def store(self) -> RedisStore:
+        """The store, refused if it could lose what was answered."""
+        from pipeline.adapters.stores.redis import RedisStore
+
+        store = RedisStore(self.redis)
+        if not self.settings.allow_lossy_store:
+            store.check_durable()
+        return store
+
+    @cached_property
+    def async_store(self) -> AsyncStore:
+        import redis.asyncio
+
+        from pipeline.adapters.stores.redis import AsyncRedisStore
+
+        client = redis.asyncio.Redis.from_url(self.settings.store_url, socket_timeout=30)
+        return AsyncRedisStore(client)
+
+    @cached_property
+    def books(self) -> Books:
+        return Books(self.store)
+
+    @cached_property
+    def secrets(self) -> SealedSecrets:
+        return SealedSecrets(key_from(str(self.settings.key_file)))
+
+    @cached_property
+    def logs(self) -> LogStore:
+        from pipeline.adapters.logs.files import FileLogStore
+
+        return FileLogStore(str(self.settings.logs_dir))
+
+    @cached_property
+    def reader(self) -> BlueprintReader:
+        from pipeline.adapters.blueprints.yaml12 import YamlBlueprintReader
+
+        return YamlBlueprintReader()
+
+    @cached_property
+    def forges(self) -> Sequence[Forge]:
+        """In the order in which they are asked whether a delivery is theirs; Gitea's carry GitHub's headers, too."""
+        from pipeline.adapters.forges.bitbucket import BitbucketForge
+        from pipeline.adapters.forges.gitea import GiteaForge
+        from pipeline.adapters.forges.github import GithubForge
+        from pipeline.adapters.forges.gitlab import GitlabForge
+        from pipeline.adapters.forges.plain import PlainForge
+
+        return (PlainForge(), GiteaForge(), GithubForge(), GitlabForge(), BitbucketForge())
+
+    @cached_property
+    def transport(self) -> Transport:
+        from pipeline.adapters.transports.openssh import OpenSshTransport
+
+        return OpenSshTransport(str(self.settings.run_dir / "ssh"))
+
+    @cached_property
+    def tools(self) -> Tools:
+        from pipeline.adapters.repositories.git import GitRepositories
+        from pipeline.adapters.verifiers.commands import CommandVerifier
+        from pipeline.adapters.workspaces import DirectoryWorkspaces
+
+        mirrors = str(self.settings.home / "mirrors")
+        return Tools(
+            books=self.books,
+            providers=self.provider,
+            repositories=GitRepositories(mirrors, allow_local=self.settings.allow_local_repositories),
+            configurators=self.configurators,
+            testinfra=self.testinfra,
+            commands=CommandVerifier(self.reports),
+            reports=self.reports,
+            logs=self.logs,
+            workspaces=DirectoryWorkspaces(str(self.settings.home / "scratch")),
+            secrets=self.secrets,
+            clock=self.clock,
+            ids=self.ids,
+        )
+
+    @cached_property
+    def reports(self) -> ReportReader:
+        from pipeline.adapters.reports.junit import JUnitReader
+
+        return JUnitReader()
+
+    @cached_property
+    def testinfra(self) -> Verifier:
+        from pipeline.adapters.sandboxes.bubblewrap import BubblewrapSandbox
+        from pipeline.adapters.verifiers.testinfra import TestinfraVerifier
+
+        sandbox = BubblewrapSandbox(str(self.settings.home / "scratch"))
+        return TestinfraVerifier(sandbox, self.reports, sys.executable)
+
+    @cached_property
+    def configurators(self) -> Mapping[str, Configurator]:
+        from pipeline.adapters.configurators.chef import ChefConfigurator, ChefPackage
+        from pipeline.adapters.configurators.script import ScriptConfigurator
+
+        package = ChefPackage(self.settings.chef_package) if self.settings.chef_package else None
+        chef = ChefConfigurator(package, shipped=str(COOKBOOKS))
+        return {"chef": chef, "script": ScriptConfigurator()}
+
+    def provider(self, name: str) -> Provider:
+        """A provider by its name; UserError when the settings have none of that name."""
+        if name not in self.settings.providers:
+            known = ", ".join(sorted(self.settings.providers))
+            raise UserError(f"there is no provider {name!r} in the settings; there are: {known}")
+        if name not in self._providers:
+            self._providers[name] = self._make_provider(name, self.settings.providers[name])
+        return self._providers[name]
+
+    def _make_provider(self, name: str, settings: ProviderSettings) -> Provider:
+        driver, transport = self._driver(settings)
+        return Provider(
+            name=name,
+            driver=driver,
+            transport=transport,
+            max_nodes=settings.max_nodes,
+            build_s=settings.build_s,
+            poll_s=settings.poll_s,
+        )
+
+    def _driver(self, settings: ProviderSettings) -> tuple[Driver, Transport]:
+        if settings.driver == "memory":
+            from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
+            from pipeline.adapters.transports.memory import MemoryTransport
+
+            return MemoryDriver(MemoryCloud(), self.settings.deployment), MemoryTransport(self.clock)
+        from pipeline.adapters.drivers.local.driver import LocalDriver
+
+        return LocalDriver(str(self.settings.helper_socket), self.settings.deployment), self.transport
+
+    @cached_property
+    def lifecycle(self) -> Lifecycle:
+        from pipeline.adapters.keys import SshKeys
+
+        return Lifecycle(
+            self.books, self.provider, self.secrets, SshKeys(), self.clock, self.ids, self.settings.deployment
+        )
+
+    @cached_property
+    def reaper(self) -> Reaper:
+        return Reaper(self.books, self.provider, self.clock)
+
+    @cached_property
+    def control(self) -> Control:
+        return Control(self.tools, self.reaper)
+
+    @cached_property
+    def projects(self) -> Projects:
+        return Projects(self.books, self.secrets, self.clock, self.ids)
+
+    @cached_property
+    def intake(self) -> Intake:
+        return Intake(self.async_store, self.forges, self.secrets, self.clock, self.ids)
+
+    @cached_property
+    def planner(self) -> Planner:
+        return Planner(self.tools, self.reader, self.settings.default_provider)
+
+    @cached_property
+    def statuses(self) -> Statuses:
+        by_name = {forge.name: forge for forge in self.forges}
+        return Statuses(self.books, by_name, self.secrets, self.clock, self.ids, self.settings.public_url)
+
+    def runner(self, pulse: Pulse) -> Runner:
+        """A runner whose attempts show that they live by `pulse`."""
+        return Runner(self.tools, pulse)
+
+    @cached_property
+    def tick(self) -> Tick:
+        from pipeline.adapters.queues.rq import RqJobQueue
+
+        return Tick(
+            tools=self.tools,
+            scheduler=Scheduler(self.books, self.provider, self.clock),
+            reaper=self.reaper,
+            control=self.control,
+            queue=RqJobQueue(self.redis),
+            outbox=self.store,
+            provider_names=tuple(self.settings.providers),
+        )
+
+    @cached_property
+    def token(self) -> Secret:
+        """The API's token, made at the first start with mode 0600."""
+        return token_from(str(self.settings.token_file))
+
+
+def build(settings: Settings | None = None) -> Application:
+    """The application for these settings, or for those of this machine."""
+    return Application(settings or Settings())

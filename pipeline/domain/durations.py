@@ -1,0 +1,41 @@
+"""Durations as people write them: `30m`, `60s`, `1h30m`, `2d`."""
+
+from __future__ import annotations
+
+import re
+
+_DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,6})h)?(?:(\d{1,8})m)?(?:(\d{1,10})s)?")
+_UNIT_S = (86400, 3600, 60, 1)
+
+#: Nothing in Greenroom lasts longer by request (a week).
+LONGEST_S = 7 * 86400.0
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration; ValueError says what was expected."""
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise ValueError(f"expected a duration such as 60s, 30m or 1h30m, got {text!r}")
+    seconds = float(sum(int(part) * unit for part, unit in zip(match.groups(), _UNIT_S, strict=True) if part))
+    if seconds > LONGEST_S:
+        raise ValueError(f"expected at most 7d, got {text!r}")
+    return seconds
+
+
+def parse_positive_duration(text: str) -> float:
+    """Seconds of a duration that may not be zero."""
+    seconds = parse_duration(text)
+    if not seconds:
+        raise ValueError(f"expected more than no time, got {text!r}")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest way to write whole seconds, as `parse_duration` reads it."""
+    parts = []
+    rest = round(seconds)
+    for unit, letter in zip(_UNIT_S, "dhms", strict=True):
+        amount, rest = divmod(rest, unit)
+        if amount:
+            parts.append(f"{amount}{letter}")
+    return "".join(parts) or "0s"

@@ -1,0 +1,194 @@
+"""Environments and their nodes: what exists in the world, what may come next, who uses it until when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
+from pipeline.domain.errors import InvalidTransition
+from pipeline.domain.qos import QosProfile
+from pipeline.domain.resources import Resources
+
+
+class EnvironmentState(StrEnum):
+    """What exists in the world; the verdict of a run is told elsewhere."""
+
+    REQUESTED = "requested"
+    RESERVED = "reserved"
+    BUILDING = "building"
+    READY = "ready"
+    LEASED = "leased"
+    HELD = "held"
+    RECYCLING = "recycling"
+    ADOPTED = "adopted"
+    DESTROYING = "destroying"
+    DESTROYED = "destroyed"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+
+
+E = EnvironmentState
+TRANSITIONS: Mapping[EnvironmentState, frozenset[EnvironmentState]] = {
+    E.REQUESTED: frozenset({E.RESERVED, E.REJECTED, E.WITHDRAWN}),
+    E.RESERVED: frozenset({E.BUILDING, E.REQUESTED, E.WITHDRAWN}),
+    E.BUILDING: frozenset({E.READY, E.LEASED, E.RESERVED, E.HELD, E.DESTROYING}),
+    E.READY: frozenset({E.LEASED, E.DESTROYING}),
+    E.LEASED: frozenset({E.HELD, E.RECYCLING, E.DESTROYING}),
+    E.HELD: frozenset({E.LEASED, E.DESTROYING}),
+    E.RECYCLING: frozenset({E.READY, E.DESTROYING}),
+    E.ADOPTED: frozenset({E.LEASED, E.DESTROYING}),
+    E.DESTROYING: frozenset({E.DESTROYED}),
+    E.DESTROYED: frozenset(),
+    E.REJECTED: frozenset(),
+    E.WITHDRAWN: frozenset(),
+}
+#: Nothing exists and nothing will.
+FINAL_STATES = frozenset({E.DESTROYED, E.REJECTED, E.WITHDRAWN})
+#: Count against the provider and the project: from the reservation until the last node is gone.
+QUOTA_STATES = frozenset(E) - FINAL_STATES - {E.REQUESTED}
+#: The driver has something to do; the poller looks at these.
+MOVING_STATES = frozenset({E.RESERVED, E.BUILDING, E.DESTROYING})
+#: In use or kept until their time ends.
+TIMED_STATES = frozenset({E.READY, E.LEASED, E.HELD, E.ADOPTED})
+#: Servers may exist.
+STANDING_STATES = QUOTA_STATES - {E.RESERVED}
+
+
+class NodeState(StrEnum):
+    """What exists of one node."""
+
+    PLANNED = "planned"
+    BUILDING = "building"
+    ACTIVE = "active"
+    REACHABLE = "reachable"
+    IN_SERVICE = "in-service"
+    DRAINING = "draining"
+    LOST = "lost"
+    DESTROYING = "destroying"
+    GONE = "gone"
+
+
+N = NodeState
+NODE_TRANSITIONS: Mapping[NodeState, frozenset[NodeState]] = {
+    N.PLANNED: frozenset({N.BUILDING, N.GONE}),
+    N.BUILDING: frozenset({N.ACTIVE, N.DESTROYING, N.LOST}),
+    N.ACTIVE: frozenset({N.REACHABLE, N.DESTROYING, N.LOST}),
+    N.REACHABLE: frozenset({N.IN_SERVICE, N.DESTROYING, N.LOST}),
+    N.IN_SERVICE: frozenset({N.DRAINING, N.LOST, N.DESTROYING}),
+    N.DRAINING: frozenset({N.REACHABLE, N.LOST, N.DESTROYING}),
+    N.LOST: frozenset({N.BUILDING, N.DESTROYING}),
+    N.DESTROYING: frozenset({N.GONE}),
+    N.GONE: frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One server of an environment. `sealed_host_key` is its private host key as `Secrets.seal` wrote it."""
+
+    name: str
+    role: str
+    image: str
+    resources: Resources
+    qos: QosProfile = field(default_factory=QosProfile)
+    state: NodeState = N.PLANNED
+    address: str | None = None
+    port: int = 22
+    driver_id: str = ""
+    host_public_key: str = ""
+    sealed_host_key: str = ""
+    fault: str = ""
+
+    def to(self, state: NodeState) -> Node:
+        """The node in its next state; the same node when it is there already."""
+        if state is self.state:
+            return self
+        if state not in NODE_TRANSITIONS[self.state]:
+            raise InvalidTransition(f"node {self.name} is {self.state} and cannot become {state}")
+        return replace(self, state=state)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Nodes that are requested, leased and destroyed together. Times are seconds since the epoch.
+
+    `owner` is the id of the run that uses it. `ends_at` is when its lease or hold ends: after that it is taken back.
+    `sealed_key` is the private SSH key of all its nodes. `fault` is why it cannot be used, if so.
+    """
+
+    id: str
+    project: str
+    service: str
+    owner: str
+    provider: str
+    state: EnvironmentState
+    nodes: tuple[Node, ...]
+    priority: Priority
+    created_at: float
+    state_since: float
+    ends_at: float
+    reason: str = ""
+    fault: str = ""
+    public_key: str = ""
+    sealed_key: str = ""
+    not_before: float = 0.0
+    faults_seen: int = 0
+
+    def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
+        """The environment in its next state, by `TRANSITIONS`."""
+        if state not in TRANSITIONS[self.state]:
+            raise InvalidTransition(f"environment {self.id} is {self.state} and cannot become {state}")
+        return replace(self, state=state, state_since=now, reason=reason, not_before=0.0)
+
+    def with_nodes(self, nodes: Iterable[Node]) -> Environment:
+        return replace(self, nodes=tuple(nodes))
+
+    def of_role(self, role: str) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.role == role)
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL_STATES
+
+
+def planned_nodes(spec: EnvironmentSpec) -> tuple[Node, ...]:
+    """One planned node for each that the blueprint counts, named `<role>-<index>`."""
+    return tuple(_planned(role, i, role.image or spec.image) for role in spec.roles for i in range(role.count))
+
+
+def _planned(role: RoleSpec, index: int, image: str) -> Node:
+    return Node(name=f"{role.name}-{index}", role=role.name, image=image, resources=role.resources, qos=role.qos)
+
+
+def begin_destroying(environment: Environment, now: float, reason: str) -> Environment:
+    """Take back: withdraw what was not built, destroy what may exist; unchanged when it is on its way out already."""
+    if environment.final or environment.state is E.DESTROYING:
+        return environment
+    if environment.state in {E.REQUESTED, E.RESERVED}:
+        return environment.to(E.WITHDRAWN, now, reason).with_nodes(_gone(environment.nodes))
+    going = (node if node.state in {N.PLANNED, N.GONE} else node.to(N.DESTROYING) for node in environment.nodes)
+    return environment.to(E.DESTROYING, now, reason).with_nodes(going)
+
+
+def destroyed(environment: Environment, now: float) -> Environment:
+    """Everything was seen to be gone; the keys are forgotten."""
+    gone = environment.to(E.DESTROYED, now, environment.reason).with_nodes(_gone(environment.nodes))
+    return replace(gone, sealed_key="")
+
+
+def _gone(nodes: Iterable[Node]) -> tuple[Node, ...]:
+    return tuple(replace(node, state=N.GONE, sealed_host_key="") for node in nodes)
+
+
+def hold(environment: Environment, until: float, now: float, reason: str) -> Environment:
+    """Keep for debugging until a time; holding again moves the end."""
+    if environment.state is E.HELD:
+        return replace(environment, ends_at=until, reason=reason)
+    return replace(environment.to(E.HELD, now, reason), ends_at=until)
+
+
+def take_over(environment: Environment, owner: str, ends_at: float, now: float) -> Environment:
+    """A new run takes a held environment as it stands."""
+    return replace(environment.to(E.LEASED, now, f"taken over by {owner}"), owner=owner, ends_at=ends_at)

@@ -1,0 +1,34 @@
+"""Projects: the tenants."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pipeline.domain.errors import UserError
+
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Project:
+    """`sealed_*` were written by `Secrets.seal`; `api_url` and the token are for commit statuses and clones.
+
+    `allow_local`: its repositories may lie on this machine (`file://` or a path).
+    """
+
+    name: str
+    created_at: float
+    sealed_hook_secret: str
+    repository: str = ""
+    sealed_forge_token: str = ""
+    api_url: str = ""
+    provider: str = ""
+    max_runs: int = 20
+
+
+def check_name(name: str) -> str:
+    """A project's name: 1 to 40 of a-z, 0-9 and inner hyphens."""
+    if NAME.fullmatch(name) is None:
+        raise UserError(f"project name {name!r}: use 1 to 40 of a-z, 0-9 and hyphens between them")
+    return name

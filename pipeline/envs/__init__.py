@@ -1,0 +1,1 @@
+"""Use cases of environments: request, build, hand out, hold, take back."""

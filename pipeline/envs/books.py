@@ -1,0 +1,179 @@
+"""The aggregates as documents: how each is written, in which index sets it stands, and what its changes are called."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from pydantic import TypeAdapter
+
+from pipeline.domain.admission import RANK
+from pipeline.domain.environments import (
+    MOVING_STATES,
+    QUOTA_STATES,
+    TIMED_STATES,
+    Environment,
+    EnvironmentState,
+)
+from pipeline.domain.errors import NotFound, VersionConflict
+from pipeline.domain.intake import TriggerRecord, TriggerState
+from pipeline.domain.projects import Project
+from pipeline.domain.reports import TestReport
+from pipeline.domain.runs import ACTIVE_STATES, Run, RunState
+from pipeline.ports.stores import Body, Commit, Delete, Document, Event, Fence, JobRequest, Put, Store
+
+T = TypeVar("T")
+#: Version of every document's schema; a reader refuses a newer one.
+SCHEMA = 1
+#: How often a use case decides again when somebody else wrote first.
+TRIES = 20
+#: The poller leaves an environment alone for so long after a change, since that change has a job of its own.
+POLL_GRACE_S = 1.0
+#: One rank's span in the score of the pending index, wider than any time in seconds.
+RANK_SPAN = 1e11
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[T]):
+    """An aggregate and the version that was read."""
+
+    value: T
+    version: int
+
+
+class Kind(Generic[T]):
+    """How one kind of aggregate is written and found."""
+
+    def __init__(self, name: str, type_: type[T], indexes: Callable[[T], Mapping[str, float]]) -> None:
+        self.name = name
+        self._type = type_
+        self._indexes = indexes
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[T]:
+        return TypeAdapter(self._type)
+
+    def body(self, value: T) -> Body:
+        dumped: dict[str, Any] = self._adapter.dump_python(value, mode="json")
+        return {"schema": SCHEMA, **dumped}
+
+    def value(self, document: Document) -> T:
+        fields = dict(document.body)
+        if fields.pop("schema") > SCHEMA:
+            raise NotFound(f"{self.name} {document.id} was written by a newer Greenroom; upgrade this one")
+        return self._adapter.validate_python(fields)
+
+    def put(self, id: str, value: T, version: int, indexes: Mapping[str, float] | None = None) -> Put:
+        """A write of it; `indexes` replaces those that its state asks for."""
+        return Put(self.name, id, version, self.body(value), self._indexes(value) if indexes is None else indexes)
+
+
+def lane_index(lane: str) -> str:
+    return "runs:lane:" + hashlib.sha256(lane.encode()).hexdigest()[:24]
+
+
+def _run_indexes(run: Run) -> Mapping[str, float]:
+    indexes = {"runs": run.created_at, f"runs:project:{run.project}": run.created_at}
+    if run.state is RunState.PENDING:
+        indexes["runs:pending"] = RANK[run.priority] * RANK_SPAN + run.created_at
+    if run.state in ACTIVE_STATES:
+        indexes["runs:active"] = run.created_at
+        indexes[f"runs:active:{run.project}"] = run.created_at
+    if run.state is not RunState.FINISHED and run.trigger.lane:
+        indexes[lane_index(run.trigger.lane)] = run.created_at
+    if run.status.due_at is not None:
+        indexes["runs:status"] = run.status.due_at
+    return indexes
+
+
+def _environment_indexes(environment: Environment) -> Mapping[str, float]:
+    born = environment.created_at
+    indexes = {"environments": born, f"environments:project:{environment.project}": born}
+    if environment.state is EnvironmentState.REQUESTED:
+        indexes["environments:requested"] = RANK[environment.priority] * RANK_SPAN + born
+    if environment.state in QUOTA_STATES:
+        indexes[f"environments:standing:{environment.provider}"] = born
+    if environment.state in MOVING_STATES:
+        indexes[f"environments:moving:{environment.provider}"] = max(
+            environment.not_before, environment.state_since + POLL_GRACE_S
+        )
+    if environment.state in TIMED_STATES:
+        indexes["environments:ending"] = environment.ends_at
+    return indexes
+
+
+def _trigger_indexes(record: TriggerRecord) -> Mapping[str, float]:
+    indexes = {"triggers": record.received_at, f"triggers:project:{record.project}": record.received_at}
+    if record.state is TriggerState.RECEIVED:
+        indexes["triggers:due"] = record.due_at
+    return indexes
+
+
+RUNS = Kind("run", Run, _run_indexes)
+ENVIRONMENTS = Kind("environment", Environment, _environment_indexes)
+TRIGGERS = Kind("trigger", TriggerRecord, _trigger_indexes)
+PROJECTS = Kind("project", Project, lambda project: {"projects": project.created_at})
+REPORTS: Kind[TestReport] = Kind("report", TestReport, lambda _: {})
+
+
+class Book(Generic[T]):
+    """All aggregates of one kind."""
+
+    def __init__(self, store: Store, kind: Kind[T]) -> None:
+        self._store = store
+        self.kind = kind
+
+    def find(self, id: str) -> Loaded[T] | None:
+        document = self._store.get(self.kind.name, id)
+        return None if document is None else Loaded(self.kind.value(document), document.version)
+
+    def get(self, id: str) -> Loaded[T]:
+        """NotFound names the object."""
+        loaded = self.find(id)
+        if loaded is None:
+            raise NotFound(f"there is no {self.kind.name} {id}")
+        return loaded
+
+    def many(self, ids: Sequence[str]) -> list[Loaded[T]]:
+        documents = self._store.get_many(self.kind.name, ids)
+        return [Loaded(self.kind.value(document), document.version) for document in documents]
+
+    def in_index(self, name: str, *, limit: int = 1000, offset: int = 0, newest_first: bool = False) -> list[Loaded[T]]:
+        return self.many(self._store.index(name, limit=limit, offset=offset, newest_first=newest_first))
+
+    def due(self, name: str, moment: float) -> list[Loaded[T]]:
+        """Those in an index whose score is at most `moment`."""
+        return self.many(self._store.index_upto(name, moment))
+
+
+class Books:
+    """All books of a deployment and the one way to write in them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.runs = Book(store, RUNS)
+        self.environments = Book(store, ENVIRONMENTS)
+        self.triggers = Book(store, TRIGGERS)
+        self.projects = Book(store, PROJECTS)
+        self.reports = Book(store, REPORTS)
+
+    def commit(
+        self,
+        *writes: Put | Delete,
+        events: Iterable[Event] = (),
+        jobs: Iterable[JobRequest] = (),
+        fence: Fence | None = None,
+    ) -> None:
+        self.store.commit(Commit(writes, tuple(events), tuple(jobs), fence))
+
+    def again(self, decide: Callable[[], T]) -> T:
+        """Run a use case that reads, decides and commits; once more from the start when somebody wrote in between."""
+        for _ in range(TRIES - 1):
+            try:
+                return decide()
+            except VersionConflict:
+                continue
+        return decide()

@@ -1,0 +1,49 @@
+"""Events: what changed between two states of an aggregate, for its own subject and for who watches the run."""
+
+from __future__ import annotations
+
+from pipeline.domain.environments import Environment
+from pipeline.domain.runs import Run, StageRun
+from pipeline.ports.stores import Event
+
+
+def of_run(old: Run | None, new: Run, now: float) -> list[Event]:
+    """One event for the run's own change, one for each attempt and stage that changed."""
+    events: list[Event] = []
+    if old is None or old.state is not new.state:
+        data = {"state": new.state, "verdict": new.verdict, "reason": new.reason}
+        events.append(Event(new.id, f"run.{new.state}", now, data))
+    before = old.stages if old is not None else new.stages
+    for was, is_ in zip(before, new.stages, strict=True):
+        events += _of_stage(new.id, was, is_, now)
+    return events
+
+
+def _of_stage(run_id: str, was: StageRun, is_: StageRun, now: float) -> list[Event]:
+    events = []
+    for attempt in is_.attempts:
+        known = was.attempts[attempt.number - 1] if attempt.number <= len(was.attempts) else None
+        if known is None or known.state is not attempt.state:
+            data = {"stage": is_.name, "attempt": attempt.number, "state": attempt.state, "reason": attempt.reason}
+            events.append(Event(run_id, "attempt." + attempt.state, now, data))
+    if was.state is not is_.state:
+        data = {"stage": is_.name, "state": is_.state, "reason": is_.reason}
+        events.append(Event(run_id, "stage." + is_.state, now, data))
+    return events
+
+
+def of_environment(old: Environment | None, new: Environment, now: float) -> list[Event]:
+    """The environment's change under its own subject and its owner's."""
+    if old is not None and old.state is new.state and old.fault == new.fault and old.ends_at == new.ends_at:
+        return []
+    data = {
+        "environment": new.id,
+        "state": new.state,
+        "reason": new.reason,
+        "fault": new.fault,
+        "ends_at": new.ends_at,
+        "nodes": {node.name: node.address for node in new.nodes},
+    }
+    kind = f"environment.{new.state}"
+    subjects = [new.id] + ([new.owner] if new.owner else [])
+    return [Event(subject, kind, now, data) for subject in subjects]

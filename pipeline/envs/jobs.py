@@ -1,0 +1,57 @@
+"""The names of queues and jobs."""
+
+from __future__ import annotations
+
+from pipeline.domain.environments import Environment
+from pipeline.domain.runs import Run, StageName
+from pipeline.ports.stores import JobRequest
+
+#: Served by forking workers: what may take long or hang.
+WORK_QUEUE = "work"
+#: Read by the leading tick itself.
+TICK_QUEUE = "tick"
+#: Asks the tick to look for runs that may begin and environments that may get room.
+ADMIT = JobRequest("admit", TICK_QUEUE, "admit")
+
+
+def provider_queue(provider: str) -> str:
+    """Served by non-forking workers, which keep their authenticated connection."""
+    return f"provider-{provider}"
+
+
+def advance(environment: Environment, version: int) -> JobRequest:
+    """The driver has something to do for an environment."""
+    id = f"{environment.id}_advance_{version}"
+    return JobRequest(id, provider_queue(environment.provider), "advance_environment", (environment.id,))
+
+
+def poll(provider: str) -> JobRequest:
+    return JobRequest(f"{provider}_poll", provider_queue(provider), "poll_provider", (provider,))
+
+
+def reap(provider: str) -> JobRequest:
+    return JobRequest(f"{provider}_reap", provider_queue(provider), "reap_provider", (provider,))
+
+
+def plan(trigger_id: str, tries: int) -> JobRequest:
+    return JobRequest(f"{trigger_id}_plan_{tries}", WORK_QUEUE, "plan_trigger", (trigger_id,))
+
+
+def report(run: Run) -> JobRequest:
+    return JobRequest(f"{run.id}_status_{run.status.tries}", WORK_QUEUE, "report_status", (run.id,))
+
+
+def wake(run: Run) -> JobRequest:
+    """A waiting attempt may go on."""
+    return JobRequest(f"{run.id}_wake", provider_queue(run.provider), "wake_run", (run.id,))
+
+
+def stage(run: Run, name: StageName, number: int) -> JobRequest:
+    """One attempt of one stage; what only talks to the provider goes to the provider's queue."""
+    to_provider = name is StageName.DELIVER or (name is StageName.DESTROY and not _fetches(run))
+    queue = provider_queue(run.provider) if to_provider else WORK_QUEUE
+    return JobRequest(f"{run.id}_{name}_{number}", queue, "run_stage", (run.id, name.value, str(number)))
+
+
+def _fetches(run: Run) -> bool:
+    return run.blueprint is not None and bool(run.blueprint.artifacts)

@@ -1,0 +1,238 @@
+"""What happens to one environment between its reservation and its end, step by resumable step.
+
+Every step first writes what it is about to do, then calls the driver, then writes what came of it; after a crash the
+same step is simply done again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pipeline.domain import failsafe
+from pipeline.domain.environments import (
+    FINAL_STATES,
+    Environment,
+    EnvironmentState,
+    Node,
+    NodeState,
+    begin_destroying,
+    destroyed,
+)
+from pipeline.domain.errors import InfraError, PermanentError
+from pipeline.envs import events, jobs
+from pipeline.envs.access import access_of
+from pipeline.envs.books import Books, Loaded
+from pipeline.ports.common import Clock, Ids
+from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
+from pipeline.ports.secrets import KeyMaker, Secrets
+from pipeline.ports.transports import Transport
+
+log = logging.getLogger(__name__)
+E, N = EnvironmentState, NodeState
+#: A run or person waits for these.
+SETTLED = frozenset({E.READY, E.LEASED, E.HELD}) | FINAL_STATES
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A configured account that one driver uses. `build_s`: how long a build may take before it is given up."""
+
+    name: str
+    driver: Driver
+    transport: Transport
+    max_nodes: int = 100
+    build_s: float = 900.0
+    poll_s: float = 1.0
+    probe_s: float = 5.0
+
+
+class Lifecycle:
+    """Advances the environments of all providers; any number of processes at once."""
+
+    def __init__(
+        self,
+        books: Books,
+        providers: Callable[[str], Provider],
+        secrets: Secrets,
+        keys: KeyMaker,
+        clock: Clock,
+        ids: Ids,
+        deployment: str,
+    ) -> None:
+        self._books = books
+        self._provider = providers
+        self._secrets = secrets
+        self._keys = keys
+        self._clock = clock
+        self._ids = ids
+        self._deployment = deployment
+
+    def advance(self, environment_id: str, listing: Listing | None = None) -> Environment:
+        """Do what the state asks for, once; the environment as it is now."""
+        loaded = self._books.environments.get(environment_id)
+        environment = loaded.value
+        if environment.not_before > self._clock.now():
+            return environment
+        if environment.state is E.RESERVED:
+            return self._build(loaded)
+        if environment.state is E.BUILDING:
+            return self._observe(loaded, listing)
+        if environment.state is E.DESTROYING:
+            return self._destroy(loaded)
+        return environment
+
+    def poll(self, provider_name: str) -> list[Environment]:
+        """One list call for all environments of a provider that are on the move; those that are settled now."""
+        moving = self._books.environments.due(f"environments:moving:{provider_name}", self._clock.now())
+        if not moving:
+            return []
+        listing = self._provider(provider_name).driver.list()
+        advanced = (self.advance(loaded.value.id, listing) for loaded in moving)
+        return [environment for environment in advanced if environment.state in SETTLED]
+
+    def _build(self, loaded: Loaded[Environment]) -> Environment:
+        building = self._begin_building(loaded)
+        provider = self._provider(building.value.provider)
+        try:
+            provider.driver.create(self._request(building.value))
+        except InfraError as error:
+            return self._build_failed(building.value.id, provider, error)
+        return self._observe(self._books.environments.get(building.value.id), None)
+
+    def _begin_building(self, loaded: Loaded[Environment]) -> Loaded[Environment]:
+        now = self._clock.now()
+        environment = loaded.value.to(E.BUILDING, now)
+        private, public = self._keys.ed25519(environment.id)
+        nodes = [self._with_host_key(node.to(N.BUILDING)) for node in environment.nodes]
+        keyed = replace(environment, public_key=public, sealed_key=self._secrets.seal(private)).with_nodes(nodes)
+        return self._save(loaded, keyed)
+
+    def _with_host_key(self, node: Node) -> Node:
+        private, public = self._keys.ed25519(node.name)
+        return replace(node, host_public_key=public, sealed_host_key=self._secrets.seal(private))
+
+    def _request(self, environment: Environment) -> EnvironmentRequest:
+        return EnvironmentRequest(
+            deployment=self._deployment,
+            environment_id=environment.id,
+            service=environment.service,
+            authorized_key=environment.public_key,
+            ends_at=environment.ends_at,
+            nodes=tuple(self._node_request(node) for node in environment.nodes),
+        )
+
+    def _node_request(self, node: Node) -> NodeRequest:
+        return NodeRequest(
+            name=node.name,
+            role=node.role,
+            image=node.image,
+            resources=node.resources,
+            qos=node.qos,
+            host_key=self._secrets.open(node.sealed_host_key),
+            host_public_key=node.host_public_key,
+        )
+
+    def _build_failed(self, environment_id: str, provider: Provider, error: InfraError) -> Environment:
+        """Take back what was begun, then wait for another try or give up with the provider's own words."""
+        provider.driver.destroy(environment_id)
+        loaded = self._books.environments.get(environment_id)
+        environment, now = loaded.value, self._clock.now()
+        if environment.state is not E.BUILDING:
+            return environment
+        decision = failsafe.decide(error, environment.faults_seen + 1, now, self._ids.dice())
+        if isinstance(decision, failsafe.RetryAt):
+            planned = (replace(node, state=N.PLANNED, address=None, fault="") for node in environment.nodes)
+            again = environment.to(E.RESERVED, now, str(error)).with_nodes(planned)
+            return self._save(
+                loaded, replace(again, not_before=decision.at, faults_seen=environment.faults_seen + 1)
+            ).value
+        return self._give_up(loaded, str(error))
+
+    def _give_up(self, loaded: Loaded[Environment], fault: str) -> Environment:
+        going = begin_destroying(replace(loaded.value, fault=fault), self._clock.now(), fault)
+        self._save(loaded, going)
+        return self.advance(going.id)
+
+    def _observe(self, loaded: Loaded[Environment], listing: Listing | None) -> Environment:
+        environment = loaded.value
+        if environment.state is not E.BUILDING:
+            return self._undo_late_build(environment)
+        provider = self._provider(environment.provider)
+        seen = _views(listing if listing is not None else provider.driver.list(), environment.id)
+        nodes = [_seen(node, seen.get(node.name)) for node in environment.nodes]
+        fault = next((f"node {node.name}: {node.fault}" for node in nodes if node.fault), "")
+        observed = environment.with_nodes(nodes)
+        if fault:
+            return self._give_up(loaded, fault)
+        if all(node.state is not N.BUILDING for node in nodes):
+            return self._connect(loaded, observed, provider)
+        return self._still_building(loaded, observed, provider, "the provider still builds it")
+
+    def _undo_late_build(self, environment: Environment) -> Environment:
+        """Its end was decided while the driver built: what came of it must go, too."""
+        if environment.state in FINAL_STATES:
+            self._provider(environment.provider).driver.destroy(environment.id)
+        return environment
+
+    def _connect(self, loaded: Loaded[Environment], environment: Environment, provider: Provider) -> Environment:
+        if provider.driver.capabilities.login:
+            access = access_of(environment, self._secrets)
+            silent = provider.transport.probe(access, provider.probe_s)
+            if silent:
+                name, why = next(iter(silent.items()))
+                return self._still_building(loaded, environment, provider, f"node {name} does not answer: {why}")
+        serving = [node.to(N.REACHABLE).to(N.IN_SERVICE) for node in environment.nodes]
+        state = E.LEASED if environment.owner else E.READY
+        return self._save(loaded, environment.to(state, self._clock.now()).with_nodes(serving)).value
+
+    def _still_building(
+        self, loaded: Loaded[Environment], environment: Environment, provider: Provider, why: str
+    ) -> Environment:
+        now = self._clock.now()
+        if now - environment.state_since > provider.build_s:
+            return self._give_up(loaded, f"not ready after {provider.build_s:.0f} s: {why}")
+        return self._save(loaded, replace(environment, not_before=now + provider.poll_s, reason=why)).value
+
+    def _destroy(self, loaded: Loaded[Environment]) -> Environment:
+        environment = loaded.value
+        provider = self._provider(environment.provider)
+        provider.transport.close(environment.id)
+        try:
+            provider.driver.destroy(environment.id)
+        except InfraError as error:
+            return self._destroy_later(loaded, error)
+        return self._save(loaded, destroyed(environment, self._clock.now())).value
+
+    def _destroy_later(self, loaded: Loaded[Environment], error: InfraError) -> Environment:
+        """Taking back is never given up: servers that may exist stay counted until they are seen to be gone."""
+        environment = loaded.value
+        tries = environment.faults_seen + 1
+        log.warning("environment %s: destroy failed %d times: %s", environment.id, tries, error)
+        at = self._clock.now() + failsafe.backoff(tries, self._ids.dice())
+        if isinstance(error, PermanentError):
+            at = self._clock.now() + failsafe.MAX_DELAY_S
+        return self._save(loaded, replace(environment, not_before=at, faults_seen=tries, fault=str(error))).value
+
+    def _save(self, loaded: Loaded[Environment], environment: Environment) -> Loaded[Environment]:
+        write = self._books.environments.kind.put(environment.id, environment, loaded.version)
+        told = events.of_environment(loaded.value, environment, self._clock.now())
+        after = [jobs.ADMIT] if environment.final else []
+        self._books.commit(write, events=told, jobs=after)
+        return Loaded(environment, loaded.version + 1)
+
+
+def _views(listing: Listing, environment_id: str) -> dict[str, NodeView]:
+    return {view.name: view for view in listing.nodes if view.environment_id == environment_id}
+
+
+def _seen(node: Node, view: NodeView | None) -> Node:
+    """The node as the driver sees it now; not seen at all means that the driver has not shown it yet."""
+    if view is None or node.state is not N.BUILDING:
+        return node
+    if view.status is NodeStatus.ERROR:
+        return replace(node, fault=view.fault or "the provider reports an error without saying which")
+    if view.status is NodeStatus.ACTIVE:
+        return replace(node.to(N.ACTIVE), address=view.address, port=view.port, driver_id=view.driver_id)
+    return node

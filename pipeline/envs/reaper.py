@@ -1,0 +1,102 @@
+"""Takes back what nobody uses any more, and finds what belongs to us but stands in no book."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from pipeline.domain.blueprint import Priority
+from pipeline.domain.environments import Environment, EnvironmentState, begin_destroying
+from pipeline.envs import events, jobs
+from pipeline.envs.books import Books, Loaded
+from pipeline.envs.lifecycle import Provider
+from pipeline.ports.common import Clock
+from pipeline.ports.drivers import OwnedEnvironment
+from pipeline.ports.stores import Put
+
+log = logging.getLogger(__name__)
+#: A leak must be seen twice, at least so far apart; a build whose record is still on its way is none.
+SECOND_SIGHTING_S = 10.0
+SIGHTING_TTL_S = 3600
+
+
+class Reaper:
+    """Ends leases and holds, adopts orphans, removes leaks."""
+
+    def __init__(self, books: Books, providers: Callable[[str], Provider], clock: Clock) -> None:
+        self._books = books
+        self._provider = providers
+        self._clock = clock
+
+    def end_leases(self) -> list[Environment]:
+        """Take back every environment whose time is over."""
+        now = self._clock.now()
+        return [
+            self.take_back(loaded.value.id, f"its {loaded.value.state} time ended")
+            for loaded in self._books.environments.due("environments:ending", now)
+        ]
+
+    def take_back(self, environment_id: str, reason: str) -> Environment:
+        """Begin the end of an environment; once more changes nothing."""
+        return self._books.again(lambda: self._take_back(environment_id, reason))
+
+    def _take_back(self, environment_id: str, reason: str) -> Environment:
+        loaded, now = self._books.environments.get(environment_id), self._clock.now()
+        going = begin_destroying(loaded.value, now, reason)
+        if going is not loaded.value:
+            self._save(loaded, going)
+        return going
+
+    def _save(self, loaded: Loaded[Environment], environment: Environment) -> None:
+        write = self._books.environments.kind.put(environment.id, environment, loaded.version)
+        told = events.of_environment(loaded.value, environment, self._clock.now())
+        work = [jobs.ADMIT] if environment.final else [jobs.advance(environment, loaded.version)]
+        self._books.commit(write, events=told, jobs=work)
+
+    def reap(self, provider_name: str) -> list[str]:
+        """Compare what the provider has of ours with the books; the environment ids that were acted upon."""
+        provider = self._provider(provider_name)
+        owned = provider.driver.list().environments
+        return [one.environment_id for one in owned if self._is_leak(one) and self._act(provider, one)]
+
+    def _is_leak(self, owned: OwnedEnvironment) -> bool:
+        known = self._books.environments.find(owned.environment_id)
+        return known is None or known.value.final
+
+    def _act(self, provider: Provider, owned: OwnedEnvironment) -> bool:
+        if not self._seen_before(owned.environment_id):
+            return False
+        if self._books.environments.find(owned.environment_id) is None and owned.ends_at > self._clock.now():
+            self._adopt(provider, owned)
+        else:
+            log.warning("environment %s: leaked at %s, taken back", owned.environment_id, provider.name)
+            provider.driver.destroy(owned.environment_id)
+        return True
+
+    def _seen_before(self, environment_id: str) -> bool:
+        now = self._clock.now()
+        sighting = self._books.store.get("sighting", environment_id)
+        if sighting is None:
+            self._books.commit(Put("sighting", environment_id, 0, {"at": now}, ttl_s=SIGHTING_TTL_S))
+            return False
+        return now - float(sighting.body["at"]) >= SECOND_SIGHTING_S
+
+    def _adopt(self, provider: Provider, owned: OwnedEnvironment) -> None:
+        now = self._clock.now()
+        orphan = Environment(
+            id=owned.environment_id,
+            project="",
+            service="",
+            owner="",
+            provider=provider.name,
+            state=EnvironmentState.ADOPTED,
+            nodes=(),
+            priority=Priority.NIGHTLY,
+            created_at=now,
+            state_since=now,
+            ends_at=owned.ends_at,
+            reason="found at the provider with our mark, but in no book",
+        )
+        log.warning("environment %s: orphan at %s, adopted", orphan.id, provider.name)
+        write = self._books.environments.kind.put(orphan.id, orphan, 0)
+        self._books.commit(write, events=events.of_environment(None, orphan, now))

@@ -1,0 +1,94 @@
+"""Settings of one deployment: `config.toml` in its home, then `GREENROOM_*` in the environment; read once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+def default_home() -> Path:
+    """`$GREENROOM_HOME`, else `~/.greenroom`."""
+    return Path(os.environ.get("GREENROOM_HOME") or Path.home() / ".greenroom")
+
+
+class ProviderSettings(BaseModel):
+    """One provider: `max_nodes` at once, `build_s` for a build, `poll_s` between two looks at it (seconds)."""
+
+    driver: Literal["local", "memory"]
+    max_nodes: int = Field(default=60, ge=1)
+    build_s: float = Field(default=300.0, gt=0)
+    poll_s: float = Field(default=0.5, gt=0)
+    workers: int = Field(default=2, ge=1, le=32)
+
+
+class Settings(BaseSettings):
+    """All settings; times in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="GREENROOM_", env_nested_delimiter="__", extra="forbid")
+
+    home: Path = Field(default_factory=default_home)
+    deployment_id: str = Field(default="", pattern="^[a-z0-9]{0,20}$")
+    redis_url: str = ""
+    allow_lossy_store: bool = False
+    api_bind: str = "127.0.0.1:8600"
+    hooks_bind: str = "127.0.0.1:8601"
+    public_url: str = "http://127.0.0.1:8600"
+    workers: int = Field(default=2, ge=1, le=64)
+    default_provider: str = "local"
+    providers: dict[str, ProviderSettings] = Field(default_factory=lambda: {"local": ProviderSettings(driver="local")})
+    helper_state: Path = Path("/var/lib/greenroom")
+    allow_local_repositories: bool = True
+    chef_package: str = ""
+    log_level: str = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # pydantic-settings calls by name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = TomlConfigSettingsSource(settings_cls, default_home() / "config.toml")
+        return init_settings, env_settings, file
+
+    @property
+    def run_dir(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def redis_socket(self) -> Path:
+        return self.run_dir / "redis.sock"
+
+    @property
+    def store_url(self) -> str:
+        """The Redis that was named, else the embedded one."""
+        return self.redis_url or f"unix://{self.redis_socket}"
+
+    @property
+    def helper_socket(self) -> Path:
+        return self.run_dir / "nodes.sock"
+
+    @property
+    def token_file(self) -> Path:
+        return self.home / "token"
+
+    @property
+    def key_file(self) -> Path:
+        return self.home / "secret.key"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.home / "logs"
+
+    @cached_property
+    def deployment(self) -> str:
+        """The id that marks everything this deployment makes; from its home's path unless it was named."""
+        return self.deployment_id or "gr" + hashlib.sha256(str(self.home.resolve()).encode()).hexdigest()[:8]

@@ -1,0 +1,1 @@
+"""Use cases of runs: intake, planning, the five stages, their end."""

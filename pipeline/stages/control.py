@@ -1,0 +1,128 @@
+"""What people ask of runs: start, cancel, run again, give back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from pipeline.domain import runs
+from pipeline.domain.environments import EnvironmentState, take_over
+from pipeline.domain.errors import InvalidTransition, UserError
+from pipeline.domain.intake import TriggerRecord
+from pipeline.domain.runs import STAGES, Run, StageName, StageState, Stop, StopKind
+from pipeline.domain.triggers import Trigger, TriggerKind
+from pipeline.envs import events, jobs
+from pipeline.envs.books import Loaded
+from pipeline.envs.reaper import Reaper
+from pipeline.ports.stores import Event, JobRequest, Put
+from pipeline.stages.context import Tools
+from pipeline.stages.deliver import GRACE_S
+from pipeline.stages.runner import next_jobs, save_run
+from pipeline.stages.statuses import with_status_due
+
+Puts = tuple[tuple[Put, ...], tuple[Event, ...], tuple[JobRequest, ...]]
+
+
+class Control:
+    """Writes what is wanted; the tick and the workers carry it out."""
+
+    def __init__(self, tools: Tools, reaper: Reaper) -> None:
+        self._tools = tools
+        self._books = tools.books
+        self._reaper = reaper
+
+    def submit(self, project: str, repository: str, sha: str, ref: str, actor: str) -> TriggerRecord:
+        """Store a trigger by hand; it is planned as any other."""
+        self._books.projects.get(project)
+        now = self._tools.clock.now()
+        trigger = Trigger(
+            TriggerKind.API, forge="plain", repository=repository, sha=sha, branch=ref, actor=actor, message="by hand"
+        )
+        record = TriggerRecord(
+            self._tools.ids.new("trg"), project, trigger, delivery_id="", received_at=now, due_at=now
+        )
+        put = self._books.triggers.kind.put(record.id, record, 0)
+        self._books.commit(put, jobs=[jobs.plan(record.id, 0)])
+        return record
+
+    def cancel(self, run_id: str, reason: str) -> Run:
+        """End a run by way of its destroy stage; a run that ends already is left alone."""
+        return self._stop(run_id, lambda now: Stop(StopKind.CANCEL, reason or "cancelled by hand", now))
+
+    def time_out(self, run_id: str, reason: str) -> Run:
+        return self._stop(run_id, lambda now: Stop(StopKind.TIMEOUT, reason, now))
+
+    def _stop(self, run_id: str, wish: Callable[[float], Stop]) -> Run:
+        def decide() -> Run:
+            loaded = self._books.runs.get(run_id)
+            stopped = runs.stop(loaded.value, wish(self._tools.clock.now()))
+            if stopped is not loaded.value:
+                save_run(self._tools, loaded, stopped)
+            return stopped
+
+        return self._books.again(decide)
+
+    def rerun(self, run_id: str, first: StageName | None) -> Run:
+        """A new run of the same commit, whole, or from a stage on the nodes that are held for it."""
+        return self._books.again(lambda: self._rerun(run_id, first))
+
+    def _rerun(self, run_id: str, first: StageName | None) -> Run:
+        old, now = self._books.runs.get(run_id).value, self._tools.clock.now()
+        new_id = self._tools.ids.new("run")
+        if first is None or first is StageName.DELIVER:
+            run = runs.rerun(old, new_id, now, StageName.DELIVER, "")
+            save_run(self._tools, None, run)
+            return run
+        return self._rerun_from(old, new_id, first, now)
+
+    def _rerun_from(self, old: Run, new_id: str, first: StageName, now: float) -> Run:
+        if first is StageName.DESTROY:
+            raise UserError("a run cannot begin with destroy; `greenroom release` gives held nodes back")
+        run = runs.rerun(old, new_id, now, first, old.environment_id)
+        if not old.environment_id:
+            raise InvalidTransition(f"run {old.id} holds no nodes; run it again from deliver")
+        loaded = self._books.environments.get(old.environment_id)
+        if loaded.value.state is not EnvironmentState.HELD:
+            raise InvalidTransition(
+                f"the nodes of {old.id} are not held any more ({loaded.value.state}); run it again from deliver"
+            )
+        taken = take_over(loaded.value, run.id, now + run.plan.timeout_s + GRACE_S, now)
+        put = self._books.environments.kind.put(taken.id, taken, loaded.version)
+        save_run(self._tools, None, run, (put,), tuple(events.of_environment(loaded.value, taken, now)))
+        return run
+
+    def release(self, run_id: str) -> Run:
+        """Give back the nodes that are held for a run."""
+        run = self._books.runs.get(run_id).value
+        if not run.environment_id:
+            raise InvalidTransition(f"run {run_id} has no environment to give back")
+        environment = self._books.environments.get(run.environment_id).value
+        if environment.state is not EnvironmentState.HELD and not environment.final:
+            what = f"environment {environment.id} is {environment.state}, not held"
+            raise InvalidTransition(f"{what}; cancel run {environment.owner} to end it")
+        self._reaper.take_back(run.environment_id, f"given back by hand after {run_id}")
+        return run
+
+
+def failed_stage(run: Run) -> StageName:
+    """The stage that decided a run's verdict, for `rerun --from failed`."""
+    for name in STAGES[:-1]:
+        if run.stage(name).state in {StageState.FAILED, StageState.ERROR}:
+            return name
+    raise InvalidTransition(f"no stage of run {run.id} failed; name the stage to begin with")
+
+
+def stopped_puts(tools: Tools, older: Iterable[Loaded[Run]], wish: Stop, by: str) -> Puts:
+    """The writes, events and jobs that end runs because of another one."""
+    puts: list[Put] = []
+    told: list[Event] = []
+    work: list[JobRequest] = []
+    for loaded in older:
+        stopped = runs.stop(loaded.value, wish)
+        if stopped is loaded.value:
+            continue
+        final = with_status_due(loaded.value, replace(stopped, superseded_by=by), wish.at)
+        puts.append(tools.books.runs.kind.put(final.id, final, loaded.version))
+        told += events.of_run(loaded.value, final, wish.at)
+        work += next_jobs(loaded.value, final, wish.at)
+    return tuple(puts), tuple(told), tuple(work)

@@ -1,0 +1,61 @@
+"""Deliver: request the environment and wait for it without a worker."""
+
+from __future__ import annotations
+
+from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
+from pipeline.domain.errors import InfraError, PermanentError, TransientError
+from pipeline.domain.runs import Outcome, StageState
+from pipeline.envs import events, jobs
+from pipeline.stages.context import PASSED, Answer, Done, Stage, Waiting
+
+#: How long an environment outlives its run's own time limit, for the fetching of artifacts and the destroy stage.
+GRACE_S = 900.0
+
+
+def start(stage: Stage) -> Answer:
+    """Request an environment in the same write in which the attempt begins to wait."""
+    environment = _requested(stage)
+    write = stage.tools.books.environments.kind.put(environment.id, environment, 0)
+    told = tuple(events.of_environment(None, environment, environment.created_at))
+    return Waiting(environment.id, (write,), told, (jobs.ADMIT,))
+
+
+def _requested(stage: Stage) -> Environment:
+    now, run = stage.tools.clock.now(), stage.run
+    return Environment(
+        id=stage.tools.ids.new("env"),
+        project=run.project,
+        service=stage.plan.service,
+        owner=run.id,
+        provider=run.provider,
+        state=EnvironmentState.REQUESTED,
+        nodes=planned_nodes(stage.plan.environment),
+        priority=run.priority,
+        created_at=now,
+        state_since=now,
+        ends_at=now + stage.plan.timeout_s + GRACE_S,
+    )
+
+
+def resume(stage: Stage) -> Answer | None:
+    """Judge the environment; None while it is on its way."""
+    environment = stage.environment().value
+    if environment.state is EnvironmentState.LEASED:
+        return _delivered(stage, environment)
+    if environment.state is EnvironmentState.REJECTED:
+        return Outcome(StageState.ERROR, environment.reason, "infeasible")
+    if environment.final or environment.state is EnvironmentState.DESTROYING:
+        raise _fault(environment)
+    return None
+
+
+def _fault(environment: Environment) -> InfraError:
+    text = f"environment {environment.id}: {environment.fault or environment.reason}"
+    return TransientError(text) if not environment.fault else PermanentError(text)
+
+
+def _delivered(stage: Stage, environment: Environment) -> Done:
+    with stage.sink() as sink:
+        for node in environment.nodes:
+            sink(f"{node.name}: {node.image} at {node.address or 'no address'}, {node.driver_id}\n".encode())
+    return Done(PASSED)

@@ -1,0 +1,52 @@
+"""Where things are on nodes, and which nodes an `on:` means."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+
+from pipeline.domain.blueprint import Blueprint
+from pipeline.domain.errors import UserError
+from pipeline.domain.runs import Run
+from pipeline.ports.transports import EnvironmentAccess, NodeAccess
+
+ON = re.compile(r"(?P<role>[a-z0-9-]+)(?:\[(?P<index>\d+)\])?")
+
+
+def chosen(access: EnvironmentAccess, on: str) -> tuple[NodeAccess, ...]:
+    """The nodes of `all`, `web` or `web[0]`."""
+    if on == "all":
+        return access.nodes
+    match = ON.fullmatch(on)
+    nodes = access.of_role(match["role"]) if match else ()
+    if match and match["index"] is not None:
+        nodes = tuple(node for node in nodes if node.name == f"{match['role']}-{match['index']}")
+    if not nodes:
+        raise UserError(f"on: {on!r} names no node; there are {', '.join(node.name for node in access.nodes)}")
+    return nodes
+
+
+def workdirs(blueprint: Blueprint) -> dict[str, str]:
+    """Role to the directory of its current release; the last deployment of a role is the one."""
+    return {spec.role: f"{spec.to}/current" for spec in blueprint.deploy}
+
+
+def variables(run: Run, access: EnvironmentAccess, node: NodeAccess) -> Mapping[str, str]:
+    """What commands on nodes are told about where they run."""
+    told = {
+        "GREENROOM_RUN": run.id,
+        "GREENROOM_SHA": run.trigger.sha,
+        "GREENROOM_SERVICE": run.plan.service,
+        "GREENROOM_ENVIRONMENT": access.environment_id,
+        "GREENROOM_ROLE": node.role,
+        "GREENROOM_NODE": node.name,
+    }
+    for role in run.plan.environment.roles:
+        name = "GREENROOM_NODES_" + role.name.upper().replace("-", "_")
+        told[name] = " ".join(other.address for other in access.of_role(role.name))
+    return told
+
+
+def in_directory(directory: str, command: str) -> str:
+    return f"cd {shlex.quote(directory)} && {{ {command}\n}}"

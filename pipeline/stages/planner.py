@@ -1,0 +1,156 @@
+"""From a stored trigger to a run: the blueprint is read at the commit, its filters decide, older runs give way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pipeline.domain import failsafe, runs
+from pipeline.domain.blueprint import Blueprint, Priority
+from pipeline.domain.errors import InfraError, UserError
+from pipeline.domain.intake import TriggerRecord, TriggerState
+from pipeline.domain.projects import Project
+from pipeline.domain.runs import Run, RunState, Stop, StopKind, Verdict
+from pipeline.domain.triggers import Trigger, TriggerKind, is_sha, refusal
+from pipeline.envs.books import Loaded, lane_index
+from pipeline.ports.blueprints import BlueprintReader
+from pipeline.ports.common import Secret
+from pipeline.stages.context import Tools, project_token
+from pipeline.stages.control import Puts, stopped_puts
+from pipeline.stages.runner import save_run
+
+log = logging.getLogger(__name__)
+FILE = "greenroom.yml"
+FILE_LIMIT = 256 * 1024
+PRIORITIES: Mapping[TriggerKind, Priority] = {
+    TriggerKind.API: Priority.INTERACTIVE,
+    TriggerKind.SCHEDULE: Priority.NIGHTLY,
+}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a trigger comes to: a blueprint to run, a refusal by its filters, or a mistake in it."""
+
+    trigger: Trigger
+    blueprint: Blueprint | None = None
+    ignored: str = ""
+    mistake: str = ""
+
+
+class Planner:
+    """Plans triggers; any number of workers at once."""
+
+    def __init__(self, tools: Tools, reader: BlueprintReader, default_provider: str) -> None:
+        self._tools = tools
+        self._books = tools.books
+        self._reader = reader
+        self._default_provider = default_provider
+
+    def plan(self, trigger_id: str) -> None:
+        """Make a trigger's run, or say why there is none; nothing when that was done already."""
+        record = self._books.triggers.get(trigger_id).value
+        if record.state is not TriggerState.RECEIVED:
+            return
+        try:
+            plan = self._read(record)
+        except InfraError as error:
+            self._postpone(record, error)
+            return
+        self._books.again(lambda: self._settle(trigger_id, plan))
+
+    def _read(self, record: TriggerRecord) -> _Plan:
+        token = project_token(self._books, self._tools.secrets, record.project)
+        try:
+            trigger = self._exact(record.trigger, token)
+            content = self._tools.repositories.read(
+                trigger.repository, trigger.sha, FILE, limit_bytes=FILE_LIMIT, credential=token
+            )
+            blueprint = self._reader.read(FILE, content)
+            ignored = refusal(trigger, blueprint.triggers, self._changed(trigger, blueprint, token))
+        except UserError as error:
+            return _Plan(record.trigger, mistake=str(error))
+        return _Plan(trigger, blueprint=blueprint, ignored=ignored or "")
+
+    def _exact(self, trigger: Trigger, token: Secret | None) -> Trigger:
+        """The trigger with a whole commit id; some forges send a shortened one."""
+        if is_sha(trigger.sha):
+            return trigger
+        sha = self._tools.repositories.resolve(trigger.repository, trigger.sha, credential=token)
+        return replace(trigger, sha=sha)
+
+    def _changed(self, trigger: Trigger, blueprint: Blueprint, token: Secret | None) -> tuple[str, ...]:
+        """Changed paths, asked for only where a filter wants them."""
+        push, pull = blueprint.triggers.push, blueprint.triggers.pull_request
+        by_path = (push is not None and (push.paths or push.paths_ignore)) or (pull is not None and pull.paths_ignore)
+        if not by_path or trigger.kind not in {TriggerKind.PUSH, TriggerKind.PULL_REQUEST}:
+            return ()
+        return self._tools.repositories.changed_paths(trigger.repository, trigger.base, trigger.sha, credential=token)
+
+    def _postpone(self, record: TriggerRecord, error: InfraError) -> None:
+        """Try again later; a repository that stays out of reach becomes a run in error, so that nobody waits for it."""
+        now = self._tools.clock.now()
+        decision = failsafe.decide(error, record.tries + 1, now, self._tools.ids.dice())
+        if isinstance(decision, failsafe.GiveUp):
+            self._books.again(lambda: self._settle(record.id, _Plan(record.trigger, mistake=str(error)), Verdict.ERROR))
+            return
+        loaded = self._books.triggers.get(record.id)
+        later = replace(loaded.value, tries=record.tries + 1, due_at=decision.at, reason=str(error))
+        self._books.commit(self._books.triggers.kind.put(record.id, later, loaded.version))
+
+    def _settle(self, trigger_id: str, plan: _Plan, verdict: Verdict = Verdict.FAILED) -> None:
+        loaded = self._books.triggers.get(trigger_id)
+        if loaded.value.state is not TriggerState.RECEIVED:
+            return
+        if plan.ignored:
+            ignored = replace(loaded.value, state=TriggerState.IGNORED, reason=plan.ignored)
+            self._books.commit(self._books.triggers.kind.put(trigger_id, ignored, loaded.version))
+            return
+        self._create(loaded, plan, verdict)
+
+    def _create(self, loaded: Loaded[TriggerRecord], plan: _Plan, verdict: Verdict) -> None:
+        """The run, its trigger's end and the end of older runs of the lane, in one write."""
+        record, now = loaded.value, self._tools.clock.now()
+        project = self._books.projects.get(record.project).value
+        run = self._new_run(record, project, plan, now)
+        if plan.mistake:
+            run = runs.reject(run, verdict, plan.mistake, now)
+        planned = replace(record, state=TriggerState.PLANNED, run_id=run.id)
+        puts, told, work = self._superseding(run)
+        put = self._books.triggers.kind.put(record.id, planned, loaded.version)
+        save_run(self._tools, None, run, (put, *puts), told, work)
+
+    def _new_run(self, record: TriggerRecord, project: Project, plan: _Plan, now: float) -> Run:
+        blueprint = plan.blueprint
+        wanted = blueprint.environment.provider if blueprint is not None else None
+        return Run(
+            id=self._tools.ids.new("run"),
+            project=record.project,
+            trigger=plan.trigger,
+            state=RunState.PENDING,
+            created_at=now,
+            blueprint=blueprint,
+            provider=wanted or project.provider or self._default_provider,
+            priority=PRIORITIES.get(record.trigger.kind, Priority.PUSH),
+            trigger_id=record.id,
+        )
+
+    def end_lane(self, project: str, lane: str) -> None:
+        """End the runs of a lane that is gone: its branch was deleted, its pull request closed."""
+        self._books.again(lambda: self._end_lane(project, lane))
+
+    def _end_lane(self, project: str, lane: str) -> None:
+        older = [one for one in self._books.runs.in_index(lane_index(lane)) if one.value.project == project]
+        wish = Stop(StopKind.SUPERSEDE, "its branch or pull request is gone", self._tools.clock.now())
+        puts, told, work = stopped_puts(self._tools, older, wish, "")
+        if puts:
+            self._books.commit(*puts, events=told, jobs=work)
+
+    def _superseding(self, run: Run) -> Puts:
+        if not run.trigger.lane:
+            return (), (), ()
+        older = self._books.runs.in_index(lane_index(run.trigger.lane))
+        wish = Stop(StopKind.SUPERSEDE, f"superseded by {run.id} ({run.trigger.sha[:12]})", run.created_at)
+        same = [loaded for loaded in older if loaded.value.project == run.project]
+        return stopped_puts(self._tools, same, wish, run.id)

@@ -1,0 +1,110 @@
+"""The commit's status at its forge: pending at once, then the verdict; retried, and never in a run's way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pipeline.domain import failsafe
+from pipeline.domain.errors import InfraError, TransientError
+from pipeline.domain.runs import Run, RunState, StatusReport, Verdict
+from pipeline.envs.books import Books, Loaded
+from pipeline.ports.common import Clock, Ids
+from pipeline.ports.forges import CommitStatus, Forge, StatusState
+from pipeline.ports.secrets import Secrets
+
+log = logging.getLogger(__name__)
+#: After so many failed tries the forge is given up, and the run says so.
+MAX_TRIES = 12
+STATES = {
+    Verdict.PASSED: StatusState.SUCCESS,
+    Verdict.FAILED: StatusState.FAILURE,
+    Verdict.ERROR: StatusState.ERROR,
+    Verdict.CANCELLED: StatusState.ERROR,
+    Verdict.SUPERSEDED: StatusState.ERROR,
+}
+
+
+def wanted(run: Run) -> str:
+    """What the forge should show now."""
+    if run.verdict is not None and run.state in {RunState.FINISHING, RunState.FINISHED}:
+        return STATES[run.verdict].value
+    return StatusState.PENDING.value
+
+
+def with_status_due(old: Run | None, run: Run, now: float) -> Run:
+    """The run with a report due at once, if its forge keeps statuses and shows another one."""
+    if not run.trigger.slug or run.status.sent == wanted(run):
+        return run
+    if old is not None and wanted(old) == wanted(run):
+        return run
+    return replace(run, status=StatusReport(sent=run.status.sent, due_at=now))
+
+
+class Statuses:
+    """Tells forges; any number of workers at once."""
+
+    def __init__(
+        self, books: Books, forges: Mapping[str, Forge], secrets: Secrets, clock: Clock, ids: Ids, public_url: str
+    ) -> None:
+        self._books = books
+        self._forges = forges
+        self._secrets = secrets
+        self._clock = clock
+        self._ids = ids
+        self._public_url = public_url.rstrip("/")
+
+    def report(self, run_id: str) -> None:
+        """Send what is due, and note what came of it."""
+        loaded = self._books.runs.get(run_id)
+        run = loaded.value
+        if run.status.due_at is None:
+            return
+        state = wanted(run)
+        try:
+            self._send(run, state)
+            report = StatusReport(sent=state)
+        except InfraError as error:
+            report = self._after(run, state, error)
+        self._books.again(lambda: self._note(run_id, report))
+
+    def _send(self, run: Run, state: str) -> None:
+        project = self._books.projects.get(run.project).value
+        if not project.sealed_forge_token or run.trigger.forge not in self._forges:
+            return
+        token = self._secrets.open(project.sealed_forge_token)
+        status = CommitStatus(
+            slug=run.trigger.slug,
+            sha=run.trigger.sha,
+            state=StatusState(state),
+            description=describe(run),
+            url=f"{self._public_url}/runs/{run.id}",
+        )
+        self._forges[run.trigger.forge].report(status, project.api_url, token)
+
+    def _after(self, run: Run, state: str, error: InfraError) -> StatusReport:
+        tries = run.status.tries + 1
+        if isinstance(error, TransientError) and tries < MAX_TRIES:
+            due = self._clock.now() + failsafe.backoff(tries, self._ids.dice())
+            return StatusReport(sent=run.status.sent, tries=tries, due_at=due, fault=str(error))
+        log.warning("run %s: status %s was not taken: %s", run.id, state, error)
+        return StatusReport(sent=state, tries=tries, fault=str(error))
+
+    def _note(self, run_id: str, report: StatusReport) -> None:
+        """Keep the outcome, unless the run moved on meanwhile and wants another status sent."""
+        loaded: Loaded[Run] = self._books.runs.get(run_id)
+        run = loaded.value
+        if report.due_at is None and report.sent != wanted(run):
+            report = replace(report, due_at=self._clock.now())
+        noted = replace(run, status=report)
+        self._books.commit(self._books.runs.kind.put(run_id, noted, loaded.version))
+
+
+def describe(run: Run) -> str:
+    """One line of at most 140 characters."""
+    if run.verdict is None:
+        return f"{run.id} is {run.state}"
+    text = f"{run.verdict}" + (f": {run.reason}" if run.reason else "")
+    first = text.splitlines()[0]
+    return first if len(first) <= 140 else first[:139] + "…"

@@ -1,0 +1,126 @@
+"""Test: every entry of `test:` is run and reported, whatever the ones before it said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from pipeline.domain.blueprint import CommandSpec, TestinfraSpec
+from pipeline.domain.errors import TransientError, UserError
+from pipeline.domain.reports import CaseStatus, TestReport
+from pipeline.domain.runs import Outcome, StageState, TestCounts
+from pipeline.envs.books import REPORTS
+from pipeline.ports.common import LimitExceeded, Sink
+from pipeline.ports.stores import Put
+from pipeline.ports.transports import Connection, EnvironmentAccess, NodeAccess
+from pipeline.ports.verifiers import VerifyRequest, VerifyResult
+from pipeline.stages.artifacts import pieces
+from pipeline.stages.context import PASSED, Answer, Change, Done, Stage, limits, line
+from pipeline.stages.places import chosen, workdirs
+
+#: Before a suite, which would fail each of its tests slowly, all nodes must answer within so many seconds.
+PROBE_S = 10.0
+
+Entry = TestinfraSpec | CommandSpec
+Named = tuple[str, TestReport]
+
+
+def start(stage: Stage) -> Answer:
+    """Run all entries; failed when one did not pass."""
+    if not stage.plan.test:
+        return PASSED
+    with stage.source() as source, stage.connection() as (connection, access), stage.sink() as sink:
+        _expect_answers(stage, access)
+        judged = [
+            _Entry(stage, number, entry).judge(source, connection, access, sink) for number, entry in _numbered(stage)
+        ]
+    complaints = [result.summary for result, _ in judged if not result.passed]
+    reports = [report for _, reports in judged for report in reports]
+    outcome = Outcome(StageState.FAILED, "; ".join(complaints), "stage-failed") if complaints else PASSED
+    return Done(outcome, writes=_report_writes(stage, reports), change=_with_counts(reports))
+
+
+def _numbered(stage: Stage) -> list[tuple[int, Entry]]:
+    return list(enumerate(stage.plan.test, start=1))
+
+
+def _expect_answers(stage: Stage, access: EnvironmentAccess) -> None:
+    silent = stage.tools.providers(stage.run.provider).transport.probe(access, PROBE_S)
+    if silent:
+        raise TransientError("; ".join(f"node {name} does not answer: {why}" for name, why in silent.items()))
+
+
+class _Entry:
+    """One entry of `test:`."""
+
+    def __init__(self, stage: Stage, number: int, spec: Entry) -> None:
+        self._stage = stage
+        self._number = number
+        self._spec = spec
+        self._name = f"test-{number}"
+
+    def judge(
+        self, source: str, connection: Connection, access: EnvironmentAccess, sink: Sink
+    ) -> tuple[VerifyResult, list[Named]]:
+        """Run it and read its reports, which are also kept as artifacts."""
+        line(sink, f"[{self._number}] {_title(self._spec)}")
+        with self._stage.tools.workspaces.scratch(f"{self._stage.run.id}.{self._name}") as scratch:
+            request = VerifyRequest(
+                self._spec, source, scratch, access, self._nodes(access), workdirs(self._stage.plan)
+            )
+            result = self._verify(request, connection, sink)
+            reports, complaints = self._read(result.reports)
+        line(sink, f"[{self._number}] {result.summary}")
+        if complaints:
+            result = replace(result, passed=False, summary="; ".join([result.summary, *complaints]))
+        return result, reports
+
+    def _verify(self, request: VerifyRequest, connection: Connection, sink: Sink) -> VerifyResult:
+        tools = self._stage.tools
+        verifier = tools.testinfra if isinstance(self._spec, TestinfraSpec) else tools.commands
+        bounds = limits(self._spec.timeout_s, self._spec.silence_s)
+        try:
+            return verifier.verify(request, connection, limits=bounds, output=sink)
+        except LimitExceeded as error:
+            return VerifyResult(False, f"{_title(self._spec)}: {error}")
+
+    def _nodes(self, access: EnvironmentAccess) -> tuple[NodeAccess, ...]:
+        if isinstance(self._spec, CommandSpec):
+            return chosen(access, self._spec.on)
+        roles = self._spec.roles or [role.name for role in self._stage.plan.environment.roles]
+        return tuple(node for node in access.nodes if node.role in roles)
+
+    def _read(self, paths: tuple[str, ...]) -> tuple[list[Named], list[str]]:
+        reports, complaints = [], []
+        for index, path in enumerate(paths, start=1):
+            name = f"{self._name}-{index}"
+            self._stage.tools.logs.save_artifact(self._stage.run.id, f"junit/{name}.xml", pieces(path))
+            try:
+                reports.append((name, self._stage.tools.reports.read(name, pieces(path))))
+            except UserError as error:
+                complaints.append(str(error))
+        return reports, complaints
+
+
+def _title(spec: Entry) -> str:
+    return f"testinfra {spec.path}" if isinstance(spec, TestinfraSpec) else f"`{spec.run}` on {spec.on}"
+
+
+def _report_writes(stage: Stage, reports: list[Named]) -> tuple[Put, ...]:
+    """One document a report and attempt; an attempt that is done again has another number."""
+    attempt = stage.attempt.number
+    return tuple(
+        REPORTS.put(f"{stage.run.id}.{attempt}.{name}", report, 0, indexes={f"reports:{stage.run.id}": attempt})
+        for name, report in reports
+    )
+
+
+def _with_counts(reports: list[Named]) -> Change:
+    count = Counter(case.status for _, report in reports for case in report.cases)
+    tests = TestCounts(
+        passed=count[CaseStatus.PASSED],
+        failed=count[CaseStatus.FAILED],
+        errors=count[CaseStatus.ERROR],
+        skipped=count[CaseStatus.SKIPPED],
+    )
+    return lambda run: replace(run, tests=tests)

@@ -1,0 +1,188 @@
+"""The leading tick: hands jobs to the queue, admits, ends what is over, and finds what lost its worker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipeline.domain import admission, runs
+from pipeline.domain.environments import Environment
+from pipeline.domain.errors import VersionConflict
+from pipeline.domain.runs import Attempt, AttemptState, Run, RunState, StageName
+from pipeline.envs import jobs
+from pipeline.envs.books import Loaded
+from pipeline.envs.lifecycle import SETTLED
+from pipeline.envs.reaper import Reaper
+from pipeline.envs.scheduler import Scheduler
+from pipeline.ports.queues import JobQueue
+from pipeline.ports.stores import Fence, JobRequest, Outbox
+from pipeline.stages.context import Tools
+from pipeline.stages.control import Control
+from pipeline.stages.runner import save_run
+
+log = logging.getLogger(__name__)
+#: Jobs handed over in one go.
+BATCH = 200
+#: Pending runs looked at in one round.
+ROUND = 500
+#: Seconds between two looks at everything that may have come to rest unnoticed.
+CHORES_S = 1.0
+#: Seconds between two comparisons of the books with what the providers have.
+REAP_S = 30.0
+#: A job that was handed over so long ago and does not wait any more was taken or lost.
+HANDOVER_S = 2.0
+
+
+@dataclass
+class Tick:
+    """One leader's work; `step` is called again and again while the office is held."""
+
+    tools: Tools
+    scheduler: Scheduler
+    reaper: Reaper
+    control: Control
+    queue: JobQueue
+    outbox: Outbox
+    provider_names: Sequence[str]
+    _chores_at: float = 0.0
+    _reap_at: float = 0.0
+    _poll_at: dict[str, float] = field(default_factory=dict)
+
+    def step(self, fence: Fence) -> None:
+        """Wait for work for a moment at most, and do what is there. Fenced when the office was lost."""
+        self.outbox.wait(self._patience())
+        self._hand_over(fence)
+        if self.tools.clock.now() >= self._chores_at:
+            self._chores_at = self.tools.clock.now() + CHORES_S
+            self._chores(fence)
+        self._poll()
+
+    def _patience(self) -> float:
+        now = self.tools.clock.now()
+        nearest = min([self._chores_at, *self._poll_at.values()], default=now)
+        return max(0.001, min(CHORES_S, nearest - now))
+
+    def _hand_over(self, fence: Fence) -> None:
+        """At least once: a job handed over twice finds its work done or taken."""
+        requests = self.outbox.peek(BATCH)
+        if not requests:
+            return
+        self.queue.enqueue([request for request in requests if request.queue != jobs.TICK_QUEUE])
+        if any(request.queue == jobs.TICK_QUEUE for request in requests):
+            self._admit(fence)
+        self.outbox.drop(len(requests), fence)
+
+    def _admit(self, fence: Fence) -> None:
+        self._admit_runs(fence)
+        for environment in self.scheduler.reserve(fence):
+            self._wake_owner(environment)
+
+    def _admit_runs(self, fence: Fence) -> None:
+        books = self.tools.books
+        pending = books.runs.in_index("runs:pending", limit=ROUND)
+        if not pending:
+            return
+        names = sorted({loaded.value.project for loaded in pending})
+        limits = {loaded.value.name: loaded.value.max_runs for loaded in books.projects.many(names)}
+        running = {name: books.store.count(f"runs:active:{name}") for name in names}
+        versions = {loaded.value.id: loaded for loaded in pending}
+        for run in admission.admissible((loaded.value for loaded in pending), running, limits):
+            self._save(versions[run.id], runs.admit(run, self.tools.clock.now()), fence)
+
+    def _save(self, loaded: Loaded[Run], run: Run, fence: Fence | None = None) -> None:
+        try:
+            save_run(self.tools, loaded, run, fence=fence)
+        except VersionConflict:
+            log.debug("run %s changed meanwhile; it is looked at again", run.id)
+
+    def _wake_owner(self, environment: Environment) -> None:
+        if environment.owner:
+            owner = self.tools.books.runs.find(environment.owner)
+            if owner is not None:
+                self.queue.enqueue([jobs.wake(owner.value)])
+
+    def _chores(self, fence: Fence) -> None:
+        self._admit(fence)
+        self.reaper.end_leases()
+        self._due_triggers()
+        self._due_statuses()
+        active = self.tools.books.runs.in_index("runs:active")
+        self._stop_overdue(active)
+        self._requeue(active)
+        self._lose_dead(active)
+        self._reap()
+
+    def _due_triggers(self) -> None:
+        due = self.tools.books.triggers.due("triggers:due", self.tools.clock.now())
+        self._enqueue_missing([jobs.plan(loaded.value.id, loaded.value.tries) for loaded in due])
+
+    def _due_statuses(self) -> None:
+        due = self.tools.books.runs.due("runs:status", self.tools.clock.now())
+        self._enqueue_missing([jobs.report(loaded.value) for loaded in due])
+
+    def _enqueue_missing(self, wanted: Sequence[JobRequest]) -> None:
+        waiting = self.queue.waiting(wanted) if wanted else []
+        self.queue.enqueue([job for job, waits in zip(wanted, waiting, strict=True) if not waits])
+
+    def _stop_overdue(self, active: Sequence[Loaded[Run]]) -> None:
+        now = self.tools.clock.now()
+        for loaded in active:
+            run = loaded.value
+            if run.state is RunState.RUNNING and now > (run.started_at or now) + run.plan.timeout_s:
+                self.control.time_out(run.id, f"the run took longer than its timeout of {run.plan.timeout_s:.0f} s")
+
+    def _requeue(self, active: Sequence[Loaded[Run]]) -> None:
+        """Attempts whose retry is due or whose job was lost, and waiting ones whose environment is settled."""
+        now = self.tools.clock.now()
+        wanted = [self._job_of(loaded.value, now) for loaded in active]
+        self._enqueue_missing([job for job in wanted if job is not None])
+
+    def _job_of(self, run: Run, now: float) -> JobRequest | None:
+        if run.current is None:
+            return None
+        stage, attempt = run.current
+        if attempt.state is AttemptState.QUEUED and now >= max(attempt.not_before, attempt.queued_at + HANDOVER_S):
+            return jobs.stage(run, stage.name, attempt.number)
+        if attempt.state is AttemptState.WAITING and self._is_settled(run, stage.name, now):
+            return jobs.wake(run)
+        return None
+
+    def _is_settled(self, run: Run, name: StageName, now: float) -> bool:
+        loaded = self.tools.books.environments.find(run.environment_id)
+        if loaded is None:
+            return True
+        over = loaded.value.final if name is StageName.DESTROY else loaded.value.state in SETTLED
+        return over and now >= loaded.value.state_since + HANDOVER_S
+
+    def _lose_dead(self, active: Sequence[Loaded[Run]]) -> None:
+        """Running attempts whose worker gave no sign of life for too long."""
+        running = [(loaded, _running(loaded.value)) for loaded in active]
+        watched = [(loaded, attempt) for loaded, attempt in running if attempt is not None]
+        alive = self.tools.books.store.alive([attempt.token for _, attempt in watched])
+        now = self.tools.clock.now()
+        for (loaded, _), lives in zip(watched, alive, strict=True):
+            if not lives:
+                log.warning("run %s: the worker of its current stage was lost", loaded.value.id)
+                self._save(loaded, runs.lose_attempt(loaded.value, now, "its worker was lost"))
+
+    def _poll(self) -> None:
+        now = self.tools.clock.now()
+        for name in self.provider_names:
+            if now < self._poll_at.get(name, 0.0):
+                continue
+            self._poll_at[name] = now + self.tools.providers(name).poll_s
+            if self.tools.books.store.index_upto(f"environments:moving:{name}", now, limit=1):
+                self.queue.enqueue([jobs.poll(name)])
+
+    def _reap(self) -> None:
+        now = self.tools.clock.now()
+        if now >= self._reap_at:
+            self._reap_at = now + REAP_S
+            self.queue.enqueue([jobs.reap(name) for name in self.provider_names])
+
+
+def _running(run: Run) -> Attempt | None:
+    if run.current is None or run.current[1].state is not AttemptState.RUNNING:
+        return None
+    return run.current[1]

@@ -1,0 +1,271 @@
+"""What every driver keeps to: the docstrings of `pipeline.ports.drivers`, as tests."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
+from pipeline.domain.errors import CapacityError, PermanentError
+from pipeline.domain.qos import QosProfile
+from pipeline.domain.resources import Resources
+from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
+from tests.plugins.local_nodes import Keys, LocalNodes, running_helper
+
+ENDS_AT = 2_000_000_000.0
+PATIENCE_S = 30.0
+
+
+@dataclass
+class Subject:
+    """A driver to judge.
+
+    `stranger` is a driver of another deployment at the same provider; `enlarge` makes a request that does not fit.
+    """
+
+    driver: Driver
+    stranger: Driver
+    deployment: str
+    image: str
+    keys: Keys
+    enlarge: Callable[[EnvironmentRequest], EnvironmentRequest]
+    _made: Iterator[int] = field(default_factory=itertools.count)
+
+    def fresh_id(self) -> str:
+        """Name an environment as nobody did before."""
+        return f"contract-{next(self._made)}"
+
+    def request(self, *names: str, environment_id: str | None = None) -> EnvironmentRequest:
+        resources = Resources(vcpu=0.5, memory_mib=64, disk_gib=1)
+        nodes = tuple(
+            NodeRequest(name, "web", self.image, resources, QosProfile(), self.keys.host, self.keys.host_public)
+            for name in names
+        )
+        return EnvironmentRequest(
+            self.deployment, environment_id or self.fresh_id(), "shop", self.keys.login_public, ENDS_AT, nodes
+        )
+
+    def nodes(self, environment_id: str) -> dict[str, NodeView]:
+        """The environment's nodes; the listing must not name one twice."""
+        views = [view for view in self.driver.list().nodes if view.environment_id == environment_id]
+        assert len({view.name for view in views}) == len(views)
+        return {view.name: view for view in views}
+
+    def settled(self, environment_id: str) -> dict[str, NodeView]:
+        """The environment's nodes when none is building any more."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            views = self.nodes(environment_id)
+            if all(view.status is not NodeStatus.BUILDING for view in views.values()):
+                return views
+            assert time.monotonic() < deadline, views
+            time.sleep(0.01)
+
+    def environments(self) -> dict[str, float]:
+        return {owned.environment_id: owned.ends_at for owned in self.driver.list().environments}
+
+
+@pytest.fixture(params=["memory", pytest.param("local", marks=pytest.mark.local)])
+def subject(request: pytest.FixtureRequest, node_keys: Keys) -> Iterator[Subject]:
+    made: Subject = request.getfixturevalue(f"{request.param}_subject")
+    yield made
+    for environment_id in made.environments():
+        made.driver.destroy(environment_id)
+
+
+@pytest.fixture
+def memory_subject(node_keys: Keys) -> Subject:
+    cloud = MemoryCloud(room=12)
+    driver, stranger = (MemoryDriver(cloud, deployment, images=["plain", "rich"]) for deployment in ("ours", "theirs"))
+
+    def enlarge(request: EnvironmentRequest) -> EnvironmentRequest:
+        return replace(request, nodes=tuple(replace(request.nodes[0], name=f"web-{i}") for i in range(13)))
+
+    return Subject(driver, stranger, "ours", "plain", node_keys, enlarge)
+
+
+@pytest.fixture
+def local_subject(local_nodes: LocalNodes, local_stranger: LocalNodes) -> Subject:
+    helper = local_nodes.helper
+
+    def enlarge(request: EnvironmentRequest) -> EnvironmentRequest:
+        much = Resources(vcpu=1, memory_mib=1 << 24, disk_gib=1)
+        return replace(request, nodes=(replace(request.nodes[0], resources=much),))
+
+    return Subject(helper.driver, local_stranger.driver, helper.deployment, "debian-12", local_nodes.keys, enlarge)
+
+
+@pytest.fixture(scope="module")
+def local_stranger(local_nodes: LocalNodes) -> Iterator[LocalNodes]:
+    with running_helper() as helper:
+        yield LocalNodes(helper, local_nodes.keys)
+
+
+def names_of(views: dict[str, NodeView]) -> list[str]:
+    return sorted(views)
+
+
+def statuses(views: dict[str, NodeView]) -> set[NodeStatus]:
+    return {view.status for view in views.values()}
+
+
+def test_created_nodes_become_active(subject: Subject) -> None:
+    request = subject.request("web-0", "web-1", "db-0")
+    subject.driver.create(request)
+    views = subject.settled(request.environment_id)
+    assert names_of(views) == ["db-0", "web-0", "web-1"]
+    assert statuses(views) == {NodeStatus.ACTIVE}
+    assert len({view.driver_id for view in views.values()}) == 3
+    assert len({(view.address, view.port) for view in views.values() if view.address}) in (0, 3)
+
+
+def test_nodes_that_can_be_logged_in_to_have_an_address(subject: Subject) -> None:
+    request = subject.request("web-0")
+    subject.driver.create(request)
+    address = subject.settled(request.environment_id)["web-0"].address
+    assert bool(address) or not subject.driver.capabilities.login
+
+
+def test_an_environment_carries_its_mark(subject: Subject) -> None:
+    request = subject.request("web-0")
+    subject.driver.create(request)
+    assert subject.environments() == {request.environment_id: ENDS_AT}
+
+
+def test_create_may_be_repeated(subject: Subject) -> None:
+    request = subject.request("web-0", "web-1")
+    subject.driver.create(request)
+    before = subject.settled(request.environment_id)
+    subject.driver.create(request)
+    assert subject.settled(request.environment_id) == before
+
+
+def test_create_makes_what_is_missing_and_leaves_the_rest_alone(subject: Subject) -> None:
+    small = subject.request("web-0")
+    subject.driver.create(small)
+    before = subject.settled(small.environment_id)
+    subject.driver.create(subject.request("web-0", "web-1", environment_id=small.environment_id))
+    after = subject.settled(small.environment_id)
+    assert names_of(after) == ["web-0", "web-1"]
+    assert after["web-0"] == before["web-0"]
+
+
+def test_create_at_the_same_time_makes_each_node_once(subject: Subject) -> None:
+    request = subject.request("web-0", "web-1")
+    at_once(subject.driver.create, [request, request, request])
+    views = subject.settled(request.environment_id)
+    assert names_of(views) == ["web-0", "web-1"]
+    assert statuses(views) == {NodeStatus.ACTIVE}
+
+
+def test_environments_may_be_made_at_the_same_time(subject: Subject) -> None:
+    requests = [subject.request("web-0") for _ in range(4)]
+    at_once(subject.driver.create, requests)
+    assert sorted(subject.environments()) == sorted(request.environment_id for request in requests)
+    addresses = {subject.settled(request.environment_id)["web-0"].address for request in requests}
+    assert len(addresses) == 4 or not subject.driver.capabilities.login
+
+
+def test_destroy_some_nodes(subject: Subject) -> None:
+    request = subject.request("web-0", "web-1", "web-2")
+    subject.driver.create(request)
+    before = subject.settled(request.environment_id)
+    subject.driver.destroy(request.environment_id, ["web-1", "web-2"])
+    assert subject.nodes(request.environment_id) == {"web-0": before["web-0"]}
+    assert request.environment_id in subject.environments()
+
+
+def test_a_destroyed_node_can_be_made_again(subject: Subject) -> None:
+    request = subject.request("web-0", "web-1")
+    subject.driver.create(request)
+    subject.driver.destroy(request.environment_id, ["web-1"])
+    subject.driver.create(request)
+    views = subject.settled(request.environment_id)
+    assert names_of(views) == ["web-0", "web-1"]
+    assert statuses(views) == {NodeStatus.ACTIVE}
+
+
+def test_destroy_an_environment(subject: Subject) -> None:
+    kept, ended = subject.request("web-0"), subject.request("web-0", "web-1")
+    for request in (kept, ended):
+        subject.driver.create(request)
+    subject.driver.destroy(ended.environment_id)
+    assert subject.nodes(ended.environment_id) == {}
+    assert list(subject.environments()) == [kept.environment_id]
+    assert statuses(subject.settled(kept.environment_id)) == {NodeStatus.ACTIVE}
+
+
+def test_destroy_of_all_nodes_by_name_leaves_the_environment(subject: Subject) -> None:
+    request = subject.request("web-0")
+    subject.driver.create(request)
+    subject.driver.destroy(request.environment_id, ["web-0"])
+    assert subject.nodes(request.environment_id) == {}
+    subject.driver.destroy(request.environment_id)
+    assert subject.environments() == {}
+
+
+def test_destroy_may_be_repeated(subject: Subject) -> None:
+    request = subject.request("web-0")
+    subject.driver.create(request)
+    at_once(subject.driver.destroy, [request.environment_id] * 3)
+    subject.driver.destroy(request.environment_id)
+    assert subject.environments() == {}
+
+
+def test_destroy_of_what_never_was(subject: Subject) -> None:
+    nobody = subject.fresh_id()
+    subject.driver.destroy(nobody)
+    subject.driver.destroy(nobody, ["web-0"])
+    assert nobody not in subject.environments()
+
+
+def test_a_destroyed_environment_can_be_made_again(subject: Subject) -> None:
+    request = subject.request("web-0")
+    subject.driver.create(request)
+    subject.driver.destroy(request.environment_id)
+    subject.driver.create(request)
+    assert statuses(subject.settled(request.environment_id)) == {NodeStatus.ACTIVE}
+
+
+def test_another_deployment_sees_and_touches_nothing(subject: Subject) -> None:
+    request = subject.request("web-0")
+    subject.driver.create(request)
+    before = subject.settled(request.environment_id)
+    assert subject.stranger.list() == Listing()
+    subject.stranger.destroy(request.environment_id, ["web-0"])
+    subject.stranger.destroy(request.environment_id)
+    assert subject.nodes(request.environment_id) == before
+
+
+def test_an_unknown_image_is_never_going_to_work(subject: Subject) -> None:
+    request = subject.request("web-0")
+    wrong = replace(request, nodes=(replace(request.nodes[0], image="no-such-image"),))
+    with pytest.raises(PermanentError, match="no-such-image") as caught:
+        subject.driver.create(wrong)
+    assert all(image in str(caught.value) for image in subject.driver.capabilities.images)
+    subject.driver.destroy(request.environment_id)
+    assert subject.environments() == {}
+
+
+def test_the_image_of_the_nodes_is_offered(subject: Subject) -> None:
+    assert subject.image in subject.driver.capabilities.images
+
+
+def test_what_does_not_fit_waits(subject: Subject) -> None:
+    request = subject.request("web-0")
+    with pytest.raises(CapacityError):
+        subject.driver.create(subject.enlarge(request))
+    subject.driver.destroy(request.environment_id)
+    assert subject.environments() == {}
+
+
+def at_once(act: Callable[..., object], arguments: Sequence[object]) -> None:
+    """Call with each argument in a thread of its own; raises what one of them raised."""
+    with ThreadPoolExecutor(len(arguments)) as pool:
+        for future in [pool.submit(act, argument) for argument in arguments]:
+            future.result(PATIENCE_S)
