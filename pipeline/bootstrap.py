@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pipeline.adapters.clock import RandomIds, SystemClock
 from pipeline.adapters.secrets.sealed import SealedSecrets, key_from, token_from
 from pipeline.domain.errors import UserError
+from pipeline.envs import books
 from pipeline.envs.books import Books
 from pipeline.envs.lifecycle import Lifecycle, Provider
 from pipeline.envs.reaper import Reaper
@@ -34,14 +35,25 @@ from pipeline.stages.projects import Projects
 from pipeline.stages.runner import Pulse, Runner
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
+from pipeline.stages.work import Work
 
 if TYPE_CHECKING:
     import redis
 
+    from pipeline.adapters.queues.rq import RqJobQueue
     from pipeline.adapters.stores.redis import RedisStore
+    from pipeline.adapters.transports.openssh import OpenSshTransport
 
 #: The cookbooks that ship with Greenroom.
 COOKBOOKS = Path(__file__).resolve().parent.parent / "chef-cookbooks"
+
+#: The smallest blueprint; reading it builds all that reading needs.
+WARM_UP = b"""\
+version: 1
+service: warm-up
+environment: {image: none, roles: {none: {}}}
+test: []
+"""
 
 
 class Application:
@@ -110,7 +122,7 @@ class Application:
         return (PlainForge(), GiteaForge(), GithubForge(), GitlabForge(), BitbucketForge())
 
     @cached_property
-    def transport(self) -> Transport:
+    def transport(self) -> OpenSshTransport:
         from pipeline.adapters.transports.openssh import OpenSshTransport
 
         return OpenSshTransport(str(self.settings.run_dir / "ssh"))
@@ -223,23 +235,47 @@ class Application:
         by_name = {forge.name: forge for forge in self.forges}
         return Statuses(self.books, by_name, self.secrets, self.clock, self.ids, self.settings.public_url)
 
-    def runner(self, pulse: Pulse) -> Runner:
-        """A runner whose attempts show that they live by `pulse`."""
-        return Runner(self.tools, pulse)
+    def work(self, pulse: Pulse) -> Work:
+        """The tasks of a worker whose attempts show that they live by `pulse`."""
+        runner = Runner(self.tools, pulse)
+        return Work(self.books, self.planner, runner, self.lifecycle, self.reaper, self.statuses)
+
+    @cached_property
+    def queue(self) -> RqJobQueue:
+        from pipeline.adapters.queues.rq import RqJobQueue
+
+        return RqJobQueue(self.redis)
 
     @cached_property
     def tick(self) -> Tick:
-        from pipeline.adapters.queues.rq import RqJobQueue
-
         return Tick(
             tools=self.tools,
             scheduler=Scheduler(self.books, self.provider, self.clock),
             reaper=self.reaper,
             control=self.control,
-            queue=RqJobQueue(self.redis),
+            queue=self.queue,
             outbox=self.store,
             provider_names=tuple(self.settings.providers),
         )
+
+    def hang_up(self) -> None:
+        """End every kept connection of the deployment, which stops."""
+        self.transport.close_all()
+
+    def install_hook(self, repository: str, url: str, secret: Secret) -> str:
+        """Put the post-receive hook into a bare repository of this machine; the path of it."""
+        from pipeline.adapters.forges.post_receive import install_hook
+
+        return install_hook(repository, url, secret)
+
+    def warm_up(self) -> None:
+        """Import and build what work-horses need, before the first fork, so that none of them pays for it."""
+        import asyncssh
+        import git
+
+        _ = (asyncssh, git)
+        books.warm_up()
+        self.reader.read("warm-up", WARM_UP)
 
     @cached_property
     def token(self) -> Secret:

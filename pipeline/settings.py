@@ -64,6 +64,20 @@ class Settings(BaseSettings):
         return self.home / "run"
 
     @property
+    def up_file(self) -> Path:
+        """What runs where, while `greenroom up` does."""
+        return self.run_dir / "up.json"
+
+    @property
+    def up_lock(self) -> Path:
+        return self.run_dir / "up.lock"
+
+    @property
+    def process_logs_dir(self) -> Path:
+        """Output of the processes, beside the logs of runs."""
+        return self.home / "log"
+
+    @property
     def redis_socket(self) -> Path:
         return self.run_dir / "redis.sock"
 

@@ -1,18 +1,35 @@
-"""`python -m workers work | provider NAME | tick`."""
+"""`python -m workers work | provider NAME | tick | up [LIFELINE] | nodes ... | hang-up`."""
 
 from __future__ import annotations
 
 import logging
 import sys
 
+USAGE = "usage: python -m workers work | provider NAME | tick | up [LIFELINE] | nodes OPTION... | hang-up\n"
+FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
 
 def main(arguments: list[str]) -> int:
     """Serve until told to end; 2 for arguments that say nothing."""
+    match arguments:
+        case ["up", *lifeline] if len(lifeline) <= 1:
+            from workers.supervisor import serve
+
+            logging.basicConfig(level="INFO", format=FORMAT)
+            return serve(int(lifeline[0]) if lifeline else None)
+        case ["nodes", *options]:
+            from workers.nodes import main as serve_nodes
+
+            serve_nodes(options)
+            return 0
+        case _:
+            return _serve_application(arguments)
+
+
+def _serve_application(arguments: list[str]) -> int:
     from workers.tasks import application
 
-    logging.basicConfig(
-        level=application().settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(level=application().settings.log_level, format=FORMAT)
     match arguments:
         case ["work"]:
             from workers.worker import serve_work
@@ -26,8 +43,10 @@ def main(arguments: list[str]) -> int:
             from workers.tick import TickProcess
 
             TickProcess(application()).run()
+        case ["hang-up"]:
+            application().hang_up()
         case _:
-            sys.stderr.write("usage: python -m workers work | provider NAME | tick\n")
+            sys.stderr.write(USAGE)
             return 2
     return 0
 

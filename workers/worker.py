@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import os
-import signal
 
 from rq import Queue, SimpleWorker, Worker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from pipeline.envs.jobs import WORK_QUEUE, provider_queue
-from workers.tasks import application
+from workers.lifeline import die_with
+from workers.tasks import application, work
 
 log = logging.getLogger(__name__)
-#: prctl(2): the signal that a process gets when its parent dies.
-PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def die_with(parent: int) -> None:
-    """Be killed when the parent dies, also when that happened already."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 class StageWorker(Worker):
@@ -52,7 +40,7 @@ def serve_provider(name: str) -> None:
 
 
 def _warm_up() -> None:
-    """Import and build before the first fork, so that no work-horse pays for it; what is connected closes again."""
-    app = application()
-    _ = (app.planner, app.statuses, app.tools, app.lifecycle)
-    app.redis.connection_pool.disconnect()
+    """Before the first fork; connections close again, for no two processes may share one."""
+    work()
+    application().warm_up()
+    application().redis.connection_pool.disconnect()

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
-from pipeline.api import environments, hooks, metrics, problems, projects, runs
+from pipeline.api import doctor, environments, hooks, metrics, problems, projects, runs
 from pipeline.bootstrap import Application
 from pipeline.domain.errors import Unauthenticated
 
@@ -29,7 +29,7 @@ def create(app: Application) -> FastAPI:
     api = FastAPI(title="Greenroom", version=version("greenroom"))
     problems.install(api)
     api.include_router(hooks.router(app.intake, app.settings.public_url))
-    for part in (projects.router(app), runs.router(app), environments.router(app)):
+    for part in (projects.router(app), runs.router(app), environments.router(app), doctor.router(app)):
         api.include_router(part, prefix="/v1", dependencies=[Depends(authenticated)], responses=PROBLEMS)
 
     @api.get("/healthz", summary="Whether this process answers")

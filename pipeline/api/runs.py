@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -30,6 +31,10 @@ from pipeline.domain.runs import Run
 from pipeline.domain.triggers import ref_refusal, repository_refusal
 from pipeline.envs.access import access_of
 from pipeline.stages.control import failed_stage
+
+#: A position in a run's events, as the store gave it.
+POSITION = r"^([0-9]{1,19}-[0-9]{1,19})?$"
+Position = Annotated[str, Query(pattern=POSITION)]
 
 
 def router(app: Application) -> APIRouter:
@@ -95,7 +100,7 @@ def _views(app: Application, routes: APIRouter) -> None:
         return [ReportView.of(name.removeprefix(f"{id}."), loaded.value) for name, loaded in found]
 
     @routes.get("/runs/{id}/history", summary="Events of a run so far")
-    def history(id: str, after: str = "") -> list[EventView]:
+    def history(id: str, after: Position = "") -> list[EventView]:
         _run(app, id)
         return [
             EventView(position=event.position, type=event.type, at=event.at, data=dict(event.data))
@@ -104,8 +109,9 @@ def _views(app: Application, routes: APIRouter) -> None:
 
     @routes.get("/runs/{id}/events", summary="Events of a run as they come (server-sent events)")
     async def events(
-        id: str, last_event_id: Annotated[str, Header()] = "", after: Annotated[str, Query()] = ""
+        id: str, last_event_id: Annotated[str, Header(pattern=POSITION)] = "", after: Position = ""
     ) -> StreamingResponse:
+        await asyncio.to_thread(_run, app, id)
         return streams.response(streams.run_events(app.async_store, id, last_event_id or after))
 
 
@@ -124,6 +130,7 @@ def _logs(app: Application, routes: APIRouter) -> None:
 
     @routes.get("/runs/{id}/logs/{name}/follow", summary="One log as it grows (server-sent events)")
     async def follow(id: str, name: str, offset: Offset = 0) -> StreamingResponse:
+        await asyncio.to_thread(app.logs.read, id, name, 0, 1)
         return streams.response(streams.log_lines(app.logs, id, name, offset))
 
 

@@ -96,7 +96,7 @@ def _values(text: str, field: _Field) -> frozenset[int]:
 
 def _range(part: str, field: _Field) -> range:
     span, _, step = part.partition("/")
-    if "/" in part and (not step.isdecimal() or not int(step)):
+    if "/" in part and (not (step.isascii() and step.isdecimal()) or not int(step)):
         raise ValueError(f"cron {field.name}: expected a step of 1 or more in {part!r}")
     low, high = _bounds(span, field, stepped="/" in part)
     if low > high:
@@ -115,7 +115,7 @@ def _bounds(span: str, field: _Field, *, stepped: bool) -> tuple[int, int]:
 
 
 def _value(text: str, field: _Field) -> int:
-    value = field.names.get(text.lower(), int(text) if text.isdecimal() and len(text) < 4 else -1)
+    value = field.names.get(text.lower(), int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else -1)
     if not field.low <= value <= field.high:
         raise ValueError(f"cron {field.name}: expected {field.low}-{field.high}, got {text!r}")
     return value

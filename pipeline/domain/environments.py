@@ -116,6 +116,7 @@ class Environment:
 
     `owner` is the id of the run that uses it. `ends_at` is when its lease or hold ends: after that it is taken back.
     `sealed_key` is the private SSH key of all its nodes. `fault` is why it cannot be used, if so.
+    `faults_seen` counts faults of the provider, `waits` how often it had no room.
     """
 
     id: str
@@ -135,6 +136,7 @@ class Environment:
     sealed_key: str = ""
     not_before: float = 0.0
     faults_seen: int = 0
+    waits: int = 0
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-_RATE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([A-Za-z]+)/s")
+_RATE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([A-Za-z]+)/s", re.ASCII)
 _NETWORK_UNITS: Mapping[str, int] = {"bit": 1, "kbit": 10**3, "Mbit": 10**6, "Gbit": 10**9, "Tbit": 10**12}
 _DISK_UNITS: Mapping[str, int] = {
     "B": 1,

@@ -261,7 +261,7 @@ def held_by(run: Run, name: StageName, token: str) -> Attempt:
 def wait_attempt(run: Run, name: StageName, token: str) -> Run:
     """The worker lets go, and the attempt waits to be woken."""
     attempt = held_by(run, name, token)
-    return run.with_stage(run.stage(name).with_attempt(replace(attempt, state=AttemptState.WAITING)))
+    return run.with_stage(run.stage(name).with_attempt(replace(attempt, state=AttemptState.WAITING, token="")))
 
 
 def wake_attempt(run: Run, name: StageName, number: int, token: str) -> Run | None:
@@ -313,13 +313,21 @@ def stop(run: Run, wish: Stop) -> Run:
         return run
     stopped = replace(run, stop=wish)
     if run.state is RunState.PENDING:
-        return _finish(_settle_pending(stopped, StageState.CANCELLED), wish.at)
+        return _stop_pending(stopped, wish)
     if run.current is not None:
         stage, attempt = run.current
         outcome = Outcome(_stopped_state(stage.name, wish), wish.reason, wish.kind.value)
         stopped = _end_attempt(stopped, stage.name, attempt, AttemptState.CANCELLED, outcome, wish.at)
         stopped = _set_stage(stopped, stage.name, outcome.state, wish.reason)
     return _begin_destroy(stopped, wish.at)
+
+
+def _stop_pending(run: Run, wish: Stop) -> Run:
+    """A run that took over held nodes must give them back, although it never began."""
+    cancelled = _settle_pending(run, StageState.CANCELLED, keep=StageName.DESTROY)
+    if run.environment_id:
+        return _begin_destroy(cancelled.to(RunState.RUNNING), wish.at)
+    return _finish(_settle_pending(run, StageState.CANCELLED), wish.at)
 
 
 def reject(run: Run, verdict: Verdict, reason: str, now: float) -> Run:

@@ -18,8 +18,8 @@ ZERO_SHA = "0" * 40
 _SHA = re.compile(r"[0-9a-f]{40}")
 _SHORT_SHA = re.compile(r"[0-9a-f]{7,40}")
 _SLUG = re.compile(r"[\w.~+-]+(/[\w.~+-]+)*")
-_SCP_LIKE = re.compile(r"[\w.+-]+@[\w.-]+:(?!/?-)[^\s:][^\s]*")
-_URL = re.compile(r"(https?://|(ssh|git\+ssh)://([\w.+-]+@)?)(?!-)[^\s/?#@]+/[^\s]+")
+_SCP_LIKE = re.compile(r"(?!-)[\w.+-]+@(?!-)[\w.-]+:(?!/?-)[^\s:][^\s]*")
+_URL = re.compile(r"(https?://|(ssh|git\+ssh)://((?!-)[\w.+-]+@)?)(?!-)[^\s/?#@]+/[^\s]+")
 _URL_WITH_LOGIN = re.compile(r"https?://[^/\s]*@|[a-z+]+://[^/\s:@]*:[^/\s@]*@")
 #: What git itself refuses in names of refs (git-check-ref-format), and blanks of any kind.
 _BAD_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^/|/$|\.$|^\.|^@$")

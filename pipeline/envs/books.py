@@ -56,6 +56,10 @@ class Kind(Generic[T]):
     def _adapter(self) -> TypeAdapter[T]:
         return TypeAdapter(self._type)
 
+    def warm_up(self) -> None:
+        """Build the validator now; it costs tens of milliseconds, which no fork should pay again."""
+        _ = self._adapter
+
     def body(self, value: T) -> Body:
         dumped: dict[str, Any] = self._adapter.dump_python(value, mode="json")
         return {"schema": SCHEMA, **dumped}
@@ -117,6 +121,15 @@ ENVIRONMENTS = Kind("environment", Environment, _environment_indexes)
 TRIGGERS = Kind("trigger", TriggerRecord, _trigger_indexes)
 PROJECTS = Kind("project", Project, lambda project: {"projects": project.created_at})
 REPORTS: Kind[TestReport] = Kind("report", TestReport, lambda _: {})
+
+
+def warm_up() -> None:
+    """Build every validator."""
+    RUNS.warm_up()
+    ENVIRONMENTS.warm_up()
+    TRIGGERS.warm_up()
+    PROJECTS.warm_up()
+    REPORTS.warm_up()
 
 
 class Book(Generic[T]):

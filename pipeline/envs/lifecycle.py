@@ -7,7 +7,7 @@ same step is simply done again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.domain import failsafe
@@ -20,7 +20,7 @@ from pipeline.domain.environments import (
     begin_destroying,
     destroyed,
 )
-from pipeline.domain.errors import InfraError, PermanentError
+from pipeline.domain.errors import CapacityError, InfraError, PermanentError
 from pipeline.envs import events, jobs
 from pipeline.envs.access import access_of
 from pipeline.envs.books import Books, Loaded
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 E, N = EnvironmentState, NodeState
 #: A run or person waits for these.
 SETTLED = frozenset({E.READY, E.LEASED, E.HELD}) | FINAL_STATES
+#: A node that the provider does not show so long after its build began is asked for again.
+RECREATE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Lifecycle:
         if environment.state is E.RESERVED:
             return self._build(loaded)
         if environment.state is E.BUILDING:
-            return self._observe(loaded, listing)
+            return self._observe(loaded, listing, resumed=True)
         if environment.state is E.DESTROYING:
             return self._destroy(loaded)
         return environment
@@ -93,13 +95,15 @@ class Lifecycle:
         return [environment for environment in advanced if environment.state in SETTLED]
 
     def _build(self, loaded: Loaded[Environment]) -> Environment:
-        building = self._begin_building(loaded)
-        provider = self._provider(building.value.provider)
+        return self._create(self._begin_building(loaded).value)
+
+    def _create(self, building: Environment) -> Environment:
+        provider = self._provider(building.provider)
         try:
-            provider.driver.create(self._request(building.value))
+            provider.driver.create(self._request(building))
         except InfraError as error:
-            return self._build_failed(building.value.id, provider, error)
-        return self._observe(self._books.environments.get(building.value.id), None)
+            return self._build_failed(building.id, provider, error)
+        return self._observe(self._books.environments.get(building.id), None, resumed=False)
 
     def _begin_building(self, loaded: Loaded[Environment]) -> Loaded[Environment]:
         now = self._clock.now()
@@ -141,13 +145,13 @@ class Lifecycle:
         environment, now = loaded.value, self._clock.now()
         if environment.state is not E.BUILDING:
             return environment
-        decision = failsafe.decide(error, environment.faults_seen + 1, now, self._ids.dice())
+        tried = _counted(environment, error)
+        tries = tried.waits if isinstance(error, CapacityError) else tried.faults_seen
+        decision = failsafe.decide(error, tries, now, self._ids.dice())
         if isinstance(decision, failsafe.RetryAt):
-            planned = (replace(node, state=N.PLANNED, address=None, fault="") for node in environment.nodes)
-            again = environment.to(E.RESERVED, now, str(error)).with_nodes(planned)
-            return self._save(
-                loaded, replace(again, not_before=decision.at, faults_seen=environment.faults_seen + 1)
-            ).value
+            planned = (replace(node, state=N.PLANNED, address=None, fault="") for node in tried.nodes)
+            again = tried.to(E.RESERVED, now, str(error)).with_nodes(planned)
+            return self._save(loaded, replace(again, not_before=decision.at)).value
         return self._give_up(loaded, str(error))
 
     def _give_up(self, loaded: Loaded[Environment], fault: str) -> Environment:
@@ -155,12 +159,14 @@ class Lifecycle:
         self._save(loaded, going)
         return self.advance(going.id)
 
-    def _observe(self, loaded: Loaded[Environment], listing: Listing | None) -> Environment:
+    def _observe(self, loaded: Loaded[Environment], listing: Listing | None, *, resumed: bool) -> Environment:
         environment = loaded.value
         if environment.state is not E.BUILDING:
             return self._undo_late_build(environment)
         provider = self._provider(environment.provider)
         seen = _views(listing if listing is not None else provider.driver.list(), environment.id)
+        if resumed and self._was_interrupted(environment, seen):
+            return self._create(environment)
         nodes = [_seen(node, seen.get(node.name)) for node in environment.nodes]
         fault = next((f"node {node.name}: {node.fault}" for node in nodes if node.fault), "")
         observed = environment.with_nodes(nodes)
@@ -169,6 +175,11 @@ class Lifecycle:
         if all(node.state is not N.BUILDING for node in nodes):
             return self._connect(loaded, observed, provider)
         return self._still_building(loaded, observed, provider, "the provider still builds it")
+
+    def _was_interrupted(self, environment: Environment, seen: Mapping[str, NodeView]) -> bool:
+        """Whoever asked for these nodes was lost in the middle of it: drivers take the same request once more."""
+        missing = any(node.state is N.BUILDING and node.name not in seen for node in environment.nodes)
+        return missing and self._clock.now() - environment.state_since >= RECREATE_S
 
     def _undo_late_build(self, environment: Environment) -> Environment:
         """Its end was decided while the driver built: what came of it must go, too."""
@@ -213,7 +224,8 @@ class Lifecycle:
         at = self._clock.now() + failsafe.backoff(tries, self._ids.dice())
         if isinstance(error, PermanentError):
             at = self._clock.now() + failsafe.MAX_DELAY_S
-        return self._save(loaded, replace(environment, not_before=at, faults_seen=tries, fault=str(error))).value
+        fault = environment.fault or str(error)  # the first one is why it goes
+        return self._save(loaded, replace(environment, not_before=at, faults_seen=tries, fault=fault)).value
 
     def _save(self, loaded: Loaded[Environment], environment: Environment) -> Loaded[Environment]:
         write = self._books.environments.kind.put(environment.id, environment, loaded.version)
@@ -221,6 +233,13 @@ class Lifecycle:
         after = [jobs.ADMIT] if environment.final else []
         self._books.commit(write, events=told, jobs=after)
         return Loaded(environment, loaded.version + 1)
+
+
+def _counted(environment: Environment, error: InfraError) -> Environment:
+    """Waiting for room is no fault: it must not use up the tries that faults have."""
+    if isinstance(error, CapacityError):
+        return replace(environment, waits=environment.waits + 1)
+    return replace(environment, faults_seen=environment.faults_seen + 1)
 
 
 def _views(listing: Listing, environment_id: str) -> dict[str, NodeView]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pipeline.domain import admission
 from pipeline.domain.environments import Environment, EnvironmentState
-from pipeline.domain.errors import VersionConflict
+from pipeline.domain.errors import UserError, VersionConflict
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.lifecycle import Provider
@@ -52,10 +52,12 @@ class Scheduler:
             full.add(loaded.value.provider)
 
     def _room(self, wanted: Environment) -> admission.Fits | admission.Unschedulable | admission.Infeasible:
+        try:
+            provider = self._provider(wanted.provider)
+        except UserError as error:  # it was taken out of the settings meanwhile
+            return admission.Infeasible(str(error))
         standing = self._books.environments.in_index(f"environments:standing:{wanted.provider}")
-        return admission.room_for(
-            wanted, (loaded.value for loaded in standing), self._provider(wanted.provider).max_nodes
-        )
+        return admission.room_for(wanted, (loaded.value for loaded in standing), provider.max_nodes)
 
     def _to(self, loaded: Loaded[Environment], state: EnvironmentState, reason: str, fence: Fence) -> Environment:
         now = self._clock.now()

@@ -72,9 +72,10 @@ class Connection(Protocol):
         """The content of one regular file, in pieces; NotFound when there is none, TooLarge beyond the limit."""
 
     def fetch_tree(self, node: str, path: str, target: str, *, limit_bytes: int, limits: Limits) -> Sequence[str]:
-        """Copy a file or directory of the node into the local directory `target`; the relative names copied,
+        """Copy a file or directory of the node into the local directory `target`; the relative names copied.
 
-        each beginning with the last component of `path`. Only regular files and directories arrive, none outside `target`; NotFound and TooLarge as for `fetch`.
+        Each name begins with the last component of `path`. Only regular files and directories arrive, none outside
+        `target`; NotFound and TooLarge as for `fetch`.
         """
 
 

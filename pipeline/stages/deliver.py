@@ -13,11 +13,25 @@ GRACE_S = 900.0
 
 
 def start(stage: Stage) -> Answer:
-    """Request an environment in the same write in which the attempt begins to wait."""
+    """Request an environment in the same write in which the attempt begins to wait.
+
+    An attempt that follows a lost one goes on with the environment that was requested already.
+    """
+    standing = _standing(stage)
+    if standing is not None:
+        return Waiting(standing.id, jobs=(jobs.wake(stage.run),))
     environment = _requested(stage)
     write = stage.tools.books.environments.kind.put(environment.id, environment, 0)
     told = tuple(events.of_environment(None, environment, environment.created_at))
     return Waiting(environment.id, (write,), told, (jobs.ADMIT,))
+
+
+def _standing(stage: Stage) -> Environment | None:
+    if not stage.run.environment_id:
+        return None
+    environment = stage.environment().value
+    ending = environment.final or environment.state is EnvironmentState.DESTROYING
+    return None if ending else environment
 
 
 def _requested(stage: Stage) -> Environment:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from pipeline.domain.environments import Environment, EnvironmentState, begin_destroying, hold
-from pipeline.domain.errors import InfraError
+from pipeline.domain.errors import GreenroomError
 from pipeline.domain.runs import Outcome, StageState, Verdict
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
+from pipeline.ports.common import LimitExceeded
 from pipeline.stages import artifacts
 from pipeline.stages.context import PASSED, Answer, Decision, Done, Stage, Waiting, line
 
 #: Only these leave something worth debugging.
 HELD_VERDICTS = frozenset({Verdict.FAILED, Verdict.ERROR})
+#: Later attempts fetch nothing: what was to be kept may be what killed the earlier ones.
+FETCH_ATTEMPTS = 3
 
 
 def start(stage: Stage) -> Answer | Decision:
@@ -44,9 +47,12 @@ def _keep_artifacts(stage: Stage) -> None:
     if not stage.plan.artifacts:
         return
     with stage.sink() as sink:
+        if stage.attempt.number > FETCH_ATTEMPTS:
+            line(sink, f"artifacts are given up: {FETCH_ATTEMPTS} attempts did not survive fetching them")
+            return
         try:
             artifacts.fetch(stage, sink)
-        except InfraError as error:
+        except (GreenroomError, LimitExceeded, OSError) as error:
             line(sink, f"artifacts could not be fetched: {error}")
 
 

@@ -10,7 +10,6 @@ from pipeline.domain import failsafe, runs
 from pipeline.domain.blueprint import Blueprint, Priority
 from pipeline.domain.errors import InfraError, UserError
 from pipeline.domain.intake import TriggerRecord, TriggerState
-from pipeline.domain.projects import Project
 from pipeline.domain.runs import Run, RunState, Stop, StopKind, Verdict
 from pipeline.domain.triggers import Trigger, TriggerKind, is_sha, refusal
 from pipeline.envs.books import Loaded, lane_index
@@ -27,6 +26,13 @@ PRIORITIES: Mapping[TriggerKind, Priority] = {
     TriggerKind.API: Priority.INTERACTIVE,
     TriggerKind.SCHEDULE: Priority.NIGHTLY,
 }
+#: A trigger that is being planned is left alone for so long: a slow repository must not occupy every worker.
+PLANNING_S = 20.0
+
+
+def planning(record: TriggerRecord) -> str:
+    """The token of whoever plans a trigger."""
+    return f"{record.id}.plan.{record.tries}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Planner:
         record = self._books.triggers.get(trigger_id).value
         if record.state is not TriggerState.RECEIVED:
             return
+        self._books.store.beat(planning(record), PLANNING_S)
         try:
             plan = self._read(record)
         except InfraError as error:
@@ -68,6 +75,7 @@ class Planner:
                 trigger.repository, trigger.sha, FILE, limit_bytes=FILE_LIMIT, credential=token
             )
             blueprint = self._reader.read(FILE, content)
+            self._tools.providers(self._provider_of(record.project, blueprint))
             ignored = refusal(trigger, blueprint.triggers, self._changed(trigger, blueprint, token))
         except UserError as error:
             return _Plan(record.trigger, mistake=str(error))
@@ -112,26 +120,31 @@ class Planner:
     def _create(self, loaded: Loaded[TriggerRecord], plan: _Plan, verdict: Verdict) -> None:
         """The run, its trigger's end and the end of older runs of the lane, in one write."""
         record, now = loaded.value, self._tools.clock.now()
-        project = self._books.projects.get(record.project).value
-        run = self._new_run(record, project, plan, now)
+        run = self._new_run(record, plan, now)
+        lane = self._lane_of(run)
+        newer = next((other.value for other in lane if other.value.trigger_id > record.id), None)
         if plan.mistake:
             run = runs.reject(run, verdict, plan.mistake, now)
+        elif newer is not None:
+            run = replace(_outrun(run, newer, now), superseded_by=newer.id)
         planned = replace(record, state=TriggerState.PLANNED, run_id=run.id)
-        puts, told, work = self._superseding(run)
+        puts, told, work = self._superseding(run, [other for other in lane if other.value.trigger_id < record.id])
         put = self._books.triggers.kind.put(record.id, planned, loaded.version)
         save_run(self._tools, None, run, (put, *puts), told, work)
 
-    def _new_run(self, record: TriggerRecord, project: Project, plan: _Plan, now: float) -> Run:
-        blueprint = plan.blueprint
+    def _provider_of(self, project: str, blueprint: Blueprint | None) -> str:
         wanted = blueprint.environment.provider if blueprint is not None else None
+        return wanted or self._books.projects.get(project).value.provider or self._default_provider
+
+    def _new_run(self, record: TriggerRecord, plan: _Plan, now: float) -> Run:
         return Run(
             id=self._tools.ids.new("run"),
             project=record.project,
             trigger=plan.trigger,
             state=RunState.PENDING,
             created_at=now,
-            blueprint=blueprint,
-            provider=wanted or project.provider or self._default_provider,
+            blueprint=plan.blueprint,
+            provider=self._provider_of(record.project, plan.blueprint),
             priority=PRIORITIES.get(record.trigger.kind, Priority.PUSH),
             trigger_id=record.id,
         )
@@ -147,10 +160,22 @@ class Planner:
         if puts:
             self._books.commit(*puts, events=told, jobs=work)
 
-    def _superseding(self, run: Run) -> Puts:
+    def _lane_of(self, run: Run) -> list[Loaded[Run]]:
+        """Unfinished runs of the same lane; a run that was begun again by hand is older than every trigger."""
         if not run.trigger.lane:
-            return (), (), ()
-        older = self._books.runs.in_index(lane_index(run.trigger.lane))
-        wish = Stop(StopKind.SUPERSEDE, f"superseded by {run.id} ({run.trigger.sha[:12]})", run.created_at)
-        same = [loaded for loaded in older if loaded.value.project == run.project]
-        return stopped_puts(self._tools, same, wish, run.id)
+            return []
+        lane = self._books.runs.in_index(lane_index(run.trigger.lane))
+        return [loaded for loaded in lane if loaded.value.project == run.project]
+
+    def _superseding(self, run: Run, older: list[Loaded[Run]]) -> Puts:
+        wish = Stop(StopKind.SUPERSEDE, _by(run), run.created_at)
+        return stopped_puts(self._tools, older, wish, run.id)
+
+
+def _by(newer: Run) -> str:
+    return f"superseded by {newer.id} ({newer.trigger.sha[:12]})"
+
+
+def _outrun(run: Run, newer: Run, now: float) -> Run:
+    """Its trigger is older than that of a run which was planned before it."""
+    return runs.reject(run, Verdict.SUPERSEDED, _by(newer), now)

@@ -17,6 +17,8 @@ from pipeline.ports.secrets import Secrets
 log = logging.getLogger(__name__)
 #: After so many failed tries the forge is given up, and the run says so.
 MAX_TRIES = 12
+#: A status that is being reported is left alone for so long; a forge that hangs must not occupy every worker.
+REPORTING_S = 20.0
 STATES = {
     Verdict.PASSED: StatusState.SUCCESS,
     Verdict.FAILED: StatusState.FAILURE,
@@ -31,6 +33,11 @@ def wanted(run: Run) -> str:
     if run.verdict is not None and run.state in {RunState.FINISHING, RunState.FINISHED}:
         return STATES[run.verdict].value
     return StatusState.PENDING.value
+
+
+def reporting(run: Run) -> str:
+    """The token of whoever reports a run's status."""
+    return f"{run.id}.status.{wanted(run)}.{run.status.tries}"
 
 
 def with_status_due(old: Run | None, run: Run, now: float) -> Run:
@@ -62,6 +69,7 @@ class Statuses:
         if run.status.due_at is None:
             return
         state = wanted(run)
+        self._books.store.beat(reporting(run), REPORTING_S)
         try:
             self._send(run, state)
             report = StatusReport(sent=state)

@@ -16,7 +16,7 @@ from pipeline.ports.transports import Connection, EnvironmentAccess, NodeAccess
 from pipeline.ports.verifiers import VerifyRequest, VerifyResult
 from pipeline.stages.artifacts import pieces
 from pipeline.stages.context import PASSED, Answer, Change, Done, Stage, limits, line
-from pipeline.stages.places import chosen, workdirs
+from pipeline.stages.places import chosen, variables, workdirs
 
 #: Before a suite, which would fail each of its tests slowly, all nodes must answer within so many seconds.
 PROBE_S = 10.0
@@ -65,15 +65,18 @@ class _Entry:
         """Run it and read its reports, which are also kept as artifacts."""
         line(sink, f"[{self._number}] {_title(self._spec)}")
         with self._stage.tools.workspaces.scratch(f"{self._stage.run.id}.{self._name}") as scratch:
-            request = VerifyRequest(
-                self._spec, source, scratch, access, self._nodes(access), workdirs(self._stage.plan)
-            )
+            request = self._request(source, scratch, access)
             result = self._verify(request, connection, sink)
             reports, complaints = self._read(result.reports)
         line(sink, f"[{self._number}] {result.summary}")
         if complaints:
             result = replace(result, passed=False, summary="; ".join([result.summary, *complaints]))
         return result, reports
+
+    def _request(self, source: str, scratch: str, access: EnvironmentAccess) -> VerifyRequest:
+        nodes, run = self._nodes(access), self._stage.run
+        told = {node.name: variables(run, access, node) for node in nodes}
+        return VerifyRequest(self._spec, source, scratch, access, nodes, workdirs(run.plan), told)
 
     def _verify(self, request: VerifyRequest, connection: Connection, sink: Sink) -> VerifyResult:
         tools = self._stage.tools

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pipeline.domain import admission, runs
 from pipeline.domain.environments import Environment
@@ -19,9 +20,12 @@ from pipeline.ports.queues import JobQueue
 from pipeline.ports.stores import Fence, JobRequest, Outbox
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
+from pipeline.stages.planner import planning
 from pipeline.stages.runner import save_run
+from pipeline.stages.statuses import reporting
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 #: Jobs handed over in one go.
 BATCH = 200
 #: Pending runs looked at in one round.
@@ -115,11 +119,17 @@ class Tick:
 
     def _due_triggers(self) -> None:
         due = self.tools.books.triggers.due("triggers:due", self.tools.clock.now())
-        self._enqueue_missing([jobs.plan(loaded.value.id, loaded.value.tries) for loaded in due])
+        idle = self._idle([loaded.value for loaded in due], planning)
+        self._enqueue_missing([jobs.plan(record.id, record.tries) for record in idle])
 
     def _due_statuses(self) -> None:
         due = self.tools.books.runs.due("runs:status", self.tools.clock.now())
-        self._enqueue_missing([jobs.report(loaded.value) for loaded in due])
+        self._enqueue_missing([jobs.report(run) for run in self._idle([loaded.value for loaded in due], reporting)])
+
+    def _idle(self, items: Sequence[T], token: Callable[[T], str]) -> list[T]:
+        """Those that nobody works on."""
+        busy = self.tools.books.store.alive([token(item) for item in items])
+        return [item for item, works in zip(items, busy, strict=True) if not works]
 
     def _enqueue_missing(self, wanted: Sequence[JobRequest]) -> None:
         waiting = self.queue.waiting(wanted) if wanted else []

@@ -96,7 +96,12 @@ def chef(tmp_path: Path) -> Subject:
     (recipes / "default.rb").touch()
     (recipes.parent / "metadata.rb").write_text("name 'web'\n")
     return Subject(
-        ChefConfigurator(None, shipped=str(tmp_path / "none"), directory=str(tmp_path / "chef")),
+        ChefConfigurator(
+            None,
+            shipped=str(tmp_path / "none"),
+            directory=str(tmp_path / "chef"),
+            candidates=[str(tmp_path / "bin" / "chef-client")],
+        ),
         request,
         lambda request: replace(request, attributes={"standin": {"fail": "it broke"}}),
         replace(request, script="web.sh", run_list=()),

@@ -1,8 +1,9 @@
-"""Every transport does what its port says: the twin and OpenSSH, against a real SSH server."""
+"""Every transport does what its port says: the twin, and OpenSSH against a real SSH server and real nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from pipeline.adapters.transports.openssh import OpenSshTransport
 from pipeline.domain.errors import NotFound, PermanentError, TooLarge, TransientError, UserError
 from pipeline.ports.common import LimitExceeded, Limits, Secret
 from pipeline.ports.transports import Connection, EnvironmentAccess, NodeAccess, Transport
+from tests.plugins.local_nodes import LocalNodes
 from tests.plugins.ssh_peer import SshPeer
 
 LIMITS = Limits(total_s=30, silence_s=30)
+NAMES = ("web-0", "db-0")
 
 
 class Clock:
@@ -34,39 +37,53 @@ class Clock:
 
 @dataclass
 class Case:
-    """One transport, nodes that it reaches, and a place on them."""
+    """One transport, nodes that it reaches, a place on them, and a way to lose one."""
 
     transport: Transport
     access: EnvironmentAccess
     place: str
-
-    def lose(self, node: str) -> None:
-        if isinstance(self.transport, MemoryTransport):
-            self.transport.unreachable[node] = "it was switched off"
-        else:
-            assert self.peer is not None
-            self.peer.stop(node)
-
-    peer: SshPeer | None = None
+    lose: Callable[[str], None]
 
 
-def memory() -> Case:
-    nodes = tuple(
-        NodeAccess(name, name[:-2], "192.0.2.1", 22, "root", "ssh-ed25519 AAAA") for name in ("web-0", "db-0")
-    )
-    return Case(MemoryTransport(Clock()), EnvironmentAccess("env-memory", Secret("key"), nodes), "/srv/place")
+@contextmanager
+def memory() -> Iterator[Case]:
+    nodes = tuple(NodeAccess(name, name[:-2], "192.0.2.1", 22, "root", "ssh-ed25519 AAAA") for name in NAMES)
+    transport = MemoryTransport(Clock())
+    access = EnvironmentAccess("env-memory", Secret("key"), nodes)
+    yield Case(transport, access, "/srv/place", lambda name: transport.unreachable.update({name: "it is off"}))
 
 
-@pytest.fixture(params=["memory", "openssh"])
+@contextmanager
+def peer(place: Path) -> Iterator[Case]:
+    peer = SshPeer(NAMES, "env-peer")
+    with openssh(place) as transport:
+        yield Case(transport, peer.access, str(place / "node"), peer.stop)
+    peer.close()
+
+
+@contextmanager
+def local(nodes: LocalNodes, place: Path) -> Iterator[Case]:
+    with openssh(place) as transport, nodes.environment(*NAMES) as access:
+        yield Case(transport, access, "/srv/place", lambda name: nodes.driver.destroy(access.environment_id, [name]))
+
+
+@contextmanager
+def openssh(place: Path) -> Iterator[OpenSshTransport]:
+    transport = OpenSshTransport(str(place / "ssh"))
+    yield transport
+    transport.close_all()
+
+
+@pytest.fixture(params=["memory", "peer", pytest.param("local", marks=pytest.mark.local)])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     if request.param == "memory":
-        yield memory()
-        return
-    peer = SshPeer(("web-0", "db-0"), "env-peer")
-    transport = OpenSshTransport(str(tmp_path / "ssh"))
-    yield Case(transport, peer.access, str(tmp_path / "node"), peer)
-    transport.close("env-peer")
-    peer.close()
+        context = memory()
+    elif request.param == "peer":
+        context = peer(tmp_path)
+    else:
+        context = local(request.getfixturevalue("local_nodes"), tmp_path)
+    with context as case:
+        yield case
 
 
 @pytest.fixture

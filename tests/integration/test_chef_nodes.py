@@ -1,5 +1,7 @@
 """Converging real nodes: the client comes as a package, and the shipped cookbooks keep what their suites promise.
 
+So do the scripts of the sample application, for nodes without a client.
+
 The real client is `$GREENROOM_CHEF_PACKAGE` (a .deb or tar archive), or that of this machine where one is on the PATH.
 """
 
@@ -8,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -19,14 +22,15 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.configurators.chef import ChefConfigurator, ChefPackage, pack_local_client
+from pipeline.adapters.configurators.script import ScriptConfigurator
 from pipeline.adapters.transports.openssh import OpenSshTransport
 from pipeline.domain.blueprint import ConfigureSpec
 from pipeline.domain.errors import PermanentError
 from pipeline.domain.resources import SIZES
 from pipeline.ports.common import Limits
-from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
+from pipeline.ports.configurators import Configurator, ConvergeRequest, ConvergeResult
 from pipeline.ports.transports import Connection, EnvironmentAccess, NodeAccess
-from tests.plugins.local_nodes import LocalNodes, need_image
+from tests.plugins.local_nodes import LocalNodes, eventually, need_image
 
 ROOT = Path(__file__).parents[2]
 COOKBOOKS = ROOT / "chef-cookbooks"
@@ -44,19 +48,26 @@ class Fleet:
 
     access: EnvironmentAccess
     connection: Connection
-    ssh_config: Path
+    place: Path
 
-    def converge(self, configurator: ChefConfigurator) -> dict[str, ConvergeResult]:
+    def converge(self, configurator: Configurator) -> dict[str, ConvergeResult]:
         """Converge all nodes at once."""
         with ThreadPoolExecutor() as pool:
             results = pool.map(lambda node: self._converge(configurator, node), self.access.nodes)
             return dict(zip((node.name for node in self.access.nodes), results, strict=True))
 
-    def deploy(self) -> None:
-        """Put the sample application in place, database first."""
+    def deploy(self, release: str = "one", source: Path = SAMPLE) -> None:
+        """Put the sample application in place, database first, and wait until it answers."""
         for node in (*self.access.of_role("db"), *self.access.of_role("web")):
-            self.connection.put(node.name, str(SAMPLE), "/srv/shop/releases/one", limits=LIMITS)
-            self.run(node.name, "ln -sfn releases/one /srv/shop/current && /srv/shop/current/bin/restart " + node.role)
+            self.connection.put(node.name, str(source), f"/srv/shop/releases/{release}", limits=LIMITS)
+            restart = f"/srv/shop/current/bin/restart {node.role}"
+            self.run(node.name, f"ln -sfn releases/{release} /srv/shop/current && {restart}")
+        for node in self.access.of_role("web"):
+            eventually(lambda name=node.name: self.healthy(name), f"{node.name} is healthy")  # type: ignore[misc]  # a default binds the loop
+
+    def healthy(self, node: str) -> bool:
+        ask = "curl -fsS --max-time 5 http://127.0.0.1:8080/health"
+        return self.connection.run(node, ask, limits=LIMITS, output=lambda _: None) == 0
 
     def run(self, node: str, command: str) -> str:
         output = bytearray()
@@ -64,21 +75,27 @@ class Fleet:
         assert status == 0, output.decode()
         return output.decode()
 
-    def verify(self, suite: Path, roles: tuple[str, ...]) -> None:
-        """Run a testinfra suite over the nodes of these roles."""
+    def verify(self, *suites: Path, roles: tuple[str, ...]) -> None:
+        """Expect testinfra suites to pass on the nodes of these roles."""
+        status, said = self.judge(*suites, roles=roles)
+        assert status == 0, said
+
+    def judge(self, *suites: Path, roles: tuple[str, ...]) -> tuple[int, str]:
+        """Run testinfra suites through the connections that are open already; exit status and output."""
         hosts = ",".join(f"ssh://{node.name}" for role in roles for node in self.access.of_role(role))
         argv = [
             sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null",
-            f"--rootdir={suite}", f"--hosts={hosts}", f"--ssh-config={self.ssh_config}", str(suite),
+            "--import-mode=importlib", f"--rootdir={ROOT}",
+            f"--hosts={hosts}", "--ssh-config=config", *map(str, suites),
         ]  # fmt: skip
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=100)
-        print(done.stdout)  # noqa: T201 - shown by pytest when the test fails
-        assert done.returncode == 0, done.stdout + done.stderr
+        done = subprocess.run(argv, cwd=self.place, capture_output=True, text=True, check=False, timeout=200)
+        return done.returncode, done.stdout + done.stderr
 
-    def _converge(self, configurator: ChefConfigurator, node: NodeAccess) -> ConvergeResult:
+    def _converge(self, configurator: Configurator, node: NodeAccess) -> ConvergeResult:
         request = ConvergeRequest(
             self.access.environment_id, "shop", node, self.access.nodes, str(SAMPLE), ConfigureSpec(),
-            (f"recipe[{RUN_LISTS[node.role]}]",), attributes={"shop": {"port": 8080}},
+            (f"recipe[{RUN_LISTS[node.role]}]",), f"configure/{node.role}.sh",
+            attributes={"shop": {"port": 8080}},
         )  # fmt: skip
         output = bytearray()
         try:
@@ -92,9 +109,8 @@ def fleet(request: pytest.FixtureRequest, local_nodes: LocalNodes, tmp_path: Pat
     need_image(local_nodes.driver, request.param)
     with local_nodes.environment("web-0", "db-0", image=request.param, resources=SIZES["small"]) as access:
         transport = OpenSshTransport(str(tmp_path / "ssh"))
-        transport.command_line(access, "web-0", str(tmp_path / "login"))
         with transport.connect(access) as connection:
-            yield Fleet(access, connection, tmp_path / "login" / "config")
+            yield Fleet(access, connection, tmp_path / "ssh" / access.environment_id)
         transport.close(access.environment_id)
 
 
@@ -142,18 +158,42 @@ def test_a_package_that_is_not_what_it_should_be_is_refused(fleet: Fleet, standi
 
 
 @pytest.mark.chef
+@pytest.mark.timeout(400)
 def test_cookbooks_with_a_real_client(fleet: Fleet, client: ChefPackage) -> None:
     """Twice, the second time nothing is updated; the suites pass before and after a deployment."""
     configurator = ChefConfigurator(client, shipped=str(COOKBOOKS))
     first, second = fleet.converge(configurator), fleet.converge(configurator)
     assert all(result.updated for result in first.values())
     assert {name: result.updated for name, result in second.items()} == {"web-0": (), "db-0": ()}
-    _verify_cookbooks(fleet)
+    base, web, db = (COOKBOOKS / name / "tests" for name in ("greenroom_base", "webapp", "database"))
+    fleet.verify(base, web, roles=("web",))
+    fleet.verify(base, db, roles=("db",))
     fleet.deploy()
-    fleet.verify(SAMPLE / "tests" / "infra", ("web", "db"))
-    _verify_cookbooks(fleet)
+    fleet.verify(SAMPLE / "tests" / "infra", roles=("web", "db"))
+    fleet.verify(web, roles=("web",))
+    fleet.verify(db, roles=("db",))
 
 
-def _verify_cookbooks(fleet: Fleet) -> None:
-    for name, roles in {"greenroom_base": ("web", "db"), "webapp": ("web",), "database": ("db",)}.items():
-        fleet.verify(COOKBOOKS / name / "tests", roles)
+def test_scripts_prepare_the_sample_as_well(fleet: Fleet, tmp_path: Path) -> None:
+    """Twice, the second time nothing is updated; the documented mistake breaks one test and nothing else."""
+    first, second = fleet.converge(ScriptConfigurator()), fleet.converge(ScriptConfigurator())
+    assert all(result.updated for result in first.values())
+    assert {name: result.updated for name, result in second.items()} == {"web-0": (), "db-0": ()}
+    fleet.deploy()
+    fleet.run("web-0", "cd /srv/shop/current && ./bin/e2e /tmp/report.xml")
+    fleet.verify(SAMPLE / "tests" / "infra", roles=("web", "db"))
+    fleet.deploy("two", broken_sample(tmp_path / "broken"))
+    status, said = fleet.judge(SAMPLE / "tests" / "infra", roles=("web", "db"))
+    assert status == 1
+    assert "1 failed" in said
+    assert "test_prices_have_two_decimals" in said
+
+
+def broken_sample(target: Path) -> Path:
+    """The sample with the change that its README describes."""
+    good, bad = (line.strip() for line in (SAMPLE / "README.md").read_text().splitlines() if line.startswith("    "))
+    shutil.copytree(SAMPLE, target)
+    web = target / "app" / "web.py"
+    assert web.read_text().count(good) == 1
+    web.write_text(web.read_text().replace(good, bad))
+    return target

@@ -15,7 +15,9 @@ from pipeline.adapters.verifiers.testinfra import TestinfraVerifier
 from pipeline.domain.blueprint import TestinfraSpec
 from pipeline.domain.errors import PermanentError, UserError
 from pipeline.ports.common import LimitExceeded, Limits
+from pipeline.ports.transports import EnvironmentAccess
 from pipeline.ports.verifiers import VerifyRequest, VerifyResult
+from tests.plugins.local_nodes import LocalNodes
 from tests.plugins.ssh_peer import SshPeer
 
 LIMITS = Limits(total_s=60, silence_s=60)
@@ -26,8 +28,8 @@ pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewra
 class Suite:
     """A commit with one suite, and nodes to judge."""
 
-    def __init__(self, peer: SshPeer, root: Path) -> None:
-        self.peer = peer
+    def __init__(self, access: EnvironmentAccess, root: Path) -> None:
+        self.access = access
         self.source = root / "source"
         self.scratch = root / "scratch"
         self.said: list[bytes] = []
@@ -39,7 +41,7 @@ class Suite:
 
     def run(self, *, path: str = "tests/infra", roles: tuple[str, ...] = (), limits: Limits = LIMITS) -> VerifyResult:
         self.scratch.mkdir()
-        access = self.peer.access
+        access = self.access
         nodes = tuple(node for node in access.nodes if not roles or node.role in roles)
         request = VerifyRequest(TestinfraSpec(path, roles), str(self.source), str(self.scratch), access, nodes, {})
         with MemoryTransport(NoClock()).connect(access) as connection:
@@ -66,7 +68,7 @@ class NoClock:
 
 @pytest.fixture
 def suite(tmp_path: Path, ssh_peer: SshPeer) -> Suite:
-    return Suite(ssh_peer, tmp_path)
+    return Suite(ssh_peer.access, tmp_path)
 
 
 def test_a_suite_judges_every_node(suite: Suite) -> None:
@@ -174,13 +176,13 @@ def test_a_suite_that_prints_for_ever_is_ended(suite: Suite) -> None:
 def test_the_key_is_nowhere_on_this_machine(suite: Suite) -> None:
     suite.write("def test_x(): pass\n")
     suite.run()
-    secret = suite.peer.access.private_key.reveal().splitlines()[2].encode()
+    secret = suite.access.private_key.reveal().splitlines()[2].encode()
     written = [path for path in suite.scratch.rglob("*") if path.is_file() and secret in path.read_bytes()]
     assert written == []
 
 
-def test_a_node_with_another_host_key_is_not_believed(suite: Suite, tmp_path: Path) -> None:
-    suite.peer.swap_host_keys("web-0", "web-1")
+def test_a_node_with_another_host_key_is_not_believed(suite: Suite, ssh_peer: SshPeer) -> None:
+    ssh_peer.swap_host_keys("web-0", "web-1")
     suite.write("def test_x(host):\n    assert host.run('true').rc == 0\n")
     result = suite.run(roles=("web",))
     assert (result.passed, result.summary) == (False, "2 failed")
@@ -192,3 +194,30 @@ def test_an_interpreter_that_does_not_run_is_a_permanent_error(suite: Suite, tmp
     suite._verifier = TestinfraVerifier(BubblewrapSandbox(str(tmp_path / "s")), JUnitReader(), "/nowhere/python")
     with pytest.raises(PermanentError, match="/nowhere/python"):
         suite.run()
+
+
+REAL_SUITE = """
+import socket
+
+def test_sshd_is_installed_and_listens(host):
+    assert host.package("openssh-server").is_installed
+    assert host.socket("tcp://0.0.0.0:22").is_listening
+
+def test_the_node_is_the_one_it_is_called(host):
+    assert host.check_output("hostname") == host.backend.get_hostname()
+
+def test_the_nodes_network_is_out_of_reach(host):
+    address = host.check_output("hostname -I").split()[0]
+    sock = socket.socket()
+    sock.settimeout(2)
+    assert sock.connect_ex((address, 22)) != 0
+"""
+
+
+@pytest.mark.local
+def test_real_nodes_are_judged_through_the_relays_alone(local_nodes: LocalNodes, tmp_path: Path) -> None:
+    with local_nodes.environment("web-0", "db-0") as access:
+        suite = Suite(access, tmp_path)
+        suite.write(REAL_SUITE)
+        result = suite.run()
+    assert (result.passed, result.summary) == (True, "6 passed"), suite.output

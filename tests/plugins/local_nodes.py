@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -79,10 +80,10 @@ def answers(address: str, port: int = 22) -> bool:
 class Helper:
     """A node helper process that tests may kill and start again."""
 
-    def __init__(self, state: Path, deployment: str, *options: str) -> None:
+    def __init__(self, state: Path, directory: Path, deployment: str, *options: str) -> None:
         self.state = state
         self.deployment = deployment
-        self.socket_path = str(state / "helper.sock")
+        self.socket_path = str(directory / "helper.sock")
         self.driver = LocalDriver(self.socket_path, deployment)
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -113,6 +114,12 @@ class Helper:
         subprocess.run(as_root(["kill", "-9", str(self.driver.ping())]), check=True)
         self._process.wait(PATIENCE_S)
 
+    def end(self) -> None:
+        """Remove all it made, then end it; its directory must be empty of nodes by then."""
+        self.driver.clean()
+        self.stop()
+        subprocess.run(as_root(["rmdir", str(self.state / "deployments"), str(self.state)]), check=True)
+
     def stop(self) -> None:
         """End it in order."""
         assert self._process is not None
@@ -121,29 +128,17 @@ class Helper:
 
 
 @contextlib.contextmanager
-def private_state() -> Iterator[Path]:
-    """A state directory that a node's root may pass, on a disk; it must be empty of nodes at the end."""
-    state = Path(tempfile.mkdtemp(prefix="greenroom-test-", dir="/var/tmp"))
-    state.chmod(0o711)
-    try:
-        yield state
-    finally:
-        with contextlib.suppress(FileNotFoundError):  # the helper never got so far
-            (state / "deployments").rmdir()
-        state.rmdir()
-
-
-@contextlib.contextmanager
 def running_helper(*options: str) -> Iterator[Helper]:
     """A helper with a deployment and state of its own; everything it made is gone afterwards."""
-    with private_state() as state:
-        helper = Helper(state, f"test-{secrets.token_hex(4)}", *options)
-        helper.start()
+    deployment = f"test-{secrets.token_hex(4)}"
+    state = Path("/var/tmp") / f"greenroom-{deployment}"  # on a disk, and the helper makes it: it must be root's
+    with tempfile.TemporaryDirectory(prefix="greenroom-") as directory:
+        helper = Helper(state, Path(directory), deployment, *options)
         try:
+            helper.start()
             yield helper
         finally:
-            helper.driver.clean()
-            helper.stop()
+            helper.end()
 
 
 @dataclass(frozen=True)
@@ -227,7 +222,7 @@ class LocalNodes:
             self.driver.create(request)
             access = self.access(request)
             for node in access.nodes:
-                eventually(lambda node=node: answers(node.address), f"sshd of {node.name} answers")  # type: ignore[misc]
+                eventually(partial(answers, node.address), f"sshd of {node.name} answers")
             yield access
         finally:
             self.driver.destroy(request.environment_id)

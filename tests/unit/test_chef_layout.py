@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.configurators.chef.configurator import Budget, Tail, stage
+from pipeline.adapters.configurators.chef.bounds import Budget, Tail
 from pipeline.adapters.configurators.chef.cookbooks import cookbook_of
 from pipeline.adapters.configurators.chef.layout import Layout
 from pipeline.adapters.configurators.chef.package import ChefPackage
+from pipeline.adapters.configurators.chef.staging import stage
 from pipeline.domain.blueprint import ConfigureSpec
 from pipeline.domain.errors import StageFailed
 from pipeline.ports.common import LimitExceeded, Limits

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import vagrant
 from ruamel.yaml import YAML
+from typer.core import TyperGroup
+from typer.main import get_command
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
@@ -143,3 +145,28 @@ def test_documents_name_only_targets_that_make_knows() -> None:
     named = {(place, target) for place, line in lines(DOCS) for target in re.findall(r"`make ([a-z]+)`", line)}
     assert named
     assert {found for found in named if found[1] not in known} == set()
+
+
+def named_commands() -> Iterator[tuple[str, list[str]]]:
+    """Place and words of each `greenroom …` that a document shows as a command."""
+    for place, line in lines(DOCS):
+        for words in re.findall(r"(?:^|`)greenroom ([a-z][a-z ]*)", line):
+            yield place, words.split()
+
+
+def is_command(root: object, words: list[str]) -> bool:
+    """Whether the words begin with the name of a command, and of its subcommand if it has some."""
+    command: object = root
+    for word in words:
+        if not isinstance(command, TyperGroup):
+            break
+        command = command.commands.get(word)
+    return command is not None and not isinstance(command, TyperGroup)
+
+
+def test_documents_name_only_commands_that_exist() -> None:
+    main = importlib.import_module("pipeline.cli.main")
+    root = get_command(main.app)
+    named = list(named_commands())
+    assert named
+    assert [found for found in named if not is_command(root, found[1])] == []

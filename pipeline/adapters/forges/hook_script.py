@@ -108,8 +108,8 @@ def tell(ref: str, status: int, answer: bytes) -> None:
         warn(f"{ref} was refused with {status}: {reason}")
     elif fields.get("ignored"):
         say(f"no run for {ref}: {fields['ignored']}")
-    elif fields.get("run") or fields.get("trigger"):
-        say(f"run {fields.get('run') or fields['trigger']} for {ref} {fields.get('url') or ''}".rstrip())
+    elif fields.get("trigger"):
+        say(f"run asked for {ref}: {fields.get('url') or fields['trigger']}")
     else:
         say(f"{ref} was announced")
 

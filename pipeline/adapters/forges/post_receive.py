@@ -31,7 +31,7 @@ def install_hook(repository: str, url: str, secret: Secret) -> str:
     directory = Path(repository).resolve()
     hooks = _hooks_directory(directory)
     try:
-        hooks.mkdir(exist_ok=True)
+        _make(hooks)
         _write(directory / SETTINGS, json.dumps({"url": url, "secret": secret.reveal()}), 0o600)
         _keep_foreign(hooks / "post-receive", hooks / "post-receive.d")
         _write(hooks / "post-receive", _SCRIPT.read_text(encoding="utf-8"), 0o755)
@@ -68,10 +68,9 @@ def _git(directory: Path, *arguments: str) -> str:
 def _keep_foreign(hook: Path, kept: Path) -> None:
     if not os.path.lexists(hook) or _is_ours(hook):
         return
-    kept.mkdir(exist_ok=True)
+    _make(kept)
     if os.path.lexists(kept / _KEPT):
         raise UserError(f"both {hook} and {kept / _KEPT} are hooks of others: move one of them away")
-    _own(kept)
     hook.rename(kept / _KEPT)
 
 
@@ -91,6 +90,12 @@ def _write(path: Path, text: str, mode: int) -> None:
     except OSError:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _make(directory: Path) -> None:
+    if not directory.is_dir():
+        directory.mkdir()
+        _own(directory)
 
 
 def _own(path: Path) -> None:

@@ -8,7 +8,7 @@ from itertools import groupby
 
 import redis
 from redis.exceptions import RedisError
-from rq import Queue
+from rq import Queue, Worker
 from rq.queue import EnqueueData
 from rq.serializers import JSONSerializer
 
@@ -47,6 +47,11 @@ class RqJobQueue:
     def waiting(self, jobs: Sequence[JobRequest]) -> Sequence[bool]:
         with _wrapped():
             return self._waiting([(job.queue, job.id) for job in jobs])
+
+    def served_by(self, queue: str) -> int:
+        """How many workers listen to a queue; one that was killed counts until it is missed."""
+        with _wrapped():
+            return Worker.count(queue=self._queue(queue))
 
     def _waiting(self, places: Sequence[tuple[str, str]]) -> list[bool]:
         pipe = self._redis.pipeline(transaction=False)

@@ -50,6 +50,8 @@ for _, write in ipairs(writes) do
     redis.call('HSET', write.key, 'version', write.version + 1, 'body', write.body, 'indexes', table.concat(names, '\n'))
     if write.ttl ~= '' then
       redis.call('EXPIRE', write.key, write.ttl)
+    else
+      redis.call('PERSIST', write.key)
     end
   end
 end

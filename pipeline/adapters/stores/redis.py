@@ -99,6 +99,7 @@ class RedisStore:
         self._redis: Any = client
         self._commit = client.register_script(_script_text())
         self._drop = client.register_script(DROP)
+        self._acquire = client.register_script(ACQUIRE)
         self._renew = client.register_script(RENEW)
 
     def check_durable(self) -> None:
@@ -175,16 +176,21 @@ class RedisStore:
 
     def acquire(self, office: str, holder: str, ttl_s: float) -> Fence | None:
         with _wrapped():
-            if not self._redis.set(PREFIX + "office:" + office, holder, nx=True, px=int(ttl_s * 1000)):
-                return None
-            return Fence(office, int(self._redis.incr(PREFIX + "epoch:" + office)))
+            epoch = int(cast("int", self._acquire(args=[PREFIX, office, holder, int(ttl_s * 1000)])))
+        return Fence(office, epoch) if epoch else None
+
+    def leader(self, office: str) -> str | None:
+        """Who holds an office now."""
+        with _wrapped():
+            holder = self._redis.get(PREFIX + "office:" + office)
+        return None if holder is None else holder.decode()
 
     def renew(self, fence: Fence, holder: str, ttl_s: float) -> bool:
         with _wrapped():
             return bool(self._renew(args=[PREFIX, fence.office, holder, int(ttl_s * 1000)]))
 
     def release(self, fence: Fence, holder: str) -> None:
-        self.renew(fence, holder, 0.001)
+        self.renew(fence, holder, 0.0)
 
 
 #: Remove the oldest requests of the outbox, if the office still stands.
@@ -194,6 +200,11 @@ for _, row in ipairs(redis.call('XRANGE', ARGV[1] .. 'outbox', '-', '+', 'COUNT'
   redis.call('XDEL', ARGV[1] .. 'outbox', row[1])
 end
 return 'ok'
+"""
+#: Take a lock that is free and begin its next epoch, both or neither.
+ACQUIRE = """
+if not redis.call('SET', ARGV[1] .. 'office:' .. ARGV[2], ARGV[3], 'NX', 'PX', ARGV[4]) then return 0 end
+return redis.call('INCR', ARGV[1] .. 'epoch:' .. ARGV[2])
 """
 #: Prolong a lock that is still ours.
 RENEW = """

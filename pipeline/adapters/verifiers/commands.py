@@ -15,6 +15,8 @@ from pipeline.ports.verifiers import VerifyRequest, VerifyResult
 
 #: The largest JUnit file that is fetched.
 JUNIT_BYTES = 10 * 1024 * 1024
+#: Where commands run on nodes of a role that nothing was deployed to: the home of root, who runs them.
+_HOME = "/root"
 _FETCH = Limits(total_s=120, silence_s=60)
 
 
@@ -64,18 +66,18 @@ class _Node:
         said += [fetched.summary] if self._spec.junit else []
         return VerifyResult(False, f"{self._node.name}: {', '.join(said)}", fetched.reports)
 
-    def _directory(self) -> str | None:
-        return self._request.workdirs.get(self._node.role)
+    @property
+    def _directory(self) -> str:
+        return self._request.workdirs.get(self._node.role, _HOME)
 
     def _command(self) -> str:
-        directory = self._directory()
-        lines = [f"cd {shlex.quote(directory)} || exit 1"] if directory else []
+        lines = [f"cd {shlex.quote(self._directory)} || exit 1"]
         if self._spec.junit:  # one of an earlier attempt on the same node must not speak for this one
             lines.append(f"rm -f -- {shlex.quote(self._junit_path())}")
         return "\n".join([*lines, self._spec.run])
 
     def _junit_path(self) -> str:
-        return str(PurePosixPath(self._directory() or "/root") / (self._spec.junit or ""))
+        return str(PurePosixPath(self._directory) / (self._spec.junit or ""))
 
     def _fetch(self) -> VerifyResult:
         path = self._junit_path()

@@ -11,8 +11,8 @@ from pipeline.domain.qos import disk_rate, network_rate
 from pipeline.domain.triggers import ref_refusal
 
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?")
-_SELECTOR = re.compile(r"([a-z][a-z0-9-]*)(?:\[(\d{1,6})\])?")
-_HTTP_CHECK = re.compile(r":(\d{1,5})(/[\x21-\x7e]*)?")
+_SELECTOR = re.compile(r"([a-z][a-z0-9-]*)(?:\[(\d{1,6})\])?", re.ASCII)
+_HTTP_CHECK = re.compile(r":(\d{1,5})(/[\x21-\x7e]*)?", re.ASCII)
 _LONGEST_PATH = 1024
 
 

@@ -22,12 +22,13 @@ Path = tuple[str | int, ...]
 
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOL = {word: value for value in (True, False) for word in (str(value), str(value).lower(), str(value).upper())}
-_INT = re.compile(r"[-+]?\d+")
+_INT = re.compile(r"[-+]?\d+", re.ASCII)
 _OCTAL = re.compile(r"0o[0-7]+")
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?")
+_FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?", re.ASCII)
 _NOT_A_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LONGEST_NUMBER = 18
+_LONGEST_MESSAGE = 500
 
 
 class Unreadable(Exception):
@@ -91,7 +92,8 @@ def load(content: bytes) -> Tree:
 
 
 def _finding(place: Place, path: Path, message: str) -> Finding:
-    return Finding(place.line, place.column, show(path), message)
+    shown = message if len(message) <= _LONGEST_MESSAGE else message[: _LONGEST_MESSAGE - 1] + "…"
+    return Finding(place.line, place.column, show(path), shown)
 
 
 def _decode(content: bytes) -> str:
@@ -231,7 +233,7 @@ class _Expander:
                 self._tree.findings.append(_finding(key_node.place, (*path, key), message))
                 continue
             self._tree.keys[*path, key] = key_node.place
-            mapping[key] = self.expand(value_node, (*path, key))
+            mapping[key] = self.expand(_placed(value_node, key_node), (*path, key))
         return mapping
 
     def _key(self, node: Node, path: Path) -> str | None:
@@ -242,6 +244,12 @@ class _Expander:
         message = node.fault or f"expected a text as key{written}"
         self._tree.findings.append(_finding(node.place, path, message))
         return None
+
+
+def _placed(value: Node, key: Node) -> Node:
+    """A value that is not written stands, to the parser, wherever the next thing does; say its key's place."""
+    missing = isinstance(value.value, _Scalar) and value.value == "" and value.value.plain
+    return Node(key.place, value.value, value.fault) if missing else value
 
 
 def _resolve(scalar: _Scalar) -> Any:

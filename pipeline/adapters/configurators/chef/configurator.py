@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pipeline.adapters.configurators.chef.bounds import Budget, Tail
 from pipeline.adapters.configurators.chef.collector import Report, read_report
-from pipeline.adapters.configurators.chef.cookbooks import check_run_list, collect
-from pipeline.adapters.configurators.chef.layout import Layout, client_rb, dna, node_object, role
-from pipeline.adapters.configurators.chef.package import ChefPackage, find_client, install
+from pipeline.adapters.configurators.chef.layout import Layout
+from pipeline.adapters.configurators.chef.package import CANDIDATES, ChefPackage, find_client, install
+from pipeline.adapters.configurators.chef.staging import stage
 from pipeline.adapters.configurators.chef.verdict import AGAIN, check
 from pipeline.domain.errors import NotFound, PermanentError, StageFailed
-from pipeline.ports.common import LimitExceeded, Limits, Sink
+from pipeline.ports.common import Limits, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult, ResourceResult
 from pipeline.ports.transports import Connection
 
@@ -45,7 +44,7 @@ class ChefConfigurator:
     """Runs Chef or Cinc; installs `package` where the node has no client.
 
     `shipped` is a local directory of cookbooks that are offered besides the repository's; `directory` is the place
-    on the node; `monotonic` counts seconds.
+    on the node; `candidates` are names or paths of clients there; `monotonic` counts seconds.
     """
 
     def __init__(
@@ -54,11 +53,13 @@ class ChefConfigurator:
         *,
         shipped: str,
         directory: str = DIRECTORY,
+        candidates: Sequence[str] = CANDIDATES,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._package = package
         self._shipped = shipped
         self._layout = Layout(directory)
+        self._candidates = candidates
         self._monotonic = monotonic
 
     @property
@@ -68,7 +69,7 @@ class ChefConfigurator:
     def available(self, connection: Connection, request: ConvergeRequest) -> str | None:
         if reason := _unsuited(request):
             return reason
-        if find_client(connection, request.node.name, FIND_LIMITS):
+        if self._find(connection, request.node.name):
             return None
         return self._package.unusable() if self._package else _no_client(request.node.name)
 
@@ -85,15 +86,18 @@ class ChefConfigurator:
         return self._run_until_done(connection, request, client, budget, output)
 
     def _client(self, connection: Connection, node: str, budget: Budget, output: Sink) -> str:
-        if client := find_client(connection, node, FIND_LIMITS):
+        if client := self._find(connection, node):
             return client
         if self._package is None:
             raise PermanentError(_no_client(node))
-        install(connection, node, self._package, budget.limits(), output)
-        client = find_client(connection, node, FIND_LIMITS)
+        install(connection, node, self._package, self._layout.package, limits=budget.limits(), output=output)
+        client = self._find(connection, node)
         if client is None:
             raise PermanentError(f"the package {self._package.file_name} left no chef-client or cinc-client on {node}")
         return client
+
+    def _find(self, connection: Connection, node: str) -> str | None:
+        return find_client(connection, node, self._candidates, FIND_LIMITS)
 
     def _place(self, connection: Connection, request: ConvergeRequest, budget: Budget) -> None:
         """Replace all but the cache and the node's own data, which recipes may rely on from run to run."""
@@ -153,68 +157,6 @@ class ChefConfigurator:
             return read_report(b"".join(pieces))
         except NotFound:
             return None
-
-
-class Budget:
-    """The seconds that one converge has for all its commands."""
-
-    def __init__(self, limits: Limits, monotonic: Callable[[], float]) -> None:
-        self._limits = limits
-        self._monotonic = monotonic
-        self._end = monotonic() + limits.total_s
-
-    def limits(self) -> Limits:
-        """What is left for the next command; LimitExceeded when nothing is."""
-        left = self._end - self._monotonic()
-        if left <= 0:
-            raise LimitExceeded("total", f"converging took more than {self._limits.total_s:g} s")
-        return replace(self._limits, total_s=left)
-
-
-class Tail:
-    """A sink that passes everything on and keeps the last words."""
-
-    SIZE = 1000
-
-    def __init__(self, output: Sink) -> None:
-        self._output = output
-        self._kept = b""
-
-    def __call__(self, piece: bytes) -> None:
-        self._output(piece)
-        self._kept = (self._kept + piece)[-self.SIZE :]
-
-    @property
-    def text(self) -> str:
-        return self._kept.decode(errors="replace").strip()
-
-
-def stage(directory: Path, layout: Layout, request: ConvergeRequest, shipped: str) -> None:
-    """Write everything the client reads into a local directory."""
-    names = collect(request.source, request.spec.cookbooks, shipped, directory)
-    check_run_list(request.run_list, names, request.spec.cookbooks)
-    (directory / "nodes").mkdir()
-    (directory / "client.rb").write_text(client_rb(layout, request.node.name))
-    _write(directory / "dna.json", dna(request, _run_list(directory, request)))
-    _write(directory / "node.json", node_object(request, request.node))
-    for other in request.nodes:
-        if other.name != request.node.name:
-            _write(directory / "nodes" / f"{other.name}.json", node_object(request, other))
-
-
-def _run_list(directory: Path, request: ConvergeRequest) -> tuple[str, ...]:
-    """The role as a Chef role; a role of that name in the repository keeps its own meaning."""
-    name = request.node.role
-    roles = directory / "roles"
-    roles.mkdir(exist_ok=True)
-    if any((roles / f"{name}{ending}").exists() for ending in (".json", ".rb")):
-        return request.run_list
-    _write(roles / f"{name}.json", role(request))
-    return (f"role[{name}]",)
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=1))
 
 
 def _unsuited(request: ConvergeRequest) -> str | None:

@@ -19,6 +19,11 @@ class Layout:
     directory: str
 
     @property
+    def package(self) -> str:
+        """Where a client's package lies while it is installed."""
+        return f"{self.directory}/package"
+
+    @property
     def client_rb(self) -> str:
         return f"{self.directory}/client.rb"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from pipeline.ports.transports import Connection
 
 #: Cinc first: where both are, the free build is meant.
 CANDIDATES = ("cinc-client", "chef-client", "/opt/cinc/bin/cinc-client", "/opt/chef/bin/chef-client")
-PLACE = "/var/cache/greenroom/package"
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst")
 
 
@@ -46,22 +46,24 @@ class ChefPackage:
         return None
 
 
-def find_client(connection: Connection, node: str, limits: Limits) -> str | None:
-    """The path of a client on the node; None when it has none."""
+def find_client(connection: Connection, node: str, candidates: Sequence[str], limits: Limits) -> str | None:
+    """The path of the first of these clients that the node has; None when it has none."""
     found = bytearray()
-    tries = " ".join(CANDIDATES)
+    tries = shlex.join(candidates)
     command = f'for one in {tries}; do command -v "$one" && exit 0; done; exit 1'
     status = connection.run(node, command, limits=limits, output=found.extend)
     return found.decode().strip() if status == 0 else None
 
 
-def install(connection: Connection, node: str, package: ChefPackage, limits: Limits, output: Sink) -> None:
-    """Bring the package onto the node and install it; PermanentError when that does not work."""
+def install(
+    connection: Connection, node: str, package: ChefPackage, place: str, *, limits: Limits, output: Sink
+) -> None:
+    """Bring the package onto the node into `place`, and install it; PermanentError when that does not work."""
     if reason := package.unusable():
         raise PermanentError(f"{reason}: correct the configured package")
     output(f"greenroom: installing {package.file_name} on {node}\n".encode())
-    _bring(connection, node, package, limits, output)
-    status = connection.run(node, _install_command(package), limits=limits, output=output)
+    _bring(connection, node, package, place, limits=limits, output=output)
+    status = connection.run(node, _install_command(package, place), limits=limits, output=output)
     if status != 0:
         raise PermanentError(
             f"the Chef package {package.file_name} could not be installed on node {node} (exit status {status}): "
@@ -69,20 +71,24 @@ def install(connection: Connection, node: str, package: ChefPackage, limits: Lim
         )
 
 
-def _bring(connection: Connection, node: str, package: ChefPackage, limits: Limits, output: Sink) -> None:
+def _bring(
+    connection: Connection, node: str, package: ChefPackage, place: str, *, limits: Limits, output: Sink
+) -> None:
     if package.is_url:
-        _download(connection, node, package, limits, output)
+        _download(connection, node, package, place, limits=limits, output=output)
         return
     with tempfile.TemporaryDirectory(prefix="greenroom-chef-") as directory:
         shutil.copyfile(package.location, Path(directory) / package.file_name)
-        connection.put(node, directory, PLACE, limits=limits)
+        connection.put(node, directory, place, limits=limits)
 
 
-def _download(connection: Connection, node: str, package: ChefPackage, limits: Limits, output: Sink) -> None:
+def _download(
+    connection: Connection, node: str, package: ChefPackage, place: str, *, limits: Limits, output: Sink
+) -> None:
     """Let the node fetch it; the URL may hold a password, so it goes in by stdin."""
-    target = shlex.quote(f"{PLACE}/{package.file_name}")
+    target = shlex.quote(f"{place}/{package.file_name}")
     escaped = package.location.replace("\\", "\\\\").replace('"', '\\"')
-    command = f"mkdir -p {PLACE} && curl -fsSL --connect-timeout 20 -o {target} -K -"
+    command = f"mkdir -p {place} && curl -fsSL --connect-timeout 20 -o {target} -K -"
     status = connection.run(node, command, limits=limits, output=output, stdin=f'url = "{escaped}"\n'.encode())
     if status != 0:
         raise PermanentError(
@@ -91,8 +97,8 @@ def _download(connection: Connection, node: str, package: ChefPackage, limits: L
         )
 
 
-def _install_command(package: ChefPackage) -> str:
+def _install_command(package: ChefPackage, place: str) -> str:
     name = shlex.quote(package.file_name)
     check = f"echo {shlex.quote(package.sha256)}'  '{name} | sha256sum -c - && " if package.sha256 else ""
     unpack = f"dpkg -i {name}" if package.file_name.endswith(".deb") else f"tar -xf {name} -C / --no-same-owner"
-    return f"cd {PLACE} && {check}{unpack} && rm -rf {PLACE}"
+    return f"cd {place} && {check}{unpack} && rm -rf {place}"

@@ -65,6 +65,11 @@ class Environments:
         with lock.lock:
             yield
 
+    def guard(self) -> None:
+        """Close the machine to nodes that an earlier helper left, whatever became of its rules."""
+        if self._environment_ids():
+            self._network.guard_machine()
+
     def close(self) -> None:
         """Wait for the nodes that are being made or removed."""
         self._pool.shutdown(wait=True)
@@ -115,13 +120,15 @@ class Environments:
     def _plan(self, request: EnvironmentRequest, missing: Sequence[NodeRequest]) -> EnvironmentRecord:
         """Write down what is about to be made. Refused with `capacity` when it does not fit."""
         self._check_memory(missing)
-        home = self._records.environment(request.environment_id) or EnvironmentRecord(
-            deployment=request.deployment,
-            environment_id=request.environment_id,
-            ends_at=request.ends_at,
-            subnet=self._network.claim(request.environment_id),
-            link=self._network.new_link(),
-        )
+        home = self._records.environment(request.environment_id)
+        if home is None or home.boot != boot_id():
+            home = EnvironmentRecord(
+                deployment=request.deployment,
+                environment_id=request.environment_id,
+                ends_at=request.ends_at,
+                subnet=self._network.claim(request.environment_id),
+                link=self._network.new_link(),
+            )
         home = replace(home, addresses=addresses(home.addresses, [node.name for node in request.nodes]))
         self._records.save_environment(home)
         self._building.update((request.environment_id, node.name) for node in missing)

@@ -11,6 +11,7 @@ import fcntl
 import ipaddress
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -44,23 +45,46 @@ Progress = Callable[[str], None]
 #: A client that says nothing for so long is let go.
 IDLE_TIMEOUT_S = 60.0
 MAX_CLIENTS = 64
+WAITING_CLIENTS = 1024
 DEFAULT_SUBNET = "10.211.0.0/16"
+
+
+class Bell:
+    """Tells the main thread to end: rung by SIGTERM, SIGINT and the request `stop`.
+
+    Signals arrive through a pipe, because one that comes just before a blocking call would be slept over.
+    """
+
+    def __init__(self) -> None:
+        self.hearer, self._ringer = socket.socketpair()
+        self._ringer.setblocking(False)
+        signal.set_wakeup_fd(self._ringer.fileno())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _noted)
+
+    def ring(self) -> None:
+        self._ringer.send(b"!")
+
+
+def _noted(_number: int, _frame: object) -> None:
+    """The signal was written to the bell already."""
 
 
 class Server:
     """Answers requests, each client in a thread of its own."""
 
-    def __init__(self, environments: Environments, images_in: Path, owner: int) -> None:
+    def __init__(self, environments: Environments, images_in: Path, owner: int, bell: Bell) -> None:
         self._environments = environments
         self._images_in = images_in
         self._owner = owner
+        self._bell = bell
         self._slots = threading.BoundedSemaphore(MAX_CLIENTS)
         self._idle = threading.Condition()
         self._busy = 0
 
     def serve(self, listener: socket.socket) -> None:
-        """Take clients until a signal ends the program."""
-        while True:
+        """Take clients until the bell rings."""
+        while self._bell.hearer not in select.select([listener, self._bell.hearer], [], [])[0]:
             client, _ = listener.accept()
             self._slots.acquire()
             threading.Thread(target=self._client, args=(client,), daemon=True).start()
@@ -79,11 +103,12 @@ class Server:
 
     def _converse(self, client: socket.socket) -> None:
         client.settimeout(IDLE_TIMEOUT_S)
-        if peer_uid(client) not in (self._owner, 0):
-            send(client, {"error": "bad-request", "message": f"this socket serves user {self._owner} alone"})
-            return
+        known = peer_uid(client) in (self._owner, 0)
         with client.makefile("rb") as lines:
             while line := lines.readline(MAX_LINE + 1):
+                if not known:
+                    send(client, {"error": "bad-request", "message": f"this socket serves user {self._owner} alone"})
+                    return
                 self._answer(client, line)
                 if not line.endswith(b"\n"):
                     return
@@ -130,7 +155,7 @@ class Server:
             "images": lambda: sorted(images(self._images_in)),
             "list": lambda: listing_json(self._environments.list()),
             "clean": self._environments.clean,
-            "stop": lambda: os.kill(os.getpid(), signal.SIGTERM),
+            "stop": self._bell.ring,
         }
         return acts[do]()
 
@@ -157,7 +182,7 @@ def listen(path: Path, owner: int) -> socket.socket:
     finally:
         os.umask(before)
     os.lchown(path, owner, -1)  # never through a link: the directory may belong to the user
-    listener.listen(MAX_CLIENTS)
+    listener.listen(WAITING_CLIENTS)
     return listener
 
 
@@ -190,10 +215,21 @@ def _check(options: argparse.Namespace) -> None:
         raise Refused("permanent", "the node helper makes namespaces and mounts: run it as root (sudo)")
     if not NAME.fullmatch(options.deployment):
         raise Refused("permanent", f"--deployment {options.deployment!r}: expected letters a-z, digits and -")
+    for place in (options.state, options.image_state):
+        _check_place(place)
     if options.subnet.prefixlen > 24:
         raise Refused("permanent", f"--subnet {options.subnet}: each environment takes a /24 of it")
     if set(f"{options.state}{options.image_state}") & set(",:\\\"' \n"):
         raise Refused("permanent", f"--state {options.state}: an overlay's directories have plain names")
+
+
+def _check_place(place: Path) -> None:
+    """Refuse a place that an ordinary user could swap under us, or that a node's root could not pass."""
+    if place.exists() and (place.stat().st_uid != 0 or place.stat().st_mode & 0o022):
+        raise Refused("permanent", f"{place} must belong to root and be writable by root alone")
+    closed = [parent for parent in place.parents if parent.exists() and not parent.stat().st_mode & 0o001]
+    if closed:
+        raise Refused("permanent", f"nodes cannot pass {closed[0]} (no x for others): keep --state elsewhere")
 
 
 def _environments(options: argparse.Namespace) -> Environments:
@@ -207,10 +243,11 @@ def _environments(options: argparse.Namespace) -> Environments:
     return Environments(Builder(commands, records, network), options.image_state, options.memory_mib)
 
 
-def _serve(options: argparse.Namespace) -> None:
+def _serve(options: argparse.Namespace, bell: Bell) -> None:
     lock = only_helper(options.deployment)
     environments = _environments(options)
-    server = Server(environments, options.image_state, options.owner)
+    environments.guard()
+    server = Server(environments, options.image_state, options.owner, bell)
     listener = listen(options.socket, options.owner)
     try:
         server.serve(listener)
@@ -223,21 +260,15 @@ def _serve(options: argparse.Namespace) -> None:
         os.close(lock)
 
 
-def _end(number: int, _frame: object) -> None:
-    signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(0)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM, SIGINT or the request `stop`."""
     options = _arguments(argv)
     options.state = options.state.resolve()
     options.image_state = (options.image_state or options.state).resolve()
-    signal.signal(signal.SIGTERM, _end)
-    signal.signal(signal.SIGINT, _end)
+    bell = Bell()
     try:
         _check(options)
-        _serve(options)
+        _serve(options, bell)
     except Refused as refused:
         sys.stderr.write(f"{refused}\n")
         return 1

@@ -267,11 +267,13 @@ def _limits(number: int, qos: QosProfile) -> str:
     if qos.network_out:
         lines += [
             f"qdisc add dev v{number} handle ffff: ingress",
-            f"filter add dev v{number} parent ffff: protocol all prio 1 u32 match u32 0 0"
-            f" action mirred egress redirect dev ifb{number}",
+            f"filter add dev v{number} parent ffff: protocol all prio 1 {_TO_IFB} ifb{number}",
             f"qdisc add dev ifb{number} root {_bucket(qos.network_out)}",
         ]
     return "".join(line + "\n" for line in lines)
+
+
+_TO_IFB = "u32 match u32 0 0 action mirred egress redirect dev"
 
 
 def _bucket(bits_per_s: int) -> str:

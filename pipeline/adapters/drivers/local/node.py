@@ -16,6 +16,7 @@ from pipeline.adapters.drivers.local.image import SHIFT, Image
 from pipeline.adapters.drivers.local.network import Network
 from pipeline.adapters.drivers.local.process import (
     Commands,
+    boot_id,
     last_lines,
     mount_overlay,
     mounts_below,
@@ -90,12 +91,14 @@ class Builder:
 
     def alive(self, record: NodeRecord) -> bool:
         """Whether the node's first process is the one that was recorded; process ids are used again."""
-        return record.pid > 0 and start_time(record.pid) == record.started
+        return record.boot == boot_id() and record.pid > 0 and start_time(record.pid) == record.started
 
     def fault(self, record: NodeRecord) -> str:
         """Say why a node is not alive."""
         if record.fault:
             return record.fault
+        if record.boot != boot_id():
+            return "the machine was started anew"
         if record.state == "building":
             return "its creation was interrupted"
         said = last_lines(self.records.node_place(record.environment_id, record.name) / "console.log")

@@ -8,7 +8,7 @@ import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 
 from pipeline.adapters.repositories.git.archive import Unpacker
 from pipeline.adapters.repositories.git.commands import GitCommands, file_url
@@ -123,19 +123,26 @@ class GitRepositories:
 
     def _unpack(self, commands: GitCommands, sha: str, target: Path) -> None:
         process = commands.start("archive", "--format=tar", sha)
-        unpacker = Unpacker(target, self._export_bytes, self._export_files)
+        fault: tarfile.TarError | None = None
         try:
-            unpacker.unpack(cast("IO[bytes]", process.stdout))
+            Unpacker(target, self._export_bytes, self._export_files).unpack(cast("IO[bytes]", process.stdout))
             process.stdout.read()
         except tarfile.TarError as error:
-            raise MirrorBroken(f"the archive of {sha} is not whole") from error
+            fault = error
         finally:
-            process.stdout.close()
-            told = process.stderr.read()
-            process.stderr.close()
-            status = process.proc.wait()
-        if status:
-            raise MirrorBroken(told.decode("utf-8", "replace")[:500])
+            status, told = _end(process)
+        if "invalid path" in told:
+            raise UserError(f"commit {sha} cannot be written to a disk: {told}; rewrite it without that path")
+        if fault is not None or status:
+            raise MirrorBroken(told or f"the archive of {sha} is not whole") from fault
+
+
+def _end(process: Any) -> tuple[int, str]:
+    """Exit status and stderr; a git that still writes ends by its broken pipe."""
+    process.stdout.close()
+    told = process.stderr.read().decode("utf-8", "replace").strip()[:500]
+    process.stderr.close()
+    return process.proc.wait(), told
 
 
 def _check_sha(sha: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from pipeline.ports.common import LimitExceeded, Limits, Sink
 from pipeline.ports.transports import EnvironmentAccess, NodeAccess
 
 #: Seconds that a node may take to start a command; without it a connection that hangs would hold us for ever.
-_START = Limits(total_s=25, silence_s=25, output_bytes=0)
+_START_S = 25.0
 #: Seconds without output after the command's end; what it left running may keep the output open for ever.
 _LINGER_S = 0.5
 #: Seconds that the node has to end a command when we hang up, before it is told in another session.
@@ -161,15 +162,16 @@ class _Session:
 
     def _listen(self, child: Child, reports: remote.Reports, limits: Limits) -> Iterator[bytes]:
         """Yield the command's output; a node that does not even start it is lost, and no slow command."""
+        start = replace(limits, total_s=_START_S, silence_s=_START_S)  # output may overtake the report of the start
         try:
-            for stream, piece in child.stream(_START):
+            for stream, piece in child.stream(start):
                 if stream is Stream.OUTPUT:
                     yield piece
                 else:
                     self._note(child, reports, piece, limits)
         except LimitExceeded as error:
-            if reports.pid is None:
-                raise _NotStarted(f"no command was started within {_START.total_s:g} s") from error
+            if reports.pid is None and error.which != "output":
+                raise _NotStarted(f"no command was started within {_START_S:g} s") from error
             raise
 
     def _note(self, child: Child, reports: remote.Reports, piece: bytes, limits: Limits) -> None:
@@ -198,8 +200,11 @@ class _Session:
         if reports.pid is None or reports.status is not None or (self._watched and child.gone_within(_HANG_UP_S)):
             return
         line = remote.first_line(f"kill -s KILL -- -{reports.pid}")
-        with self._child(remote.watched(0), (line,), hold_input=True) as killer:
-            killer.gone_within(_HANG_UP_S)
+        killer = self._child(remote.watched(0), (line,), hold_input=True)
+        # Where even this is not heard the node is lost; what ended the command says more than that.
+        with killer, contextlib.suppress(LimitExceeded, _NotStarted):
+            for _ in self._listen(killer, remote.Reports(), _SMALL):
+                pass
 
     def _child(self, argument: str, feed: Iterable[bytes], *, hold_input: bool) -> Child:
         # Without the kept connection this ssh must not make one of its own, slowly and unseen.

@@ -91,7 +91,9 @@ class TestinfraVerifier:
             return VerifyResult(False, _MEANING.get(status, f"pytest ended with {status}"), reports)
         if not report.executed:
             return VerifyResult(False, f"no test was run ({report.summary})", reports)
-        return VerifyResult(status == 0 and not report.bad, report.summary, reports)
+        if status != 0 and not report.bad:
+            return VerifyResult(False, f"pytest ended with {status}, though its report says {report.summary}", reports)
+        return VerifyResult(not report.bad, report.summary, reports)
 
 
 def _suite(source: str, path: str) -> Path:
@@ -113,10 +115,12 @@ def _take(written: Path, kept: Path) -> None:
         handle = os.open(written, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise UserError("the suite wrote no JUnit report") from error
-    with os.fdopen(handle, "rb") as file:
+    try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
             raise UserError("the suite wrote no JUnit report")
         if found.st_size > JUNIT_BYTES:
             raise TooLarge(f"the suite's JUnit report is larger than {JUNIT_BYTES} bytes")
-        kept.write_bytes(file.read(JUNIT_BYTES))
+        kept.write_bytes(os.read(handle, JUNIT_BYTES))
+    finally:
+        os.close(handle)

@@ -1,0 +1,109 @@
+"""What works and what does not, as the service itself sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from pipeline.bootstrap import Application
+from pipeline.domain.environments import Environment, EnvironmentState
+from pipeline.domain.errors import InfraError
+from pipeline.domain.runs import RunState
+from pipeline.envs.jobs import WORK_QUEUE, provider_queue
+
+#: A trigger that waits for so long to be planned is stuck, in seconds.
+STUCK_S = 30.0
+TICK_OFFICE = "tick"
+#: An environment in one of these may outlive its run.
+KEPT_STATES = frozenset({EnvironmentState.HELD, EnvironmentState.DESTROYING})
+
+
+class Check(BaseModel):
+    """One thing that was looked at; `remedy` is what to do when it is not `ok`."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def router(app: Application) -> APIRouter:
+    routes = APIRouter(tags=["doctor"])
+
+    @routes.get("/doctor", summary="What works, what does not, and what leaked")
+    def doctor() -> list[Check]:
+        return list(checks(app))
+
+    return routes
+
+
+def checks(app: Application) -> Iterator[Check]:
+    """All checks; one that meets an error of ours tells it and is not ok."""
+    yield _tried("store", partial(_store, app), "set `appendonly yes` and `appendfsync always`")
+    yield _tried("tick", partial(_tick, app))
+    yield _tried("triggers", partial(_triggers, app))
+    yield _tried("workers", partial(_served, app, WORK_QUEUE))
+    for name in app.settings.providers:
+        yield _tried(f"workers of {name}", partial(_served, app, provider_queue(name)))
+        yield _tried(f"provider {name}", partial(_provider, app, name))
+        yield _tried(f"leaks at {name}", partial(_leaks, app, name))
+
+
+def _tried(name: str, look: Callable[[], tuple[bool, str, str]], remedy: str = "") -> Check:
+    try:
+        ok, detail, what_to_do = look()
+    except InfraError as error:
+        return Check(name=name, ok=False, detail=str(error), remedy=remedy)
+    return Check(name=name, ok=ok, detail=detail, remedy="" if ok else what_to_do)
+
+
+def _store(app: Application) -> tuple[bool, str, str]:
+    if app.settings.allow_lossy_store:
+        return True, f"answers with {app.store.count('runs')} runs; losing some is allowed by the settings", ""
+    app.store.check_durable()
+    return True, f"answers with {app.store.count('runs')} runs, and keeps what it answered", ""
+
+
+def _tick(app: Application) -> tuple[bool, str, str]:
+    leader = app.store.leader(TICK_OFFICE)
+    return leader is not None, f"led by {leader}" if leader else "nobody leads", "see tick.log; start `workers tick`"
+
+
+def _triggers(app: Application) -> tuple[bool, str, str]:
+    late = app.books.triggers.due("triggers:due", app.clock.now() - STUCK_S)
+    detail = f"{len(late)} wait for more than {STUCK_S:.0f} s to be planned" if late else "none waits"
+    return not late, detail, "see the logs of workers and tick"
+
+
+def _served(app: Application, queue: str) -> tuple[bool, str, str]:
+    count = app.queue.served_by(queue)
+    return count > 0, f"{count} serve the queue {queue}", "see their logs; `greenroom up` starts and restarts them"
+
+
+def _provider(app: Application, name: str) -> tuple[bool, str, str]:
+    driver = app.provider(name).driver
+    capabilities, listing = driver.capabilities, driver.list()
+    images = f"images {', '.join(capabilities.images)}" if capabilities.images else "any image"
+    detail = f"answers: {len(listing.nodes)} nodes in {len(listing.environments)} environments, {images}"
+    if app.settings.providers[name].driver == "local" and not capabilities.images:
+        return False, "answers, and has no image", "`make setup` builds it"
+    return True, detail, ""
+
+
+def _leaks(app: Application, name: str) -> tuple[bool, str, str]:
+    standing = app.books.environments.in_index(f"environments:standing:{name}")
+    left = [loaded.value.id for loaded in standing if _is_leaked(app, loaded.value)]
+    owned = [one.environment_id for one in app.provider(name).driver.list().environments]
+    left += [id for id in owned if app.books.environments.find(id) is None]
+    detail = f"leaked: {', '.join(left)}" if left else f"none; {len(standing)} environments are in use or held"
+    return not left, detail, "the tick takes them back within a minute; see tick.log when it does not"
+
+
+def _is_leaked(app: Application, environment: Environment) -> bool:
+    if environment.state in KEPT_STATES:
+        return False
+    owner = app.books.runs.find(environment.owner) if environment.owner else None
+    return owner is None or owner.value.state is RunState.FINISHED

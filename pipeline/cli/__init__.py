@@ -1,0 +1,1 @@
+"""The command line: a client of the API, and what starts and stops a deployment on this machine."""

@@ -1,0 +1,66 @@
+"""`validate`, `schema`, `version`: what needs no deployment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.commands import Json
+from pipeline.cli.output import FAILED, Complaint, Output
+
+
+def validate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="or a directory that holds it")] = Path("greenroom.yml"),
+    *,
+    json: Json = False,
+) -> None:
+    """Check a greenroom.yml; each mistake with its place."""
+    from pipeline.bootstrap import build
+    from pipeline.domain.errors import InvalidBlueprint
+
+    path = file / "greenroom.yml" if file.is_dir() else file
+    out = Output(json)
+    try:
+        blueprint = build().reader.read(str(path), path.read_bytes())
+    except OSError as error:
+        raise Complaint(f"{path} cannot be read: {error.strerror}", FAILED) from error
+    except InvalidBlueprint as error:
+        _tell(out, path, error)
+        raise typer.Exit(FAILED) from None
+    roles = ", ".join(f"{role.name} × {role.count}" for role in blueprint.environment.roles)
+    if json:
+        out.data({"file": str(path), "service": blueprint.service, "findings": []})
+    else:
+        out.say(f"{path} is good: service {blueprint.service} with {roles}")
+
+
+def _tell(out: Output, path: Path, error: object) -> None:
+    from pipeline.domain.errors import InvalidBlueprint
+
+    assert isinstance(error, InvalidBlueprint)  # noqa: S101
+    if out.as_json:
+        out.data({"file": str(path), "findings": [vars(finding) for finding in error.findings]})
+        return
+    for finding in error.findings:
+        key = f" {finding.key}:" if finding.key else ""
+        out.say(f"{path}:{finding.line}:{finding.column}:{key} {finding.message}")
+
+
+def schema() -> None:
+    """Print the JSON Schema of greenroom.yml."""
+    from pipeline.bootstrap import build
+
+    Output(as_json=True).data(build().reader.schema())
+
+
+def version(*, json: Json = False) -> None:
+    """Print the version."""
+    from importlib.metadata import version
+
+    out = Output(json)
+    if json:
+        out.data({"version": version("greenroom")})
+    else:
+        out.say(f"greenroom {version('greenroom')}")

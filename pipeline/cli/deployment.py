@@ -1,0 +1,211 @@
+"""The deployment of this machine: is it up, start it, stop it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli import programs
+from pipeline.cli.output import FAILED, REFUSED, USAGE, Complaint, Output
+
+if TYPE_CHECKING:
+    import httpx
+
+    from pipeline.settings import Settings
+
+#: What all processes together may take to serve, in seconds.
+START_S = 90.0
+#: What they may take to end: every phase has its grace, and kept connections are closed.
+STOP_S = 120.0
+LOOK_S = 0.1
+#: Bytes of a Unix socket's path, its end included (`sun_path` of unix(7)).
+SOCKET_PATH_LIMIT = 108
+TAIL_LINES = 15
+
+
+@dataclass(frozen=True)
+class Up:
+    """What the supervisor says about itself."""
+
+    pid: int
+    api: str
+    hooks: str
+    processes: Mapping[str, Mapping[str, Any]]
+
+
+def settings() -> Settings:
+    """The settings of this machine; the command ends when they are wrong."""
+    from pydantic import ValidationError
+
+    from pipeline.settings import Settings, default_home
+
+    try:
+        return Settings()
+    except (ValidationError, ValueError) as error:
+        raise Complaint(
+            f"the settings in {default_home()}/config.toml or GREENROOM_* are wrong: {error}", USAGE
+        ) from error
+
+
+def running(settings: Settings) -> Up | None:
+    """What runs now; None when nothing does."""
+    if not _locked(settings.up_lock):
+        return None
+    try:
+        facts = json.loads(settings.up_file.read_text())
+    except FileNotFoundError:  # it begins or ends just now
+        return Up(0, f"http://{settings.api_bind}", f"http://{settings.hooks_bind}", {})
+    return Up(**facts)
+
+
+def _locked(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def check_home(settings: Settings) -> None:
+    """Make the home, for its owner alone; the command ends when it cannot be used."""
+    if len(os.fsencode(settings.redis_socket)) >= SOCKET_PATH_LIMIT:
+        raise Complaint(
+            f"{settings.home} is too long for the sockets in it; set GREENROOM_HOME to a shorter path", USAGE
+        )
+    if not settings.redis_url and shutil.which("redis-server") is None:
+        raise Complaint("redis-server is not there; run `make setup`, or name a Redis in GREENROOM_REDIS_URL", FAILED)
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        settings.home.chmod(0o700)
+        settings.process_logs_dir.mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Complaint(
+            f"{settings.home} cannot be used: {error.strerror}; set GREENROOM_HOME to another place", FAILED
+        ) from error
+
+
+def become_root(settings: Settings) -> None:
+    """See to it that `sudo -n` works, which starts the node helper; asks for the password where somebody is."""
+    if os.geteuid() == 0 or all(provider.driver != "local" for provider in settings.providers.values()):
+        return
+    if shutil.which("sudo") is None:
+        raise Complaint("the node helper must run as root, and there is no sudo; run `greenroom up` as root", FAILED)
+    devnull = Path(os.devnull)
+    if programs.call(["sudo", "-n", "true"], log=devnull) == 0:
+        return
+    if not sys.stdin.isatty() or programs.call(["sudo", "-v"]) != 0:
+        raise Complaint(
+            "the node helper must run as root, and sudo does not let you; run `greenroom up` as root", FAILED
+        )
+
+
+def start(settings: Settings, env: Mapping[str, str], *, detach: bool) -> int:
+    """Start the supervisor and wait until everything serves; its process id. The command ends when it does not."""
+    log = settings.process_logs_dir / "supervisor.log"
+    lifeline = [] if detach else [str(os.getpid())]
+    argv = [sys.executable, "-P", "-m", "workers", "up", *lifeline]
+    # Not a session of its own: sudo remembers a password for one terminal and session.
+    pid = programs.spawn(argv, env, log=log, own_group=True)
+    try:
+        _await(settings, pid, log)
+    except BaseException:
+        stop(pid, settings)
+        raise
+    return pid
+
+
+def _await(settings: Settings, pid: int, log: Path) -> None:
+    import httpx
+
+    deadline = time.monotonic() + START_S
+    client = httpx.Client(timeout=2, trust_env=False)
+    while not _serves(settings, client):
+        if programs.ended(pid) is not None:
+            raise Complaint(f"it did not start:\n{_tail(log)}", FAILED)
+        if time.monotonic() > deadline:
+            raise Complaint(f"it did not serve within {START_S:.0f} s:\n{_suspects(settings)}", FAILED)
+        time.sleep(LOOK_S)
+
+
+def _serves(settings: Settings, client: httpx.Client) -> bool:
+    """Whether both listeners answer, and every process was started."""
+    import httpx
+
+    up = running(settings)
+    if up is None or "tick" not in up.processes:
+        return False
+    try:
+        answers = [client.get(f"{up.api}/readyz"), client.get(f"{up.hooks}/healthz")]
+    except httpx.HTTPError:
+        return False
+    return all(answer.status_code == httpx.codes.OK for answer in answers)
+
+
+def _suspects(settings: Settings) -> str:
+    up = running(settings)
+    names = [name for name, facts in up.processes.items() if facts["starts"] > 1] if up else []
+    logs = [settings.process_logs_dir / f"{name}.log" for name in names or ["api"]]
+    return "\n".join(f"{log}:\n{_tail(log)}" for log in logs)
+
+
+def _tail(log: Path) -> str:
+    if not log.exists():
+        return f"(there is no {log})"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+
+
+def stop(pid: int, settings: Settings) -> bool:
+    """Tell the supervisor to end and wait for it; False when it does not within its time."""
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return True
+    except PermissionError as error:
+        raise Complaint(f"process {pid} belongs to another user; stop it as that one", REFUSED) from error
+    deadline = time.monotonic() + STOP_S
+    while _locked(settings.up_lock):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(LOOK_S)
+    return True
+
+
+def stay(pid: int) -> int:
+    """Be the terminal of a supervisor until it ends; Ctrl-C, SIGTERM and a hang-up tell it to."""
+
+    def end(_number: int, _frame: object) -> None:
+        os.kill(pid, signal.SIGTERM)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
+    return programs.wait(pid)
+
+
+def tell(out: Output, settings: Settings, up: Up, *, detached: bool) -> None:
+    """Say where things are."""
+    facts = {
+        "pid": up.pid,
+        "api": up.api,
+        "hooks": up.hooks,
+        "token_file": str(settings.token_file),
+        "home": str(settings.home),
+        "logs": str(settings.process_logs_dir),
+    }
+    if out.as_json:
+        out.data({**facts, "processes": up.processes})
+        return
+    out.say("Greenroom is up.")
+    for name, value in (*facts.items(), ("stop", "greenroom down" if detached else "Ctrl-C, or greenroom down")):
+        out.say(f"  {name.replace('_', ' '):<11}{value}")

@@ -1,0 +1,62 @@
+"""What must be settled before a deployment stops: active runs and held nodes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pipeline.cli import render
+from pipeline.cli.client import Client, connect
+from pipeline.cli.output import REFUSED, Complaint, Output
+from pipeline.settings import Settings
+
+Json = dict[str, Any]
+#: What cancelled runs and nodes that are given back may take to be gone, in seconds.
+SETTLE_S = 90.0
+LOOK_S = 0.2
+LOOKED_AT = 1000
+GONE = frozenset({"destroyed", "rejected", "withdrawn"})
+
+
+def settle(out: Output, settings: Settings, *, release: bool, force: bool) -> list[str]:
+    """End runs and holds as far as allowed; the command ends when it is not allowed to stop. Environments left."""
+    client = connect(settings)
+    active = [run for run in client.items("/v1/runs", LOOKED_AT) if run["state"] != "finished"]
+    if active and not force:
+        ids = ", ".join(run["id"] for run in active[:5])
+        raise Complaint(f"{len(active)} runs are not finished ({ids}); wait, or cancel them with --force", REFUSED)
+    for run in active:
+        client.post(f"/v1/runs/{run['id']}/cancel", {"reason": "greenroom down --force"})
+    if active:
+        _until_none(lambda: [run for run in client.items("/v1/runs", LOOKED_AT) if run["state"] != "finished"])
+    held = [one for one in standing(client) if one["state"] == "held"]
+    if release:
+        return _release(client, held)
+    for one in held:
+        out.say(
+            f"{one['id']} stays until the next `greenroom up` after {render.moment(one['ends_at'])}, "
+            "out of reach; `greenroom down --release` gives it back"
+        )
+    return [one["id"] for one in held]
+
+
+def standing(client: Client) -> list[Json]:
+    """Environments of which something may exist."""
+    return [one for one in client.items("/v1/environments", LOOKED_AT) if one["state"] not in GONE]
+
+
+def _release(client: Client, held: list[Json]) -> list[str]:
+    for one in held:
+        client.post(f"/v1/runs/{one['owner']}/release")
+    left = _until_none(lambda: standing(client))
+    return [one["id"] for one in left]
+
+
+def _until_none(look: Any) -> list[Json]:
+    """Wait until nothing is left; what is left when the time is over."""
+    deadline = time.monotonic() + SETTLE_S
+    left: list[Json] = look()
+    while left and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+        left = look()
+    return left

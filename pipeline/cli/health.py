@@ -1,0 +1,100 @@
+"""`greenroom doctor`: this machine, its processes, and what the service says about itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli import deployment
+from pipeline.cli.client import connect
+from pipeline.cli.output import FAILED, OK, Output
+from pipeline.cli.render import plain
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
+Check = dict[str, Any]
+#: Program to what it is for; the last ones are for providers with the driver `local`.
+PROGRAMS = {
+    "git": "fetches the commit under test",
+    "ssh": "reaches the nodes",
+    "bwrap": "keeps tests of a repository away from this machine",
+}
+LOCAL_PROGRAMS = {
+    "runc": "runs the nodes",
+    "ip": "gives each environment its own network",
+    "nft": "keeps environments apart from each other",
+    "mmdebstrap": "builds the image of the nodes",
+}
+CHEF_CLIENTS = ("cinc-client", "chef-client")
+#: An ordinary user's PATH leaves these out on Debian.
+SYSTEM_PATHS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+def examine(out: Output, settings: Settings) -> int:
+    """Look at everything; FAILED when something is wrong."""
+    found = [*_programs(settings), _chef(settings)]
+    up = deployment.running(settings)
+    if up is None:
+        found.append(_check("processes", ok=False, detail="nothing runs", remedy="start it with `greenroom up`"))
+    else:
+        found += [_processes(up), *connect(settings).get("/v1/doctor")]
+    if out.as_json:
+        out.data(found)
+    else:
+        rows = [(_mark(one), plain(one["name"]), plain(_words(one))) for one in found]
+        out.table(("", "what", "finding"), rows)
+    return OK if all(one["ok"] for one in found) else FAILED
+
+
+def _check(name: str, *, ok: bool, detail: str, remedy: str = "") -> Check:
+    return {"name": name, "ok": ok, "detail": detail, "remedy": "" if ok else remedy}
+
+
+def _mark(one: Check) -> str:
+    return "[green]ok[/]" if one["ok"] else "[red]no[/]"
+
+
+def _words(one: Check) -> str:
+    return f"{one['detail']}; {one['remedy']}" if one["remedy"] else str(one["detail"])
+
+
+def which(program: str) -> str | None:
+    return shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *SYSTEM_PATHS)))
+
+
+def _programs(settings: Settings) -> Iterator[Check]:
+    wanted = dict(PROGRAMS)
+    if not settings.redis_url:
+        wanted["redis-server"] = "the store and the queues"
+    if any(provider.driver == "local" for provider in settings.providers.values()):
+        wanted |= LOCAL_PROGRAMS
+        if os.geteuid() != 0:
+            wanted["sudo"] = "starts the node helper as root"
+    for program, purpose in wanted.items():
+        path = which(program)
+        detail = path or f"missing; it {purpose}"
+        yield _check(program, ok=path is not None, detail=detail, remedy="`make setup` installs it")
+
+
+def _chef(settings: Settings) -> Check:
+    """Never wrong: without a client, nodes are configured by script or from an image that has one."""
+    if settings.chef_package:
+        return _check("chef", ok=True, detail=f"nodes get {settings.chef_package}")
+    local = next((path for name in CHEF_CLIENTS if (path := which(name))), None)
+    if local:
+        return _check("chef", ok=True, detail=f"{local} of this machine")
+    detail = "no client here; nodes use their image's, or `script:`; GREENROOM_CHEF_PACKAGE names a .deb or URL"
+    return _check("chef", ok=True, detail=detail)
+
+
+def _processes(up: deployment.Up) -> Check:
+    down = [name for name, facts in up.processes.items() if facts["pid"] is None]
+    again = [f"{name} ({facts['starts'] - 1} times)" for name, facts in up.processes.items() if facts["starts"] > 1]
+    detail = f"{len(up.processes) - len(down)} of {len(up.processes)} run"
+    if again:
+        detail += f"; restarted: {', '.join(again)}"
+    remedy = f"see the logs of {', '.join(down)}"
+    return _check("processes", ok=not down, detail=detail, remedy=remedy)

@@ -1,0 +1,46 @@
+"""`greenroom`: the commands. What they need is imported when they run, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+import typer
+
+from pipeline.cli.commands import blueprint, machine, projects, runs
+from pipeline.cli.output import Complaint
+
+app = typer.Typer(
+    name="greenroom",
+    help="Whole, real, throw-away server environments: deliver, configure, deploy, test, destroy.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
+    "This machine": (machine.up, machine.down, machine.doctor),
+    "Runs": (runs.run, runs.runs, runs.show, runs.logs, runs.cancel, runs.rerun),
+    "Nodes": (runs.release, runs.environments),
+    "Projects": (projects.triggers,),
+    "greenroom.yml": (blueprint.validate, blueprint.schema, blueprint.version),
+}
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+app.add_typer(projects.project, name="project", rich_help_panel="Projects")
+app.add_typer(projects.hook, name="hook", rich_help_panel="Projects")
+# What stands after RUN belongs to the node's command, options included.
+app.command(rich_help_panel="Nodes", context_settings={"allow_interspersed_args": False})(runs.ssh)
+
+
+def main() -> None:
+    """Run a command; a complaint goes to standard error."""
+    try:
+        app()
+    except Complaint as complaint:
+        sys.stderr.write(f"greenroom: {complaint}\n")
+        sys.exit(complaint.status)
+
+
+if __name__ == "__main__":
+    main()

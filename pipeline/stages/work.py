@@ -1,0 +1,65 @@
+"""The tasks that workers do, by name: ids in, one use case each. Any of them may be called twice."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from pipeline.domain.environments import Environment
+from pipeline.domain.errors import StaleAttempt
+from pipeline.domain.runs import StageName
+from pipeline.envs.books import Books
+from pipeline.envs.lifecycle import SETTLED, Lifecycle
+from pipeline.envs.reaper import Reaper
+from pipeline.stages.planner import Planner
+from pipeline.stages.runner import Runner
+from pipeline.stages.statuses import Statuses
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Work:
+    """All tasks of a deployment; `JobRequest.task` is the name of one of its methods."""
+
+    books: Books
+    planner: Planner
+    runner: Runner
+    lifecycle: Lifecycle
+    reaper: Reaper
+    statuses: Statuses
+
+    def plan_trigger(self, trigger_id: str) -> None:
+        self.planner.plan(trigger_id)
+
+    def end_lane(self, project: str, lane: str) -> None:
+        self.planner.end_lane(project, lane)
+
+    def run_stage(self, run_id: str, stage: str, number: str) -> None:
+        try:
+            self.runner.run_attempt(run_id, StageName(stage), int(number))
+        except StaleAttempt as error:
+            log.info("%s; nothing of it counts", error)
+
+    def wake_run(self, run_id: str) -> None:
+        try:
+            self.runner.wake(run_id)
+        except StaleAttempt as error:
+            log.info("%s; nothing of it counts", error)
+
+    def advance_environment(self, environment_id: str) -> None:
+        self._wake_owner(self.books.again(lambda: self.lifecycle.advance(environment_id)))
+
+    def poll_provider(self, provider: str) -> None:
+        for environment in self.books.again(lambda: self.lifecycle.poll(provider)):
+            self._wake_owner(environment)
+
+    def reap_provider(self, provider: str) -> None:
+        self.reaper.reap(provider)
+
+    def report_status(self, run_id: str) -> None:
+        self.statuses.report(run_id)
+
+    def _wake_owner(self, environment: Environment) -> None:
+        if environment.owner and environment.state in SETTLED:
+            self.wake_run(environment.owner)

@@ -1,0 +1,32 @@
+"""`python -m tests.bench [NAME …]`: measure, one JSON line a figure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+
+from tests.bench import intake, memory, run_overhead
+from tests.bench.figures import Figure
+
+BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
+    "intake": intake.measure,
+    "run_overhead": run_overhead.measure,
+    "memory": memory.measure,
+}
+
+
+def main(names: list[str]) -> int:
+    """Measure what is named, or all; 2 for a name that is none."""
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        sys.stderr.write(f"no bench {', '.join(unknown)}; there are: {', '.join(BENCHES)}\n")
+        return 2
+    for name in names or BENCHES:
+        for figure in BENCHES[name]():
+            sys.stdout.write(figure.line() + "\n")
+            sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

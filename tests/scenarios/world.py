@@ -1,0 +1,388 @@
+"""A whole deployment in one process: every port is its in-memory twin, time stands still until it is told to move."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pipeline.adapters.blueprints.yaml12 import YamlBlueprintReader
+from pipeline.adapters.clock import CountingIds, ManualClock
+from pipeline.adapters.configurators.memory import MemoryConfigurator
+from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
+from pipeline.adapters.keys import SshKeys
+from pipeline.adapters.logs.memory import MemoryLogStore
+from pipeline.adapters.queues.memory import MemoryJobQueue
+from pipeline.adapters.reports.junit import JUnitReader
+from pipeline.adapters.repositories.memory import MemoryRepositories
+from pipeline.adapters.stores.memory import MemoryStore
+from pipeline.adapters.transports.memory import Call, MemoryTransport
+from pipeline.adapters.verifiers.commands import CommandVerifier
+from pipeline.adapters.workspaces import DirectoryWorkspaces
+from pipeline.domain.environments import Environment
+from pipeline.domain.errors import (
+    CapacityError,
+    GreenroomError,
+    InfraError,
+    PermanentError,
+    TransientError,
+    UserError,
+)
+from pipeline.domain.intake import TriggerRecord
+from pipeline.domain.runs import Run, StageName
+from pipeline.domain.triggers import ZERO_SHA, Trigger, TriggerKind
+from pipeline.envs import jobs
+from pipeline.envs.books import Books
+from pipeline.envs.lifecycle import Lifecycle, Provider
+from pipeline.envs.reaper import Reaper
+from pipeline.envs.scheduler import Scheduler
+from pipeline.ports.common import Limits, Secret, Sink
+from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
+from pipeline.ports.drivers import EnvironmentRequest
+from pipeline.ports.forges import CommitStatus, Delivery, Received
+from pipeline.ports.stores import Commit, Fence, JobRequest
+from pipeline.ports.transports import Connection
+from pipeline.ports.verifiers import VerifyRequest, VerifyResult
+from pipeline.stages.context import Tools
+from pipeline.stages.control import Control
+from pipeline.stages.planner import Planner
+from pipeline.stages.projects import Projects
+from pipeline.stages.runner import BEAT_TTL_S, Runner
+from pipeline.stages.statuses import Statuses
+from pipeline.stages.tick import Tick
+from pipeline.stages.work import Work
+
+log = logging.getLogger(__name__)
+#: Rounds of the tick until everything must have come to rest; more means that work makes work for ever.
+ROUNDS = 500
+#: How long a tick holds its office, in seconds.
+OFFICE_S = 5.0
+ERRORS: Mapping[str, type[InfraError]] = {
+    "transient": TransientError,
+    "capacity": CapacityError,
+    "permanent": PermanentError,
+}
+
+
+class WorkerKilled(BaseException):
+    """What a scenario raises where a worker is to die: nothing after it is done or written."""
+
+
+class Grave:
+    """Where a scenario lets processes die: at the n-th write of a worker or a tick, or at a call of the driver."""
+
+    def __init__(self) -> None:
+        self.where: str | None = None
+        self.countdown = 0
+        self.passed: list[str] = []
+
+    def dig(self, where: str, countdown: int = 1) -> None:
+        """Kill at the `countdown`-th time that this place is passed."""
+        self.where, self.countdown = where, countdown
+
+    def pass_by(self, where: str) -> None:
+        self.passed.append(where)
+        if where != self.where:
+            return
+        self.countdown -= 1
+        if self.countdown == 0:
+            self.where = None
+            raise WorkerKilled(where)
+
+
+class MortalStore(MemoryStore):
+    """A store whose writers may die just before or just after a write."""
+
+    def __init__(self, clock: ManualClock, grave: Grave) -> None:
+        super().__init__(clock)
+        self.writer = "world"
+        self._grave = grave
+
+    def commit(self, commit: Commit) -> None:
+        writer = self.writer
+        self._grave.pass_by(f"{writer} before write")
+        super().commit(commit)
+        self._grave.pass_by(f"{writer} after write")
+
+    def wait(self, timeout_s: float) -> None:
+        """Return at once: time moves only when a scenario says so."""
+
+    def drop(self, count: int, fence: Fence) -> None:
+        self._grave.pass_by("tick before drop")
+        super().drop(count, fence)
+
+
+class MortalDriver(MemoryDriver):
+    """A driver whose callers may die just before or just after a call."""
+
+    grave: Grave
+
+    def create(self, request: EnvironmentRequest) -> None:
+        self.grave.pass_by("before create")
+        super().create(request)
+        self.grave.pass_by("after create")
+
+    def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
+        self.grave.pass_by("before destroy")
+        super().destroy(environment_id, nodes)
+        self.grave.pass_by("after destroy")
+
+
+class Converger(MemoryConfigurator):
+    """A configurator that also raises what it was told to, once each."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.once: list[BaseException] = []
+
+    def converge(
+        self, connection: Connection, request: ConvergeRequest, *, limits: Limits, output: Sink
+    ) -> ConvergeResult:
+        if self.once:
+            raise self.once.pop(0)
+        return super().converge(connection, request, limits=limits, output=output)
+
+
+class ClearSecrets:
+    """`Secrets` that only wrap; what is sealed is still told from what is not."""
+
+    def seal(self, secret: Secret) -> str:
+        return f"sealed:{secret.reveal()}"
+
+    def open(self, sealed: str) -> Secret:
+        if not sealed.startswith("sealed:"):
+            raise PermanentError("this was never sealed")
+        return Secret(sealed.removeprefix("sealed:"))
+
+
+@dataclass
+class RecordingForge:
+    """A forge that takes statuses, and refuses as often as it was told to."""
+
+    name: str = "github"
+    reported: list[CommitStatus] = field(default_factory=list)
+    refusals: list[InfraError] = field(default_factory=list)
+
+    def recognises(self, delivery: Delivery) -> bool:
+        raise AssertionError("scenarios begin with a trigger")
+
+    def receive(self, delivery: Delivery, secret: Secret) -> Received:
+        raise AssertionError("scenarios begin with a trigger")
+
+    def report(self, status: CommitStatus, api_url: str, token: Secret) -> None:
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.reported.append(status)
+
+
+@dataclass
+class SuiteTwin:
+    """A testinfra verifier that answers as it was told, by the suite's path."""
+
+    answers: dict[str, VerifyResult] = field(default_factory=dict)
+
+    def verify(self, request: VerifyRequest, connection: Connection, *, limits: Limits, output: Sink) -> VerifyResult:
+        path = getattr(request.spec, "path", "")
+        if path not in self.answers:
+            raise AssertionError(f"the suite {path!r} was not told what to answer")
+        output(f"suite {path}\n".encode())
+        return self.answers[path]
+
+
+def repository_of(project: str) -> str:
+    return f"https://forge.test/{project}.git"
+
+
+class World:
+    """One deployment with one provider, `cloud`, and the projects that scenarios add."""
+
+    def __init__(self, scratch: str, *, max_nodes: int = 20) -> None:
+        self.clock = ManualClock()
+        self.ids = CountingIds()
+        self.grave = Grave()
+        self.store = MortalStore(self.clock, self.grave)
+        self.books = Books(self.store)
+        self.cloud = MemoryCloud()
+        self.queue = MemoryJobQueue()
+        self.transport = MemoryTransport(self.clock, [self._run_programmed])
+        self.repositories = MemoryRepositories()
+        self.logs = MemoryLogStore()
+        self.forge = RecordingForge()
+        self.suites = SuiteTwin()
+        self.chef = Converger("chef")
+        self.script = Converger("script")
+        self.secrets = ClearSecrets()
+        self.commands: list[tuple[re.Pattern[str], Callable[[Call], int | None]]] = []
+        self.broken: list[GreenroomError] = []
+        driver = MortalDriver(self.cloud, "world", images=("debian-12",), login=True)
+        driver.grave = self.grave
+        self.provider = Provider("cloud", driver, self.transport, max_nodes=max_nodes, build_s=120.0)
+        self.tools = self._tools(scratch)
+        self.reaper = Reaper(self.books, self._provider, self.clock)
+        self.control = Control(self.tools, self.reaper)
+        self.projects = Projects(self.books, self.secrets, self.clock, self.ids)
+        self.work = self._work()
+        self.fence = self._lead()
+        self.tick = self._tick()
+
+    def _provider(self, name: str) -> Provider:
+        if name != "cloud":
+            raise UserError(f"there is no provider {name!r} in the settings; there are: cloud")
+        return self.provider
+
+    def _tools(self, scratch: str) -> Tools:
+        return Tools(
+            books=self.books,
+            providers=self._provider,
+            repositories=self.repositories,
+            configurators={"chef": self.chef, "script": self.script},
+            testinfra=self.suites,
+            commands=CommandVerifier(JUnitReader()),
+            reports=JUnitReader(),
+            logs=self.logs,
+            workspaces=DirectoryWorkspaces(scratch),
+            secrets=self.secrets,
+            clock=self.clock,
+            ids=self.ids,
+        )
+
+    def _work(self) -> Work:
+        lifecycle = Lifecycle(self.books, self._provider, self.secrets, SshKeys(), self.clock, self.ids, "world")
+        planner = Planner(self.tools, YamlBlueprintReader(), "cloud")
+        statuses = Statuses(
+            self.books, {"github": self.forge}, self.secrets, self.clock, self.ids, "http://greenroom.test"
+        )
+        return Work(self.books, planner, Runner(self.tools, self._pulse), lifecycle, self.reaper, statuses)
+
+    @contextmanager
+    def _pulse(self, _run_id: str, _stage: StageName, token: str) -> Iterator[None]:
+        """The worker gives signs of life as long as it lives, however far time moves."""
+        self.store.beat(token, 1e9)
+        try:
+            yield
+        finally:
+            self.store.beat(token, BEAT_TTL_S)
+
+    def _lead(self) -> Fence:
+        fence = self.store.acquire("tick", "world", OFFICE_S)
+        assert fence is not None
+        return fence
+
+    def _tick(self) -> Tick:
+        return Tick(
+            tools=self.tools,
+            scheduler=Scheduler(self.books, self._provider, self.clock),
+            reaper=self.reaper,
+            control=self.control,
+            queue=self.queue,
+            outbox=self.store,
+            provider_names=("cloud",),
+        )
+
+    # What scenarios do
+
+    def project(self, name: str, max_runs: int = 20) -> None:
+        self.projects.add(name, forge_token=Secret("forge-token"))
+        loaded = self.books.projects.get(name)
+        limited = replace(loaded.value, max_runs=max_runs)
+        self.books.commit(self.books.projects.kind.put(name, limited, loaded.version))
+
+    def push(
+        self,
+        project: str,
+        blueprint: Any,
+        *,
+        branch: str = "main",
+        message: str = "change",
+        files: Mapping[str, str] | None = None,
+    ) -> str:
+        """Commit a blueprint (text, a mapping, or None for none) to a project's repository; the trigger's id."""
+        url = repository_of(project)
+        content = {name: body.encode() for name, body in (files or {}).items()}
+        if blueprint is not None:
+            text = blueprint if isinstance(blueprint, str) else json.dumps(blueprint)
+            content["greenroom.yml"] = text.encode()
+        sha = self.repositories.commit(url, branch, content)
+        trigger = Trigger(
+            TriggerKind.PUSH, "github", url, sha, slug=project, branch=branch, base=ZERO_SHA, message=message
+        )
+        return self.trigger(project, trigger)
+
+    def trigger(self, project: str, trigger: Trigger) -> str:
+        now = self.clock.now()
+        record = TriggerRecord(self.ids.new("trg"), project, trigger, "delivery", received_at=now, due_at=now + 5)
+        put = self.books.triggers.kind.put(record.id, record, 0)
+        self.books.commit(put, jobs=[jobs.plan(record.id, 0)])
+        return record.id
+
+    def program(self, pattern: str, answer: Callable[[Call], int | None]) -> None:
+        """Let nodes answer commands that the pattern is found in; None passes the call on."""
+        self.commands.append((re.compile(pattern, re.DOTALL), answer))
+
+    def settle(self) -> None:
+        """Let the tick and the workers do all that there is to do now."""
+        for _ in range(ROUNDS):
+            self._step()
+            if not self._do_jobs() and not self.store.peek(1):
+                return
+        raise AssertionError(f"not at rest after {ROUNDS} rounds; waiting: {self.queue.jobs}")
+
+    def _step(self) -> None:
+        self.store.writer = "tick"
+        try:
+            self.tick.step(self.fence)
+        except WorkerKilled:
+            self.clock.sleep(OFFICE_S)
+            self.fence, self.tick = self._lead(), self._tick()
+        finally:
+            self.store.writer = "world"
+        if not self.store.renew(self.fence, "world", OFFICE_S):
+            self.fence = self._lead()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, with everything that falls due in it."""
+        end = self.clock.now() + seconds
+        while self.clock.now() < end:
+            self.clock.sleep(min(1.0, end - self.clock.now()))
+            self.settle()
+
+    def _do_jobs(self) -> bool:
+        """Do all waiting jobs; whether there was one."""
+        any_done = False
+        while (job := self.queue.take()) is not None:
+            any_done = True
+            self._do(job)
+        return any_done
+
+    def _do(self, job: JobRequest) -> None:
+        """As a worker of RQ: a job that breaks is written down, and the next one is taken."""
+        self.store.writer = "worker"
+        try:
+            getattr(self.work, job.task)(*job.args)
+        except WorkerKilled:
+            log.info("the worker of %s died", job.id)
+        except GreenroomError as error:
+            self.broken.append(error)
+        finally:
+            self.store.writer = "world"
+
+    def _run_programmed(self, call: Call) -> int | None:
+        for pattern, answer in self.commands:
+            if pattern.search(call.command) and (status := answer(call)) is not None:
+                return status
+        return 0 if "current.new" in call.command else None
+
+    # What scenarios look at
+
+    def all_runs(self) -> list[Run]:
+        return [loaded.value for loaded in self.books.runs.in_index("runs")]
+
+    def all_environments(self) -> list[Environment]:
+        return [loaded.value for loaded in self.books.environments.in_index("environments")]
+
+    def let_beats_lapse(self) -> None:
+        self.clock.sleep(BEAT_TTL_S + 0.1)
