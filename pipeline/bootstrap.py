@@ -44,8 +44,12 @@ if TYPE_CHECKING:
     from pipeline.adapters.stores.redis import RedisStore
     from pipeline.adapters.transports.openssh import OpenSshTransport
 
-#: The cookbooks that ship with Greenroom.
-COOKBOOKS = Path(__file__).resolve().parent.parent / "chef-cookbooks"
+#: The cookbooks that ship with Greenroom: beside the packages in a checkout, inside them in a wheel.
+COOKBOOKS = next(
+    place
+    for place in (Path(__file__).parent / "cookbooks", Path(__file__).resolve().parent.parent / "chef-cookbooks")
+    if place.is_dir()
+)
 
 #: The smallest blueprint; reading it builds all that reading needs.
 WARM_UP = b"""\
@@ -138,7 +142,7 @@ class Application:
             books=self.books,
             providers=self.provider,
             repositories=GitRepositories(mirrors, allow_local=self.settings.allow_local_repositories),
-            configurators=self.configurators,
+            configurator=lambda name: self.configurators[name],
             testinfra=self.testinfra,
             commands=CommandVerifier(self.reports),
             reports=self.reports,
@@ -165,10 +169,11 @@ class Application:
 
     @cached_property
     def configurators(self) -> Mapping[str, Configurator]:
-        from pipeline.adapters.configurators.chef import ChefConfigurator, ChefPackage
+        from pipeline.adapters.configurators.chef import ChefConfigurator, ChefPackage, pack_local_client
         from pipeline.adapters.configurators.script import ScriptConfigurator
 
-        package = ChefPackage(self.settings.chef_package) if self.settings.chef_package else None
+        named = ChefPackage(self.settings.chef_package) if self.settings.chef_package else None
+        package = named or pack_local_client(str(self.settings.home / "chef"))
         chef = ChefConfigurator(package, shipped=str(COOKBOOKS))
         return {"chef": chef, "script": ScriptConfigurator()}
 
@@ -261,6 +266,19 @@ class Application:
     def hang_up(self) -> None:
         """End every kept connection of the deployment, which stops."""
         self.transport.close_all()
+
+    def clean_nodes(self) -> None:
+        """Remove every node on this machine that bears the deployment's mark."""
+        from pipeline.adapters.drivers.local.driver import LocalDriver
+
+        if any(provider.driver == "local" for provider in self.settings.providers.values()):
+            LocalDriver(str(self.settings.helper_socket), self.settings.deployment).clean()
+
+    def traces(self) -> Mapping[str, list[str]]:
+        """What of the deployment is seen on this machine, by kind."""
+        from pipeline.adapters.drivers.local.traces import traces
+
+        return traces(self.settings.deployment, str(self.settings.home))
 
     def install_hook(self, repository: str, url: str, secret: Secret) -> str:
         """Put the post-receive hook into a bare repository of this machine; the path of it."""

@@ -1,3 +1,3 @@
 """Fixtures that several tiers share live in plugins."""
 
-pytest_plugins = ("tests.plugins.local_nodes", "tests.plugins.ssh_peer")
+pytest_plugins = ("tests.plugins.local_nodes", "tests.plugins.redis_server", "tests.plugins.ssh_peer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 
 from rq import Queue, SimpleWorker, Worker
@@ -43,4 +44,6 @@ def _warm_up() -> None:
     """Before the first fork; connections close again, for no two processes may share one."""
     work()
     application().warm_up()
+    gc.collect()
+    gc.freeze()  # a collection in a work-horse would otherwise touch, and so copy, every page of its parent
     application().redis.connection_pool.disconnect()

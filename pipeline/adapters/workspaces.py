@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import time
@@ -27,5 +28,13 @@ class DirectoryWorkspaces:
             return
         limit = time.time() - older_than_s
         for entry in self._root.iterdir():
-            if entry.lstat().st_mtime < limit:
-                shutil.rmtree(entry)
+            with contextlib.suppress(FileNotFoundError):  # another worker sweeps at the same time
+                if entry.lstat().st_mtime < limit:
+                    _remove(entry)
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()

@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ START_S = 90.0
 #: What they may take to end: every phase has its grace, and kept connections are closed.
 STOP_S = 120.0
 LOOK_S = 0.1
+#: Who had to be started more often than this while everything starts will not serve.
+MOST_STARTS = 3
 #: Bytes of a Unix socket's path, its end included (`sun_path` of unix(7)).
 SOCKET_PATH_LIMIT = 108
 TAIL_LINES = 15
@@ -133,9 +135,10 @@ def _await(settings: Settings, pid: int, log: Path) -> None:
     client = httpx.Client(timeout=2, trust_env=False)
     while not _serves(settings, client):
         if programs.ended(pid) is not None:
-            raise Complaint(f"it did not start:\n{_tail(log)}", FAILED)
-        if time.monotonic() > deadline:
-            raise Complaint(f"it did not serve within {START_S:.0f} s:\n{_suspects(settings)}", FAILED)
+            raise Complaint(f"it did not start:\n{tail(log)}", FAILED)
+        suspects = _dying(settings)
+        if suspects or time.monotonic() > deadline:
+            raise Complaint(_not_serving(settings, suspects), FAILED)
         time.sleep(LOOK_S)
 
 
@@ -153,14 +156,19 @@ def _serves(settings: Settings, client: httpx.Client) -> bool:
     return all(answer.status_code == httpx.codes.OK for answer in answers)
 
 
-def _suspects(settings: Settings) -> str:
+def _dying(settings: Settings) -> list[str]:
+    """Processes that were started again and again."""
     up = running(settings)
-    names = [name for name, facts in up.processes.items() if facts["starts"] > 1] if up else []
-    logs = [settings.process_logs_dir / f"{name}.log" for name in names or ["api"]]
-    return "\n".join(f"{log}:\n{_tail(log)}" for log in logs)
+    return [name for name, facts in up.processes.items() if facts["starts"] > MOST_STARTS] if up else []
 
 
-def _tail(log: Path) -> str:
+def _not_serving(settings: Settings, suspects: Sequence[str]) -> str:
+    what = f"{', '.join(suspects)} die again and again" if suspects else f"it did not serve within {START_S:.0f} s"
+    logs = [settings.process_logs_dir / f"{name}.log" for name in suspects or ["supervisor", "api"]]
+    return "\n".join([what + ":", *(f"{log}:\n{tail(log)}" for log in logs)])
+
+
+def tail(log: Path) -> str:
     if not log.exists():
         return f"(there is no {log})"
     return "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from pipeline.cli import render
@@ -28,14 +29,14 @@ def settle(out: Output, settings: Settings, *, release: bool, force: bool) -> li
     for run in active:
         client.post(f"/v1/runs/{run['id']}/cancel", {"reason": "greenroom down --force"})
     if active:
-        _until_none(lambda: [run for run in client.items("/v1/runs", LOOKED_AT) if run["state"] != "finished"])
+        until_none(lambda: [run for run in client.items("/v1/runs", LOOKED_AT) if run["state"] != "finished"])
     held = [one for one in standing(client) if one["state"] == "held"]
     if release:
-        return _release(client, held)
+        return _release(client, held, force=force)
     for one in held:
         out.say(
-            f"{one['id']} stays until the next `greenroom up` after {render.moment(one['ends_at'])}, "
-            "out of reach; `greenroom down --release` gives it back"
+            f"the nodes of {one['id']} stay, out of reach: the next `greenroom up` after "
+            f"{render.moment(one['ends_at'])} takes them back, `greenroom down --release` would have"
         )
     return [one["id"] for one in held]
 
@@ -45,14 +46,18 @@ def standing(client: Client) -> list[Json]:
     return [one for one in client.items("/v1/environments", LOOKED_AT) if one["state"] not in GONE]
 
 
-def _release(client: Client, held: list[Json]) -> list[str]:
+def _release(client: Client, held: list[Json], *, force: bool) -> list[str]:
     for one in held:
         client.post(f"/v1/runs/{one['owner']}/release")
-    left = _until_none(lambda: standing(client))
-    return [one["id"] for one in left]
+    left = [one["id"] for one in until_none(lambda: standing(client))]
+    if left and force:
+        from pipeline.bootstrap import build
+
+        build().clean_nodes()
+    return left
 
 
-def _until_none(look: Any) -> list[Json]:
+def until_none(look: Callable[[], list[Json]]) -> list[Json]:
     """Wait until nothing is left; what is left when the time is over."""
     deadline = time.monotonic() + SETTLE_S
     left: list[Json] = look()

@@ -18,7 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
-    "This machine": (machine.up, machine.down, machine.doctor),
+    "This machine": (machine.up, machine.down, machine.doctor, machine.demo),
     "Runs": (runs.run, runs.runs, runs.show, runs.logs, runs.cancel, runs.rerun),
     "Nodes": (runs.release, runs.environments),
     "Projects": (projects.triggers,),

@@ -47,11 +47,19 @@ def wake(run: Run) -> JobRequest:
 
 
 def stage(run: Run, name: StageName, number: int) -> JobRequest:
-    """One attempt of one stage; what only talks to the provider goes to the provider's queue."""
-    to_provider = name is StageName.DELIVER or (name is StageName.DESTROY and not _fetches(run))
-    queue = provider_queue(run.provider) if to_provider else WORK_QUEUE
+    """One attempt of one stage; what can neither take long nor hang needs no fork, and goes to the provider's queue."""
+    queue = WORK_QUEUE if reaches_nodes(run, name) else provider_queue(run.provider)
     return JobRequest(f"{run.id}_{name}_{number}", queue, "run_stage", (run.id, name.value, str(number)))
 
 
-def _fetches(run: Run) -> bool:
-    return run.blueprint is not None and bool(run.blueprint.artifacts)
+def reaches_nodes(run: Run, name: StageName) -> bool:
+    """Whether a stage has something to do on nodes; the others only write in the books."""
+    plan = run.plan
+    needs = {
+        StageName.DELIVER: False,
+        StageName.CONFIGURE: any(role.run_list or role.script for role in plan.environment.roles),
+        StageName.DEPLOY: bool(plan.deploy),
+        StageName.TEST: bool(plan.test),
+        StageName.DESTROY: bool(plan.artifacts),
+    }
+    return needs[name]

@@ -39,7 +39,7 @@ def _copy(stage: Stage, connection: Connection, artifact: Artifact, node: NodeAc
         names = connection.fetch_tree(node.name, artifact.path, directory, limit_bytes=LIMIT_BYTES, limits=FETCH)
         kept = []
         for name in names:
-            place = str(PurePosixPath(node.name) / artifact.path.lstrip("/") / name)
+            place = str(PurePosixPath(node.name) / PurePosixPath(artifact.path.lstrip("/")).parent / name)
             stage.tools.logs.save_artifact(stage.run.id, place, pieces(f"{directory}/{name}"))
             kept.append(place)
     return kept

@@ -57,9 +57,9 @@ def _choose(stage: Stage, connection: Connection, request: ConvergeRequest, sink
     names = PREFERENCE if wanted == "auto" else (wanted,)
     reasons = []
     for name in names:
-        reason = _unfit(request, name) or stage.tools.configurators[name].available(connection, request)
+        reason = _unfit(request, name) or stage.tools.configurator(name).available(connection, request)
         if reason is None:
-            return stage.tools.configurators[name]
+            return stage.tools.configurator(name)
         reasons.append(f"{name}: {reason}")
         line(sink, f"{name} is not used: {reason}")
     raise PermanentError(f"node {request.node.name} cannot be configured: {'; '.join(reasons)}")

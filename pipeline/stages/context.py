@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from pipeline.domain.blueprint import Blueprint
 from pipeline.domain.environments import Environment
@@ -39,7 +40,7 @@ class Tools:
     books: Books
     providers: Callable[[str], Provider]
     repositories: Repositories
-    configurators: Mapping[str, Configurator]
+    configurator: Callable[[str], Configurator]
     testinfra: Verifier
     commands: Verifier
     reports: ReportReader
@@ -131,15 +132,28 @@ class Stage:
 
     def credential(self) -> Secret | None:
         """The project's forge token, for private repositories."""
-        return project_token(self.tools.books, self.tools.secrets, self.run.project)
+        return project_token(self.tools.books, self.tools.secrets, self.run.project, self.run.trigger.repository)
 
 
-def project_token(books: Books, secrets: Secrets, project: str) -> Secret | None:
-    """The forge token of a project, if it has one."""
+def project_token(books: Books, secrets: Secrets, project: str, repository: str) -> Secret | None:
+    """The forge token of a project, for repositories on the host of the project's own one and nowhere else.
+
+    A delivery names the repository to clone: whoever may sign one must not be able to have the token sent to a host
+    of theirs.
+    """
     loaded = books.projects.find(project)
     if loaded is None or not loaded.value.sealed_forge_token:
         return None
+    if not loaded.value.repository or host_of(repository) != host_of(loaded.value.repository):
+        return None
     return secrets.open(loaded.value.sealed_forge_token)
+
+
+def host_of(repository: str) -> str:
+    """The host of a repository's URL or `git@host:path`, with its port; empty for a path of this machine."""
+    if "://" in repository:
+        return urlsplit(repository).netloc.rpartition("@")[2].lower()
+    return repository.partition(":")[0].rpartition("@")[2].lower() if "@" in repository else ""
 
 
 def line(sink: Sink, text: str) -> None:

@@ -68,7 +68,7 @@ class Planner:
         self._books.again(lambda: self._settle(trigger_id, plan))
 
     def _read(self, record: TriggerRecord) -> _Plan:
-        token = project_token(self._books, self._tools.secrets, record.project)
+        token = project_token(self._books, self._tools.secrets, record.project, record.trigger.repository)
         try:
             trigger = self._exact(record.trigger, token)
             content = self._tools.repositories.read(

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.bench import load
+from tests.bench.deployment import Deployment, deployment, free_port, wait_http
 from tests.bench.figures import Figure, median, p99
-from tests.bench.stack import Stack, free_port, stack, wait_http
 
 PAYLOAD = Path(__file__).parent.parent / "data" / "webhooks" / "github" / "push-new-branch.json"
 SECRET = "bench-secret"
@@ -19,7 +19,7 @@ ROUNDS = 5
 
 def measure() -> Iterator[Figure]:
     body = PAYLOAD.read_text()
-    with stack("[providers.memory]\ndriver = 'memory'\n", []) as made:
+    with deployment("[providers.memory]\ndriver = 'memory'\n", []) as made:
         port = _start_bare(made)
         with made.client() as client:
             client.post("/v1/projects", json={"name": "bench", "hook_secret": SECRET}).raise_for_status()
@@ -34,7 +34,7 @@ def measure() -> Iterator[Figure]:
         yield Figure("intake_p99", p99(result.latencies) * 1000, "ms", f"at {our_rate / 2:.0f} deliveries/s", "< 50")
 
 
-def _start_bare(made: Stack) -> int:
+def _start_bare(made: Deployment) -> int:
     port = free_port()
     made.start("bare", "tests.bench.bare", str(made.redis_socket), str(port))
     wait_http(f"http://127.0.0.1:{port}/openapi.json")

@@ -8,15 +8,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.bench.deployment import deployment
 from tests.bench.figures import Figure, median
-from tests.bench.stack import stack
 
 PROCESSES = ["work", "provider memory", "tick"]
 HELP_RUNS = 7
 
 
 def measure() -> Iterator[Figure]:
-    with stack("default_provider = 'memory'\n[providers.memory]\ndriver = 'memory'\n", PROCESSES) as made:
+    with deployment("default_provider = 'memory'\n[providers.memory]\ndriver = 'memory'\n", PROCESSES) as made:
         with made.client() as client:
             client.get("/openapi.json").raise_for_status()
             client.get("/v1/runs").raise_for_status()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.bench.deployment import deployment
 from tests.bench.figures import Figure, median, p99
-from tests.bench.stack import stack
 
 BLUEPRINT = """\
 version: 1
@@ -31,7 +31,7 @@ PROCESSES = ["work", "work", "provider memory", "tick"]
 def measure() -> Iterator[Figure]:
     with (
         tempfile.TemporaryDirectory() as repository,
-        stack("default_provider = 'memory'\n[providers.memory]\ndriver = 'memory'\n", PROCESSES) as made,
+        deployment("default_provider = 'memory'\n[providers.memory]\ndriver = 'memory'\n", PROCESSES) as made,
         made.client() as client,
     ):
         sha = _repository(Path(repository))

@@ -17,6 +17,7 @@ import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ class Fleet:
             restart = f"/srv/shop/current/bin/restart {node.role}"
             self.run(node.name, f"ln -sfn releases/{release} /srv/shop/current && {restart}")
         for node in self.access.of_role("web"):
-            eventually(lambda name=node.name: self.healthy(name), f"{node.name} is healthy")  # type: ignore[misc]  # a default binds the loop
+            eventually(partial(self.healthy, node.name), f"{node.name} is healthy")
 
     def healthy(self, node: str) -> bool:
         ask = "curl -fsS --max-time 5 http://127.0.0.1:8080/health"

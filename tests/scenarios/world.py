@@ -239,7 +239,7 @@ class World:
             books=self.books,
             providers=self._provider,
             repositories=self.repositories,
-            configurators={"chef": self.chef, "script": self.script},
+            configurator=lambda name: {"chef": self.chef, "script": self.script}[name],
             testinfra=self.suites,
             commands=CommandVerifier(JUnitReader()),
             reports=JUnitReader(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -40,11 +39,11 @@ def token_from(path: str) -> Secret:
 
 
 def _secret_file(path: str, make: Callable[[], str]) -> Secret:
-    """The content of a file, made with mode 0600; safe when several processes start at once."""
+    """The content of a file, made with mode 0600; safe when several threads or processes start at once."""
     file = Path(path)
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = file.with_name(f"{file.name}.{os.getpid()}")
+        fresh = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
         fresh.touch(mode=0o600)
         fresh.write_text(make())
         try:

@@ -13,6 +13,9 @@ from pipeline.domain.errors import Fenced, TransientError, VersionConflict
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Commit, Delete, Document, Event, Fence, JobRequest, Put
 
+#: A wait looks this often, in seconds.
+WAIT_SLICE_S = 0.01
+
 
 class MemoryStore:
     """`Store`, `Outbox` and `Leadership` in one process.
@@ -82,15 +85,17 @@ class MemoryStore:
         return [self._beats.get(token, 0.0) > self._clock.now() for token in tokens]
 
     def wait(self, timeout_s: float) -> None:
+        end = self._clock.now() + timeout_s
         self._answer()
-        if not self._outbox:
-            self._clock.sleep(timeout_s)
+        while not self._outbox and self._clock.now() < end:
+            self._clock.sleep(min(WAIT_SLICE_S, timeout_s))
 
     def peek(self, limit: int) -> Sequence[JobRequest]:
         self._answer()
         return tuple(self._outbox[:limit])
 
     def drop(self, count: int, fence: Fence) -> None:
+        self._answer()
         with self._lock:
             self._check_fence(fence)
             del self._outbox[:count]

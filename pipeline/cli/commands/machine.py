@@ -1,4 +1,4 @@
-"""`up`, `down`, `doctor`: the deployment of this machine."""
+"""`up`, `down`, `doctor`, `demo`: the deployment of this machine."""
 
 from __future__ import annotations
 
@@ -60,6 +60,13 @@ def down(
     if json:
         out.data({"stopped": now.pid, "held": left})
     out.say("Greenroom is down.")
+
+
+def demo() -> None:
+    """Show everything: a push that passes, one that fails and is held, and its fix."""
+    from pipeline.cli.demo import story
+
+    story.play(Output())
 
 
 def doctor(*, json: Json = False) -> None:

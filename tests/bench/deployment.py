@@ -22,7 +22,7 @@ STOP_S = 10.0
 
 
 @dataclass
-class Stack:
+class Deployment:
     """Processes by name, and how to reach the API."""
 
     home: Path
@@ -76,10 +76,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def stack(providers: str, names: Sequence[str]) -> Iterator[Stack]:
+def deployment(providers: str, names: Sequence[str]) -> Iterator[Deployment]:
     """Redis, the API, and the processes named: `work`, `tick`, `provider NAME`."""
     home = Path(tempfile.mkdtemp(prefix="greenroom-bench."))
-    made = Stack(home, free_port(), free_port())
+    made = Deployment(home, free_port(), free_port())
     (home / "run").mkdir()
     (home / "redis").mkdir()
     settings = f'api_bind = "127.0.0.1:{made.api_port}"\nhooks_bind = "127.0.0.1:{made.hooks_port}"\n{providers}'
@@ -96,7 +96,7 @@ def stack(providers: str, names: Sequence[str]) -> Iterator[Stack]:
         shutil.rmtree(home)
 
 
-def _start_redis(made: Stack) -> None:
+def _start_redis(made: Deployment) -> None:
     options = ["--port", "0", "--unixsocket", str(made.redis_socket), "--appendonly", "yes"]
     options += ["--appendfsync", "always", "--save", "", "--dir", str(made.home / "redis")]
     process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -112,7 +112,7 @@ def _start_redis(made: Stack) -> None:
     raise TimeoutError("redis-server did not answer")
 
 
-def _stop(made: Stack) -> None:
+def _stop(made: Deployment) -> None:
     """End in the reverse order of the start, so that nothing loses its store while it ends."""
     for process in reversed(made.processes.values()):
         process.terminate()

@@ -1,0 +1,69 @@
+"""Processes die at every write and every call of the driver; each time the run ends with its right verdict."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pipeline.domain.runs import RunState, Verdict
+from tests.scenarios.expectations import check
+from tests.scenarios.player import USUAL, USUAL_COMMANDS
+from tests.scenarios.world import World
+
+BLUEPRINT = {**USUAL, "artifacts": [{"path": "/var/log/shop"}]}
+#: A run passes these places at most so often; `test_the_places_are_all_there` fails when it is more.
+PLACES = {
+    "worker before write": 20,
+    "worker after write": 20,
+    "tick before write": 2,
+    "tick after write": 2,
+    "tick before drop": 12,
+    "before create": 1,
+    "after create": 1,
+    "before destroy": 1,
+    "after destroy": 1,
+}
+KILLS = [(place, time) for place, count in PLACES.items() for time in range(1, count + 1)]
+#: Long enough for everything that is to be noticed and done again.
+PATIENCE_S = 60
+
+
+def play(world: World, commands_fail: bool = False) -> None:
+    world.project("shop")
+    for command in USUAL_COMMANDS:
+        world.program(command["match"], lambda call: int(commands_fail and "check" in call.command))
+    world.push("shop", BLUEPRINT)
+    world.settle()
+    world.advance(PATIENCE_S)
+
+
+def test_the_places_are_all_there(tmp_path: Path) -> None:
+    world = World(str(tmp_path))
+    play(world)
+    passed = Counter(place for place in world.grave.passed if not place.startswith("world"))
+    assert passed.keys() == PLACES.keys()
+    assert {place: count for place, count in passed.items() if count > PLACES[place]} == {}
+
+
+@pytest.mark.parametrize(("place", "time"), KILLS, ids=str)
+def test_the_run_passes_all_the_same(place: str, time: int, tmp_path: Path) -> None:
+    world = World(str(tmp_path))
+    world.grave.dig(place, time)
+    play(world)
+    (run,) = world.all_runs()
+    assert (run.state, run.verdict) == (RunState.FINISHED, Verdict.PASSED), run.reason
+    check(world, {"environments": ["destroyed"], "triggers": [{"state": "planned"}]})
+    assert world.forge.reported[-1].state == "success"
+
+
+@pytest.mark.parametrize(("place", "time"), KILLS[::3], ids=str)
+def test_a_failing_run_fails_all_the_same(place: str, time: int, tmp_path: Path) -> None:
+    world = World(str(tmp_path))
+    world.grave.dig(place, time)
+    play(world, commands_fail=True)
+    (run,) = world.all_runs()
+    assert (run.state, run.verdict) == (RunState.FINISHED, Verdict.FAILED), run.reason
+    check(world, {"environments": ["destroyed"]})
+    assert world.forge.reported[-1].state == "failure"
