@@ -30,6 +30,7 @@ def _serve_application(arguments: list[str]) -> int:
     from workers.tasks import application
 
     logging.basicConfig(level=application().settings.log_level, format=FORMAT)
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)  # says every login
     match arguments:
         case ["work"]:
             from workers.worker import serve_work

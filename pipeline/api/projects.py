@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from pipeline.api.views import AddedProject, HookAccess, NewProject, Page, ProjectView, TriggerView
+from pipeline.api.views import AddedProject, HookAccess, HookWish, NewProject, Page, ProjectView, TriggerView
 from pipeline.bootstrap import Application
 from pipeline.domain.errors import UserError
 from pipeline.domain.triggers import repository_refusal
@@ -50,7 +50,9 @@ def router(app: Application) -> APIRouter:
         return ProjectView.of(app.books.projects.get(name).value)
 
     @routes.post("/projects/{name}/hook-secret", summary="Show where and how deliveries are to be signed")
-    def hook_access(name: str) -> HookAccess:
+    def hook_access(name: str, wish: HookWish | None = None) -> HookAccess:
+        if wish is not None and wish.local_repository:
+            app.projects.allow_local(name, wish.local_repository)
         return HookAccess(hook_secret=app.projects.hook_secret(name).reveal(), hook_url=hook_url(app, name))
 
     @routes.get("/triggers", summary="Triggers, newest first")

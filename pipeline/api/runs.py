@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -142,7 +143,9 @@ def _files(app: Application, routes: APIRouter) -> None:
 
     @routes.get("/runs/{id}/artifacts/{name:path}", summary="One artifact")
     def artifact(id: str, name: str) -> StreamingResponse:
-        return StreamingResponse(app.logs.open_artifact(id, name), media_type="application/octet-stream")
+        content = app.logs.open_artifact(id, name)
+        first = next(content, b"")  # what is missing is told before the answer begins
+        return StreamingResponse(chain([first], content), media_type="application/octet-stream")
 
 
 def _rest(app: Application, id: str, name: str, offset: int, piece: bytes) -> Iterator[bytes]:

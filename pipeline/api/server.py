@@ -9,6 +9,9 @@ import uvicorn
 from pipeline.api.app import create, create_hooks
 from pipeline.bootstrap import build
 
+#: What streams that are being read may hold up the end, in seconds.
+GRACE_S = 3
+
 
 def main(arguments: list[str]) -> int:
     """Serve until told to end; 2 for arguments that say nothing."""
@@ -23,7 +26,14 @@ def main(arguments: list[str]) -> int:
             return 2
     app.store.count("runs")  # a Redis that cannot be used is told now, not at the first request
     host, _, port = bind.rpartition(":")
-    uvicorn.run(serve, host=host, port=int(port), log_level=app.settings.log_level.lower(), access_log=False)
+    uvicorn.run(
+        serve,
+        host=host,
+        port=int(port),
+        log_level=app.settings.log_level.lower(),
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 from collections.abc import AsyncIterator
 
@@ -37,12 +38,16 @@ async def run_events(store: AsyncStore, run_id: str, after: str) -> AsyncIterato
 
 async def log_lines(logs: LogStore, run_id: str, name: str, offset: int) -> AsyncIterator[bytes]:
     """A log from an offset on, as it grows, until its writer is done; the id of each event is the offset after it."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may lie in two pieces
     while True:
         complete = await asyncio.to_thread(logs.complete, run_id, name)
         while piece := await asyncio.to_thread(logs.read, run_id, name, offset, PIECE):
             offset += len(piece)
-            yield message("log", piece.decode("utf-8", "replace"), str(offset))
+            text = decoder.decode(piece)
+            yield message("log", text, str(offset - len(decoder.getstate()[0])))
         if complete:
+            if rest := decoder.decode(b"", final=True):
+                yield message("log", rest, str(offset))
             yield message("end", {}, str(offset))
             return
         await asyncio.sleep(LOG_POLL_S)

@@ -217,6 +217,12 @@ class AddedProject(BaseModel):
     hook_url: str
 
 
+class HookWish(BaseModel):
+    """`local_repository`: a path of this machine that the project's deliveries may name from now on."""
+
+    local_repository: str = ""
+
+
 class HookAccess(BaseModel):
     hook_secret: str
     hook_url: str

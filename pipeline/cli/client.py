@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 TIMEOUT_S = 30.0
-#: A stream that breaks off is taken up again so often, a second apart.
+#: A stream that breaks off is taken up again so often, and so far apart in seconds.
 RECONNECTS = 10
+RECONNECT_S = 1.0
 PAGE = 200
 #: What to do about an error whose own words do not say it.
 NEXT = {
@@ -41,9 +42,10 @@ class Message:
 class Client:
     """The API of one deployment."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url
         self._token = token
+        self._transport = transport
 
     @cached_property
     def _http(self) -> httpx.Client:
@@ -55,6 +57,7 @@ class Client:
             headers={"authorization": f"Bearer {self._token}"},
             timeout=TIMEOUT_S,
             trust_env=False,
+            transport=self._transport,
         )
 
     def get(self, path: str, **params: str | int) -> Any:
@@ -81,23 +84,25 @@ class Client:
         answer = self._send("GET", path)
         return None if answer.status_code == 404 else self._checked(answer).json()
 
-    def stream(self, path: str, position: str) -> Iterator[Message]:
-        """Server-sent events; broken connections are taken up again at `?{position}=<last id>` until `end` comes."""
+    def stream(self, path: str, position: str, end: str) -> Iterator[Message]:
+        """Server-sent events up to the one named `end`; a broken one goes on at `?{position}=<last id>`."""
         import httpx
 
         last, broken = "", 0
         while True:
+            fault: Exception = EOFError("the stream ended early")
             try:
                 for message in self._events(path, {position: last} if last else {}):
                     last, broken = message.id or last, 0
                     yield message
+                    if message.event == end:
+                        return
             except httpx.TransportError as error:
-                broken += 1
-                if broken > RECONNECTS:
-                    raise self._unreachable(error) from error
-                time.sleep(1)
-            else:
-                return
+                fault = error
+            broken += 1
+            if broken > RECONNECTS:
+                raise self._unreachable(fault) from fault
+            time.sleep(RECONNECT_S)
 
     def _events(self, path: str, params: Mapping[str, str]) -> Iterator[Message]:
         with self._http.stream("GET", path, params=dict(params), timeout=httpx_timeout()) as answer:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -98,6 +100,23 @@ def check_home(settings: Settings) -> None:
         ) from error
 
 
+def check_ports(settings: Settings) -> None:
+    """The command ends when somebody else listens where we want to."""
+    for name, bind in (("GREENROOM_API_BIND", settings.api_bind), ("GREENROOM_HOOKS_BIND", settings.hooks_bind)):
+        host, _, port = bind.rpartition(":")
+        if not port.isdecimal():
+            raise Complaint(f"{bind!r} is no HOST:PORT; set {name} to one", USAGE)
+        try:
+            family, kind, _, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except (OSError, OverflowError) as error:
+            raise Complaint(
+                f"nothing can listen on {bind} ({error}); set {name} to another HOST:PORT", FAILED
+            ) from error
+
+
 def become_root(settings: Settings) -> None:
     """See to it that `sudo -n` works, which starts the node helper; asks for the password where somebody is."""
     if os.geteuid() == 0 or all(provider.driver != "local" for provider in settings.providers.values()):
@@ -187,6 +206,8 @@ def stop(pid: int, settings: Settings) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(LOOK_S)
+    with contextlib.suppress(ChildProcessError):  # it was started by another command
+        os.waitpid(pid, 0)
     return True
 
 

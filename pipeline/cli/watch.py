@@ -54,12 +54,9 @@ def _changes(client: Client, run_id: str) -> Iterator[Json]:
     yield run
     if finished(run):
         return
-    for message in client.stream(f"/v1/runs/{run_id}/events", "after"):
+    for message in client.stream(f"/v1/runs/{run_id}/events", "after", "run.finished"):
         if message.event.startswith(("run.", "stage.", "attempt.")):
-            run = client.get(f"/v1/runs/{run_id}")
-            yield run
-    if not finished(run):
-        raise Complaint(f"the events of {run_id} ended before the run did", FAILED)
+            yield client.get(f"/v1/runs/{run_id}")
 
 
 def _say_changes(out: Output, run: Json, said: dict[str, str]) -> None:
@@ -123,6 +120,6 @@ def _print(client: Client, out: Output, path: str, *, grow: bool) -> None:
     if not grow:
         out.stream(client.text(path))
         return
-    for message in client.stream(f"{path}/follow", "offset"):
+    for message in client.stream(f"{path}/follow", "offset", "end"):
         if message.event == "log":
             out.stream(str(message.data))

@@ -14,7 +14,8 @@ NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 class Project:
     """`sealed_*` were written by `Secrets.seal`; `api_url` and the token are for commit statuses and clones.
 
-    `allow_local`: its repositories may lie on this machine (`file://` or a path).
+    `local_repositories` are the paths of this machine that its deliveries may name; a delivery that names another one
+    is refused, so that who may sign deliveries cannot read what else lies here.
     """
 
     name: str
@@ -25,6 +26,13 @@ class Project:
     api_url: str = ""
     provider: str = ""
     max_runs: int = 20
+    local_repositories: tuple[str, ...] = ()
+
+
+def local_path(repository: str) -> str:
+    """The path of a repository on this machine, empty for one elsewhere."""
+    path = repository.removeprefix("file://")
+    return path if path.startswith("/") else ""
 
 
 def check_name(name: str) -> str:

@@ -39,9 +39,7 @@ class Scheduler:
                 continue  # withdrawn meanwhile, or changed and looked at again in the next round
         return rejected
 
-    def _answer(
-        self, loaded: Loaded[Environment], full: set[str], rejected: list[Environment], fence: Fence
-    ) -> None:
+    def _answer(self, loaded: Loaded[Environment], full: set[str], rejected: list[Environment], fence: Fence) -> None:
         """Nothing of a provider's queue overtakes the first request that does not fit: it would starve."""
         answer = self._room(loaded.value)
         if isinstance(answer, admission.Fits):

@@ -10,6 +10,7 @@ from pipeline.domain import failsafe, runs
 from pipeline.domain.blueprint import Blueprint, Priority
 from pipeline.domain.errors import InfraError, UserError
 from pipeline.domain.intake import TriggerRecord, TriggerState
+from pipeline.domain.projects import local_path
 from pipeline.domain.runs import Run, RunState, Stop, StopKind, Verdict
 from pipeline.domain.triggers import Trigger, TriggerKind, is_sha, refusal
 from pipeline.envs.books import Loaded, lane_index
@@ -68,6 +69,9 @@ class Planner:
         self._books.again(lambda: self._settle(trigger_id, plan))
 
     def _read(self, record: TriggerRecord) -> _Plan:
+        refused = self._local_refusal(record)
+        if refused:
+            return _Plan(record.trigger, mistake=refused)
         token = project_token(self._books, self._tools.secrets, record.project, record.trigger.repository)
         try:
             trigger = self._exact(record.trigger, token)
@@ -80,6 +84,18 @@ class Planner:
         except UserError as error:
             return _Plan(record.trigger, mistake=str(error))
         return _Plan(trigger, blueprint=blueprint, ignored=ignored or "")
+
+    def _local_refusal(self, record: TriggerRecord) -> str:
+        """Why a delivery may not name a repository of this machine; empty when it may, or names another one."""
+        path = local_path(record.trigger.repository)
+        if not path or record.trigger.kind in PRIORITIES:
+            return ""
+        if path in self._books.projects.get(record.project).value.local_repositories:
+            return ""
+        return (
+            f"project {record.project} may not use {path} of this machine; "
+            f"`greenroom hook install {path} --project {record.project}` lets it"
+        )
 
     def _exact(self, trigger: Trigger, token: Secret | None) -> Trigger:
         """The trigger with a whole commit id; some forges send a shortened one."""

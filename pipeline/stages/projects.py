@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.domain.errors import AlreadyExists, VersionConflict
-from pipeline.domain.projects import Project, check_name
+from pipeline.domain.errors import AlreadyExists, UserError, VersionConflict
+from pipeline.domain.projects import Project, check_name, local_path
 from pipeline.envs.books import Books
 from pipeline.ports.common import Clock, Ids, Secret
 from pipeline.ports.secrets import Secrets
@@ -40,6 +40,7 @@ class Projects:
             sealed_forge_token=self._secrets.seal(forge_token) if forge_token else "",
             api_url=api_url,
             provider=provider,
+            local_repositories=(local_path(repository),) if local_path(repository) else (),
         )
         try:
             self._books.commit(self._books.projects.kind.put(name, project, 0))
@@ -53,12 +54,18 @@ class Projects:
     def all(self) -> list[Project]:
         return [loaded.value for loaded in self._books.projects.in_index("projects")]
 
-    def point_to(self, name: str, repository: str) -> Project:
-        """Set the repository that `greenroom run` means when it is given the project alone."""
+    def allow_local(self, name: str, repository: str) -> Project:
+        """Let deliveries of a project name a repository of this machine. UserError when it is not one."""
+        path = local_path(repository)
+        if not path:
+            raise UserError(
+                f"{repository!r} is no path of this machine; deliveries may name repositories elsewhere anyway"
+            )
 
         def decide() -> Project:
             loaded = self._books.projects.get(name)
-            changed = replace(loaded.value, repository=repository)
+            known = loaded.value.local_repositories
+            changed = replace(loaded.value, local_repositories=tuple(dict.fromkeys((*known, path))))
             self._books.commit(self._books.projects.kind.put(name, changed, loaded.version))
             return changed
 

@@ -28,6 +28,7 @@ def up(
     if (already := deployment.running(settings)) is not None:
         raise Complaint(f"it runs already, as process {already.pid}; `greenroom down` stops it", REFUSED)
     deployment.check_home(settings)
+    deployment.check_ports(settings)
     deployment.become_root(settings)
     with out.waiting("Starting"):
         pid = deployment.start(settings, os.environ, detach=detach)

@@ -75,7 +75,7 @@ def install(
 
     client, out = connect(), Output(json)
     name = project_of(client, project, str(repository.resolve()))
-    access = client.post(f"/v1/projects/{name}/hook-secret")
+    access = client.post(f"/v1/projects/{name}/hook-secret", {"local_repository": str(repository.resolve())})
     try:
         path = build().install_hook(str(repository), access["hook_url"], Secret(access["hook_secret"]))
     except (UserError, InfraError) as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -28,6 +30,9 @@ ARRIVE_S = 10.0
 LOOK_S = 0.1
 #: What is asked on the held node: who it is, and what the shop sells for 19.05.
 QUESTION = "hostname && curl --fail --silent --show-error --max-time 5 http://127.0.0.1:8080/price/1905"
+#: Lines of processes' logs that tell nothing when something went wrong: INFO, and Redis' banner.
+QUIET = re.compile(r"INFO|^\d+:[MC] |^$")
+MOST_LINES = 40
 STAGES = ("deliver", "configure", "deploy", "test", "destroy")
 
 
@@ -74,9 +79,9 @@ class Story:
         """After something unexpected: take back what there is, whatever it says."""
         settings = deployment.settings()
         now = deployment.running(settings)
-        self.out.say(f"The last lines of the logs in {settings.process_logs_dir}:")
         for log in sorted(settings.process_logs_dir.glob("*.log")):
-            self.out.say(f"== {log.name}\n{deployment.tail(log)}")
+            if said := _warnings(log):
+                self.out.say(f"── warnings in {log.name} ──\n{said}")
         if now is not None:
             try:
                 ending.settle(self.out, settings, release=True, force=True)
@@ -102,6 +107,7 @@ class Story:
         if not self.out.live:
             self.out.show(render.result(run))
         if run["verdict"] != expected:
+            watch.logs(client, self.out, run["id"], lambda _: True, grow=False)
             raise Complaint(f"{run['id']} was expected to be {expected}", FAILED)
         return run
 
@@ -111,8 +117,10 @@ class Story:
         logs = [log["name"] for log in client.get(f"/v1/runs/{run_id}/logs") if log["name"].startswith("configure-")]
         lines = [line for name in logs for line in client.text(f"/v1/runs/{run_id}/logs/{name}").splitlines()]
         refused = [line.removeprefix("greenroom: ") for line in lines if line.startswith("greenroom: chef is not used")]
-        self.configured_by = f"the script configurator, since {refused[0]}" if refused else "Chef"
+        self.configured_by = "the script configurator: no Chef client could be had" if refused else "Chef"
         self.out.say(f"The nodes were configured by {self.configured_by}.")
+        if refused:
+            self.out.say(f"  {refused[0]}")
 
     def _debug(self, failed: Json) -> None:
         self._title("Its nodes are still there: look at one")
@@ -154,6 +162,11 @@ class Story:
 
     def _command(self, line: str) -> None:
         self.out.say(f"$ {line}")
+
+
+def _warnings(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return "\n".join([line for line in lines if not QUIET.search(line)][-MOST_LINES:])
 
 
 def _expect_ok(act: Callable[[], None]) -> None:

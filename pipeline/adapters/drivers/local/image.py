@@ -9,18 +9,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import gzip
 import hashlib
 import json
+import lzma
 import os
 import shutil
 import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from pipeline.adapters.drivers.local.protocol import NAME, Refused
 
@@ -63,12 +68,13 @@ MaxSessions 200
 
 @dataclass(frozen=True)
 class Recipe:
-    """What goes into an image; `debs` are digests of package files kept under `STATE/recipes/NAME`."""
+    """What goes into an image; `debs` and `archives` are digests of files kept under `STATE/recipes/NAME`."""
 
     name: str
     systemd: bool = False
     packages: tuple[str, ...] = ()
     debs: tuple[str, ...] = ()
+    archives: tuple[str, ...] = ()
     mirror: str = ""
 
     @property
@@ -114,24 +120,38 @@ def recipe_of(state: Path, name: str) -> Recipe:
     kept = state / "recipes" / name / "recipe.json"
     if kept.is_file():
         facts = json.loads(kept.read_text())
-        return Recipe(**{**facts, "packages": tuple(facts["packages"]), "debs": tuple(facts["debs"])})
+        return Recipe(**{key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()})
     if name not in RECIPES:
         raise Refused("permanent", f"no recipe for image {name}; there are {', '.join(sorted(RECIPES))}")
     return RECIPES[name]
 
 
-def keep_recipe(state: Path, recipe: Recipe, debs: Sequence[Path]) -> Recipe:
-    """Store a recipe and its package files, so that later builds of that name use them too."""
+def keep_recipe(state: Path, recipe: Recipe, debs: Sequence[Path], archives: Sequence[Path]) -> Recipe:
+    """Store a recipe, so that later builds of that name use it too; files that are named replace all kept ones."""
     place = state / "recipes" / recipe.name
     place.mkdir(parents=True, exist_ok=True)
-    digests = [*recipe.debs]
-    for deb in debs:
-        digest = hashlib.sha256(deb.read_bytes()).hexdigest()
-        shutil.copyfile(deb, place / f"{digest}.deb")
-        digests.append(digest)
-    recipe = replace(recipe, debs=tuple(sorted(set(digests))))
+    if debs or archives:
+        recipe = replace(recipe, debs=_kept(place, debs, "deb"), archives=_kept(place, archives, "tar"))
+        _forget_files(place, recipe)
     (place / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
     return recipe
+
+
+def _kept(place: Path, files: Sequence[Path], kind: str) -> tuple[str, ...]:
+    """Copy files to where they are found by their digests."""
+    digests = {hashlib.sha256(file.read_bytes()).hexdigest(): file for file in files}
+    for digest, file in digests.items():
+        if not (place / f"{digest}.{kind}").exists():
+            shutil.copyfile(file, place / f"{digest}.part")
+            (place / f"{digest}.part").rename(place / f"{digest}.{kind}")
+    return tuple(sorted(digests))
+
+
+def _forget_files(place: Path, recipe: Recipe) -> None:
+    used = {"recipe.json", *(f"{digest}.deb" for digest in recipe.debs)} | {f"{one}.tar" for one in recipe.archives}
+    for file in place.iterdir():
+        if file.name not in used:
+            file.unlink()
 
 
 @contextlib.contextmanager
@@ -170,6 +190,9 @@ def _build(state: Path, recipe: Recipe, progress: Progress) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(mode=0o700)
     _bootstrap(state, recipe, aside / "rootfs", progress)
+    for digest in recipe.archives:
+        progress(f"unpacking archive {digest[:12]}")
+        _unpack(state / "recipes" / recipe.name / f"{digest}.tar", aside / "rootfs")
     progress("adapting the root file system")
     _adapt(recipe, aside / "rootfs")
     facts = {"name": recipe.name, "key": recipe.key, "systemd": recipe.systemd, "packages": recipe.included}
@@ -211,6 +234,36 @@ def _bootstrap(state: Path, recipe: Recipe, root: Path, progress: Progress) -> N
     if process.returncode:
         tail = "\n".join(lines[-15:])
         raise Refused("transient", f"mmdebstrap could not build image {recipe.name}; is the mirror reachable?\n{tail}")
+
+
+#: How compressed files begin, and what opens them; anything else is taken for a plain tar.
+COMPRESSED: Mapping[bytes, Callable[[Path], IO[bytes]]] = {b"\x1f\x8b": gzip.open, b"\xfd7": lzma.open}
+
+
+def _unpack(archive: Path, root: Path) -> None:
+    """Let the image's own tar write the files as root's: inside, no link of the image leads out of it."""
+    with archive.open("rb") as file:
+        opened = COMPRESSED.get(file.read(2), Path.open)
+    argv = ["chroot", str(root), "tar", "-x", "-f", "-", "-C", "/", "--no-same-owner", "--keep-directory-symlink"]
+    with tempfile.TemporaryFile() as said:
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=said, stderr=said) as process:
+            broken = _feed(process, archive, opened)
+        said.seek(0)
+        tail = said.read()[-500:].decode(errors="replace")
+    if broken or process.returncode:
+        raise Refused("permanent", f"archive {archive.name} cannot be unpacked: {broken or tail}")
+
+
+def _feed(process: subprocess.Popen[bytes], archive: Path, opened: Callable[..., IO[bytes]]) -> str:
+    """Write the decompressed archive; what is wrong with it, or nothing."""
+    if process.stdin is None:
+        raise TypeError("the process has no pipe")
+    try:
+        with opened(archive, "rb") as content, process.stdin as pipe:
+            shutil.copyfileobj(content, pipe)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        return str(error)
+    return ""
 
 
 def _adapt(recipe: Recipe, root: Path) -> None:
@@ -280,6 +333,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", help="debian-12 by default, debian-12-systemd with --systemd")
     parser.add_argument("--systemd", action="store_true", help="systemd is the first process of its nodes")
     parser.add_argument("--deb", type=Path, action="append", default=[], help="package file to install as well")
+    parser.add_argument("--archive", type=Path, action="append", default=[], help="tar to unpack at / as well")
     parser.add_argument("--package", action="append", default=[], help="package of the distribution to install as well")
     parser.add_argument("--mirror", default="", help="package mirror, a URL")
     return parser.parse_args(argv)
@@ -296,8 +350,8 @@ def _wanted(options: argparse.Namespace) -> str:
     wanted = replace(
         base, systemd=base.systemd or options.systemd, packages=packages, mirror=options.mirror or base.mirror
     )
-    if wanted != base or options.deb or not known:
-        keep_recipe(options.state, wanted, options.deb)
+    if wanted != base or options.deb or options.archive or not known:
+        keep_recipe(options.state, wanted, options.deb, options.archive)
     return name
 
 

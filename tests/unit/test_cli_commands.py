@@ -1,0 +1,162 @@
+"""Commands that need no deployment, and what commands say without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.demo.developer import BAD, BROKEN_FILE, GOOD, SAMPLE
+from pipeline.cli.demo.place import free_ports, temporary_place
+from pipeline.cli.demo.proof import Proof
+from pipeline.cli.main import main
+from pipeline.cli.output import Complaint
+
+COMMANDS = (
+    "up", "down", "doctor", "demo", "run", "runs", "show", "logs", "cancel", "rerun", "ssh", "release",
+    "environments", "triggers", "project", "hook", "validate", "schema", "version",
+)  # fmt: skip
+#: Modules that take long to import, which `--help` must not.
+HEAVY = ("httpx", "pydantic", "pipeline.bootstrap", "pipeline.settings", "redis", "rq", "fastapi")
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Greenroom = Callable[..., Done]
+
+
+@pytest.fixture
+def greenroom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Greenroom:
+    """Runs a command in this process, with an empty home."""
+    monkeypatch.setenv("GREENROOM_HOME", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["greenroom", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return Done(int(ended.value.code or 0), said.out, said.err)
+
+    return run
+
+
+def test_help_names_every_command(greenroom: Greenroom) -> None:
+    done = greenroom("--help")
+    assert done.returncode == 0
+    assert set(COMMANDS) <= set(re.findall(r"[a-z]+", done.stdout))
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, pipeline.cli.main; print(*[name for name in sys.argv[1:] if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code, *HEAVY], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("arguments", [["runs"], ["show", "last"], ["run", "@main"], ["project", "ls"]])
+def test_without_a_deployment_the_exit_status_is_3(arguments: list[str], greenroom: Greenroom) -> None:
+    done = greenroom(*arguments)
+    assert done.returncode == 3
+    assert "greenroom up" in done.stderr
+
+
+def test_nothing_to_stop_is_refused(greenroom: Greenroom) -> None:
+    done = greenroom("down")
+    assert (done.returncode, done.stdout) == (4, "")
+
+
+def test_wrong_settings_are_named(tmp_path: Path, greenroom: Greenroom) -> None:
+    (tmp_path / "config.toml").write_text("workers = 0\n")
+    done = greenroom("runs")
+    assert done.returncode == 2
+    assert "workers" in done.stderr
+
+
+def test_unknown_options_are_usage(greenroom: Greenroom) -> None:
+    assert greenroom("runs", "--nonsense").returncode == 2
+    assert greenroom("rerun", "x", "--from", "tset").returncode == 2
+
+
+def test_a_home_too_long_for_sockets_is_refused(
+    tmp_path: Path, greenroom: Greenroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREENROOM_HOME", str(tmp_path / ("x" * 100)))
+    done = greenroom("up")
+    assert done.returncode == 2
+    assert "shorter path" in done.stderr
+
+
+def test_validate_says_where_mistakes_are(tmp_path: Path, greenroom: Greenroom) -> None:
+    file = tmp_path / "greenroom.yml"
+    file.write_text("version: 1\nservice: shop\nenvironment:\n  roels: {}\n")
+    done = greenroom("validate", str(tmp_path))
+    assert done.returncode == 1
+    assert f"{file}:4:3:" in done.stdout
+    findings = json.loads(greenroom("validate", str(file), "--json").stdout)["findings"]
+    assert (4, 3) in [(finding["line"], finding["column"]) for finding in findings]
+
+
+def test_validate_knows_the_sample(greenroom: Greenroom) -> None:
+    done = greenroom("validate", str(SAMPLE))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "service shop with web × 2, db × 1" in done.stdout
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, greenroom: Greenroom) -> None:
+    done = greenroom("validate", str(tmp_path / "no.yml"))
+    assert done.returncode == 1
+    assert "no.yml cannot be read" in done.stderr
+
+
+def test_schema_is_json(greenroom: Greenroom) -> None:
+    assert json.loads(greenroom("schema").stdout)["$schema"].startswith("https://json-schema.org/")
+
+
+def test_the_demos_mistake_fits_its_sample() -> None:
+    text = (SAMPLE / BROKEN_FILE).read_text()
+    assert text.count(GOOD) == 1
+    assert BAD not in text
+
+
+def test_the_demo_has_a_home_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENROOM_REDIS_URL", "redis://elsewhere")
+    monkeypatch.setenv("GREENROOM_CHEF_PACKAGE", "/chef.deb")
+    before = dict(os.environ)
+    with temporary_place() as place:
+        assert os.environ["GREENROOM_HOME"] == str(place.home)
+        assert "GREENROOM_REDIS_URL" not in os.environ
+        assert os.environ["GREENROOM_CHEF_PACKAGE"] == "/chef.deb"
+        assert place.home.stat().st_mode & 0o777 == 0o700
+    assert dict(os.environ) == before
+    assert not place.root.exists()
+
+
+def test_free_ports_differ() -> None:
+    assert len(set(free_ports(5))) == 5
+
+
+NOTHING: dict[str, list[str]] = {"processes": [], "network namespaces": [], "cgroups": []}
+SOMETHING = {"processes": ["7 sshd"], "network namespaces": ["env-1"], "cgroups": ["/x"]}
+
+
+def test_the_proof_wants_nothing_before_and_after() -> None:
+    Proof({"before": NOTHING, "held": SOMETHING, "after": NOTHING}).check()
+    with pytest.raises(Complaint, match="7 sshd"):
+        Proof({"before": NOTHING, "held": SOMETHING, "after": SOMETHING}).check()
+
+
+def test_a_proof_that_never_saw_the_nodes_proves_nothing() -> None:
+    with pytest.raises(Complaint, match="could not be seen"):
+        Proof({"before": NOTHING, "held": NOTHING, "after": NOTHING}).check()
