@@ -32,6 +32,7 @@ from pipeline.stages.control import Control
 from pipeline.stages.intake import Intake
 from pipeline.stages.planner import Planner
 from pipeline.stages.projects import Projects
+from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Pulse, Runner
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
@@ -172,8 +173,11 @@ class Application:
         from pipeline.adapters.configurators.chef import ChefConfigurator, ChefPackage, pack_local_client
         from pipeline.adapters.configurators.script import ScriptConfigurator
 
-        named = ChefPackage(self.settings.chef_package) if self.settings.chef_package else None
-        package = named or pack_local_client(str(self.settings.home / "chef"))
+        def package() -> ChefPackage | None:
+            if self.settings.chef_package:
+                return ChefPackage(self.settings.chef_package)
+            return pack_local_client(str(self.settings.home / "chef"))
+
         chef = ChefConfigurator(package, shipped=str(COOKBOOKS))
         return {"chef": chef, "script": ScriptConfigurator()}
 
@@ -243,7 +247,12 @@ class Application:
     def work(self, pulse: Pulse) -> Work:
         """The tasks of a worker whose attempts show that they live by `pulse`."""
         runner = Runner(self.tools, pulse)
-        return Work(self.books, self.planner, runner, self.lifecycle, self.reaper, self.statuses)
+        return Work(self.books, self.planner, runner, self.lifecycle, self.reaper, self.statuses, self.retention)
+
+    @cached_property
+    def retention(self) -> Retention:
+        tools = self.tools
+        return Retention(self.books, tools.logs, tools.workspaces, self.clock, self.settings.keep_days)
 
     @cached_property
     def queue(self) -> RqJobQueue:

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     helper_state: Path = Path("/var/lib/greenroom")
     allow_local_repositories: bool = True
     chef_package: str = ""
+    keep_days: float = Field(default=30.0, gt=0)
     log_level: str = "INFO"
 
     @classmethod

@@ -27,10 +27,6 @@ def plan_trigger(trigger_id: str) -> None:
     work().plan_trigger(trigger_id)
 
 
-def end_lane(project: str, lane: str) -> None:
-    work().end_lane(project, lane)
-
-
 def run_stage(run_id: str, stage: str, number: str) -> None:
     try:
         work().run_stage(run_id, stage, number)
@@ -52,6 +48,10 @@ def poll_provider(provider: str) -> None:
 
 def reap_provider(provider: str) -> None:
     work().reap_provider(provider)
+
+
+def forget_old() -> None:
+    work().forget_old()
 
 
 def report_status(run_id: str) -> None:

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from pipeline.bootstrap import Application
+from pipeline.domain.runs import Verdict
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 #: Metric to the index it counts, and its help.
@@ -28,4 +29,7 @@ def render(app: Application) -> bytes:
     standing = Gauge("greenroom_environments_standing", "environments that count", ["provider"], registry=registry)
     for provider in app.settings.providers:
         standing.labels(provider).set(app.store.count(f"environments:standing:{provider}"))
+    verdicts = Gauge("greenroom_runs_finished", "finished runs that are kept", ["verdict"], registry=registry)
+    for verdict in Verdict:
+        verdicts.labels(verdict.value).set(app.store.count(f"runs:verdict:{verdict}"))
     return generate_latest(registry)

@@ -13,7 +13,7 @@ from pipeline.domain.triggers import repository_refusal
 from pipeline.ports.common import Secret
 
 Limit = Annotated[int, Query(ge=1, le=200)]
-Offset = Annotated[int, Query(ge=0)]
+Offset = Annotated[int, Query(ge=0, le=2**53)]
 
 
 def hook_url(app: Application, project: str) -> str:

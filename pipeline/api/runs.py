@@ -28,9 +28,8 @@ from pipeline.api.views import (
 )
 from pipeline.bootstrap import Application
 from pipeline.domain.errors import UserError
-from pipeline.domain.runs import Run
+from pipeline.domain.runs import STAGES, Run, RunState, StageName
 from pipeline.domain.triggers import ref_refusal, repository_refusal
-from pipeline.envs.access import access_of
 from pipeline.stages.control import failed_stage
 
 #: A position in a run's events, as the store gave it.
@@ -74,10 +73,7 @@ def _acts(app: Application, routes: APIRouter) -> None:
 
     @routes.post("/runs/{id}/ssh", summary="Addresses, host keys and the key of a run's nodes")
     def ssh(id: str) -> SshAccess:
-        run = _run(app, id)
-        if not run.environment_id:
-            raise UserError(f"run {id} has no environment")
-        access = access_of(app.books.environments.get(run.environment_id).value, app.secrets)
+        access = app.control.give_access(id)
         nodes = [SshNode.model_validate(vars(node)) for node in access.nodes]
         return SshAccess(environment=access.environment_id, private_key=access.private_key.reveal(), nodes=nodes)
 
@@ -96,9 +92,8 @@ def _views(app: Application, routes: APIRouter) -> None:
     @routes.get("/runs/{id}/tests", summary="Test cases of a run, report by report")
     def tests(id: str) -> list[ReportView]:
         _run(app, id)
-        names = app.store.index(f"reports:{id}")
-        found = zip(names, app.books.reports.many(names), strict=True)
-        return [ReportView.of(name.removeprefix(f"{id}."), loaded.value) for name, loaded in found]
+        found = ((name, app.books.reports.find(name)) for name in app.store.index(f"reports:{id}"))
+        return [ReportView.of(name.removeprefix(f"{id}."), loaded.value) for name, loaded in found if loaded]
 
     @routes.get("/runs/{id}/history", summary="Events of a run so far")
     def history(id: str, after: Position = "") -> list[EventView]:
@@ -112,8 +107,11 @@ def _views(app: Application, routes: APIRouter) -> None:
     async def events(
         id: str, last_event_id: Annotated[str, Header(pattern=POSITION)] = "", after: Position = ""
     ) -> StreamingResponse:
-        await asyncio.to_thread(_run, app, id)
-        return streams.response(streams.run_events(app.async_store, id, last_event_id or after))
+        run, position = await asyncio.to_thread(_run, app, id), last_event_id or after
+        if run.state is RunState.FINISHED:
+            past = await asyncio.to_thread(app.store.events, id, after=position)
+            return streams.response(streams.past_events(past))
+        return streams.response(streams.run_events(app.async_store, id, position))
 
 
 def _logs(app: Application, routes: APIRouter) -> None:
@@ -132,7 +130,7 @@ def _logs(app: Application, routes: APIRouter) -> None:
     @routes.get("/runs/{id}/logs/{name}/follow", summary="One log as it grows (server-sent events)")
     async def follow(id: str, name: str, offset: Offset = 0) -> StreamingResponse:
         await asyncio.to_thread(app.logs.read, id, name, 0, 1)
-        return streams.response(streams.log_lines(app.logs, id, name, offset))
+        return streams.response(streams.log_lines(app.logs, id, name, offset, lambda: _log_is_over(app, id, name)))
 
 
 def _files(app: Application, routes: APIRouter) -> None:
@@ -146,6 +144,17 @@ def _files(app: Application, routes: APIRouter) -> None:
         content = app.logs.open_artifact(id, name)
         first = next(content, b"")  # what is missing is told before the answer begins
         return StreamingResponse(chain([first], content), media_type="application/octet-stream")
+
+
+def _log_is_over(app: Application, id: str, name: str) -> bool:
+    """Whether nothing is added any more: a worker that was killed did not close its log."""
+    if app.logs.complete(id, name):
+        return True
+    run = _run(app, id)
+    stage, _, number = name.partition(".")[0].rpartition("-")
+    attempts = run.stage(StageName(stage)).attempts if stage in STAGES else ()
+    over = any(str(attempt.number) == number and not attempt.open for attempt in attempts)
+    return over or run.state is RunState.FINISHED
 
 
 def _rest(app: Application, id: str, name: str, offset: int, piece: bytes) -> Iterator[bytes]:

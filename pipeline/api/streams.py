@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import codecs
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from starlette.responses import StreamingResponse
 
 from pipeline.ports.logs import LogStore
-from pipeline.ports.stores import AsyncStore
+from pipeline.ports.stores import AsyncStore, Event
 
 #: Seconds between two looks at a growing log.
 LOG_POLL_S = 0.2
@@ -36,16 +36,24 @@ async def run_events(store: AsyncStore, run_id: str, after: str) -> AsyncIterato
             return
 
 
-async def log_lines(logs: LogStore, run_id: str, name: str, offset: int) -> AsyncIterator[bytes]:
-    """A log from an offset on, as it grows, until its writer is done; the id of each event is the offset after it."""
+async def past_events(events: Sequence[Event]) -> AsyncIterator[bytes]:
+    """Those of a run that is finished; they end the stream, wherever its reader began."""
+    for event in events:
+        yield message(event.type, {"at": event.at, **event.data}, event.position)
+
+
+async def log_lines(
+    logs: LogStore, run_id: str, name: str, offset: int, is_over: Callable[[], bool]
+) -> AsyncIterator[bytes]:
+    """A log from an offset on, as it grows, until it is over; the id of each event is the offset after it."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")  # a character may lie in two pieces
     while True:
-        complete = await asyncio.to_thread(logs.complete, run_id, name)
+        over = await asyncio.to_thread(is_over)
         while piece := await asyncio.to_thread(logs.read, run_id, name, offset, PIECE):
             offset += len(piece)
             text = decoder.decode(piece)
             yield message("log", text, str(offset - len(decoder.getstate()[0])))
-        if complete:
+        if over:
             if rest := decoder.decode(b"", final=True):
                 yield message("log", rest, str(offset))
             yield message("end", {}, str(offset))

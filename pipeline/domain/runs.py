@@ -217,6 +217,7 @@ def verdict_of(run: Run) -> tuple[Verdict, str]:
         (worked, StageState.ERROR, Verdict.ERROR),
         (worked, StageState.FAILED, Verdict.FAILED),
         (run.stages, StageState.ERROR, Verdict.ERROR),
+        (run.stages, StageState.FAILED, Verdict.ERROR),
     ):
         for stage in stages:
             if stage.state is state:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.domain.admission import RANK
 from pipeline.domain.environments import (
@@ -18,14 +19,17 @@ from pipeline.domain.environments import (
     Environment,
     EnvironmentState,
 )
-from pipeline.domain.errors import NotFound, VersionConflict
+from pipeline.domain.errors import NotFound, PermanentError, VersionConflict
 from pipeline.domain.intake import TriggerRecord, TriggerState
 from pipeline.domain.projects import Project
 from pipeline.domain.reports import TestReport
 from pipeline.domain.runs import ACTIVE_STATES, Run, RunState
 from pipeline.ports.stores import Body, Commit, Delete, Document, Event, Fence, JobRequest, Put, Store
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
+#: Documents that are read in one go.
+PAGE = 1000
 #: Version of every document's schema; a reader refuses a newer one.
 SCHEMA = 1
 #: How often a use case decides again when somebody else wrote first.
@@ -65,10 +69,15 @@ class Kind(Generic[T]):
         return {"schema": SCHEMA, **dumped}
 
     def value(self, document: Document) -> T:
+        """PermanentError names a document that cannot be understood."""
         fields = dict(document.body)
-        if fields.pop("schema") > SCHEMA:
-            raise NotFound(f"{self.name} {document.id} was written by a newer Greenroom; upgrade this one")
-        return self._adapter.validate_python(fields)
+        if fields.pop("schema", 0) > SCHEMA:
+            raise PermanentError(f"{self.name} {document.id} was written by a newer Greenroom; upgrade this one")
+        try:
+            return self._adapter.validate_python(fields)
+        except ValidationError as error:
+            wrong = ", ".join(".".join(map(str, each["loc"])) for each in error.errors()[:3])
+            raise PermanentError(f"{self.name} {document.id} in the store cannot be read: {wrong}") from error
 
     def put(self, id: str, value: T, version: int, indexes: Mapping[str, float] | None = None) -> Put:
         """A write of it; `indexes` replaces those that its state asks for."""
@@ -86,6 +95,9 @@ def _run_indexes(run: Run) -> Mapping[str, float]:
     if run.state in ACTIVE_STATES:
         indexes["runs:active"] = run.created_at
         indexes[f"runs:active:{run.project}"] = run.created_at
+    if run.state is RunState.FINISHED:
+        indexes[f"runs:verdict:{run.verdict}"] = run.created_at
+        indexes["runs:finished"] = run.finished_at or run.created_at
     if run.state is not RunState.FINISHED and run.trigger.lane:
         indexes[lane_index(run.trigger.lane)] = run.created_at
     if run.status.due_at is not None:
@@ -106,6 +118,8 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         )
     if environment.state in TIMED_STATES:
         indexes["environments:ending"] = environment.ends_at
+    if environment.final:
+        indexes["environments:final"] = environment.state_since
     return indexes
 
 
@@ -113,6 +127,8 @@ def _trigger_indexes(record: TriggerRecord) -> Mapping[str, float]:
     indexes = {"triggers": record.received_at, f"triggers:project:{record.project}": record.received_at}
     if record.state is TriggerState.RECEIVED:
         indexes["triggers:due"] = record.due_at
+    else:
+        indexes["triggers:settled"] = record.received_at
     return indexes
 
 
@@ -138,6 +154,7 @@ class Book(Generic[T]):
     def __init__(self, store: Store, kind: Kind[T]) -> None:
         self._store = store
         self.kind = kind
+        self._told: set[tuple[str, int]] = set()
 
     def find(self, id: str) -> Loaded[T] | None:
         document = self._store.get(self.kind.name, id)
@@ -151,11 +168,31 @@ class Book(Generic[T]):
         return loaded
 
     def many(self, ids: Sequence[str]) -> list[Loaded[T]]:
-        documents = self._store.get_many(self.kind.name, ids)
-        return [Loaded(self.kind.value(document), document.version) for document in documents]
+        """Those that exist and can be read: one that cannot must not hide the others."""
+        return list(self._readable(self._store.get_many(self.kind.name, ids)))
 
-    def in_index(self, name: str, *, limit: int = 1000, offset: int = 0, newest_first: bool = False) -> list[Loaded[T]]:
+    def _readable(self, documents: Sequence[Document]) -> Iterator[Loaded[T]]:
+        for document in documents:
+            try:
+                yield Loaded(self.kind.value(document), document.version)
+            except PermanentError as error:
+                if (document.id, document.version) not in self._told:
+                    log.error("left out: %s", error)
+                self._told.add((document.id, document.version))
+
+    def in_index(self, name: str, *, limit: int = PAGE, offset: int = 0, newest_first: bool = False) -> list[Loaded[T]]:
         return self.many(self._store.index(name, limit=limit, offset=offset, newest_first=newest_first))
+
+    def everything(self, name: str) -> list[Loaded[T]]:
+        """All in an index, however many."""
+        found: list[Loaded[T]] = []
+        offset = 0
+        while True:
+            ids = self._store.index(name, limit=PAGE, offset=offset)
+            found += self.many(ids)
+            if len(ids) < PAGE:
+                return found
+            offset += PAGE
 
     def due(self, name: str, moment: float) -> list[Loaded[T]]:
         """Those in an index whose score is at most `moment`."""

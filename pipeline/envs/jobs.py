@@ -12,6 +12,10 @@ WORK_QUEUE = "work"
 TICK_QUEUE = "tick"
 #: Asks the tick to look for runs that may begin and environments that may get room.
 ADMIT = JobRequest("admit", TICK_QUEUE, "admit")
+#: Asks the tick to end the runs of a lane: it hands over at least once, so that no worker's death can lose it.
+END_LANE = "end_lane"
+#: Forgets what is older than it is kept.
+FORGET = JobRequest("forget_old", WORK_QUEUE, "forget_old")
 
 
 def provider_queue(provider: str) -> str:

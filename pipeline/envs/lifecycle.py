@@ -20,7 +20,7 @@ from pipeline.domain.environments import (
     begin_destroying,
     destroyed,
 )
-from pipeline.domain.errors import CapacityError, InfraError, PermanentError
+from pipeline.domain.errors import CapacityError, InfraError, InvalidTransition, PermanentError, UserError
 from pipeline.envs import events, jobs
 from pipeline.envs.access import access_of
 from pipeline.envs.books import Books, Loaded
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 E, N = EnvironmentState, NodeState
 #: A run or person waits for these.
 SETTLED = frozenset({E.READY, E.LEASED, E.HELD}) | FINAL_STATES
+#: A deliver that waits can be judged: what is being destroyed will never be ready.
+JUDGEABLE = SETTLED | {E.DESTROYING}
 #: A node that the provider does not show so long after its build began is asked for again.
 RECREATE_S = 5.0
 
@@ -91,8 +93,18 @@ class Lifecycle:
         if not moving:
             return []
         listing = self._provider(provider_name).driver.list()
-        advanced = (self.advance(loaded.value.id, listing) for loaded in moving)
-        return [environment for environment in advanced if environment.state in SETTLED]
+        advanced = (self._advance_alone(loaded.value.id, listing) for loaded in moving)
+        return [environment for environment in advanced if environment is not None and environment.state in SETTLED]
+
+    def _advance_alone(self, environment_id: str, listing: Listing) -> Environment | None:
+        """Advance one of many: what is wrong with it must not keep the others waiting. None when it could not be."""
+        try:
+            return self.advance(environment_id, listing)
+        except InvalidTransition as error:
+            log.info("environment %s: looked at again later: %s", environment_id, error)
+        except (InfraError, UserError) as error:
+            log.warning("environment %s: looked at again later: %s", environment_id, error)
+        return None
 
     def _build(self, loaded: Loaded[Environment]) -> Environment:
         return self._create(self._begin_building(loaded).value)
@@ -140,11 +152,13 @@ class Lifecycle:
 
     def _build_failed(self, environment_id: str, provider: Provider, error: InfraError) -> Environment:
         """Take back what was begun, then wait for another try or give up with the provider's own words."""
-        provider.driver.destroy(environment_id)
+        undone = _tried(lambda: provider.driver.destroy(environment_id))
         loaded = self._books.environments.get(environment_id)
         environment, now = loaded.value, self._clock.now()
         if environment.state is not E.BUILDING:
             return environment
+        if undone is not None:
+            return self._still_building(loaded, environment, provider, f"{error}; nor could it be undone: {undone}")
         tried = _counted(environment, error)
         tries = tried.waits if isinstance(error, CapacityError) else tried.faults_seen
         decision = failsafe.decide(error, tries, now, self._ids.dice())
@@ -165,7 +179,7 @@ class Lifecycle:
             return self._undo_late_build(environment)
         provider = self._provider(environment.provider)
         seen = _views(listing if listing is not None else provider.driver.list(), environment.id)
-        if resumed and self._was_interrupted(environment, seen):
+        if resumed and self._was_interrupted(environment, seen, provider.build_s):
             return self._create(environment)
         nodes = [_seen(node, seen.get(node.name)) for node in environment.nodes]
         fault = next((f"node {node.name}: {node.fault}" for node in nodes if node.fault), "")
@@ -176,10 +190,10 @@ class Lifecycle:
             return self._connect(loaded, observed, provider)
         return self._still_building(loaded, observed, provider, "the provider still builds it")
 
-    def _was_interrupted(self, environment: Environment, seen: Mapping[str, NodeView]) -> bool:
+    def _was_interrupted(self, environment: Environment, seen: Mapping[str, NodeView], build_s: float) -> bool:
         """Whoever asked for these nodes was lost in the middle of it: drivers take the same request once more."""
         missing = any(node.state is N.BUILDING and node.name not in seen for node in environment.nodes)
-        return missing and self._clock.now() - environment.state_since >= RECREATE_S
+        return missing and RECREATE_S <= self._clock.now() - environment.state_since <= build_s
 
     def _undo_late_build(self, environment: Environment) -> Environment:
         """Its end was decided while the driver built: what came of it must go, too."""
@@ -233,6 +247,15 @@ class Lifecycle:
         after = [jobs.ADMIT] if environment.final else []
         self._books.commit(write, events=told, jobs=after)
         return Loaded(environment, loaded.version + 1)
+
+
+def _tried(act: Callable[[], None]) -> InfraError | None:
+    """What went wrong, if anything."""
+    try:
+        act()
+    except InfraError as error:
+        return error
+    return None
 
 
 def _counted(environment: Environment, error: InfraError) -> Environment:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState, begin_destroying
+from pipeline.domain.runs import RunState
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.lifecycle import Provider
@@ -28,13 +29,20 @@ class Reaper:
         self._provider = providers
         self._clock = clock
 
-    def end_leases(self) -> list[Environment]:
-        """Take back every environment whose time is over."""
-        now = self._clock.now()
-        return [
-            self.take_back(loaded.value.id, f"its {loaded.value.state} time ended")
-            for loaded in self._books.environments.due("environments:ending", now)
-        ]
+    def overdue(self) -> list[tuple[str, str]]:
+        """Environments whose time is over, and why each is to be taken back."""
+        due = self._books.environments.due("environments:ending", self._clock.now())
+        return [(loaded.value.id, f"its {loaded.value.state} time ended") for loaded in due]
+
+    def abandoned(self) -> list[tuple[str, str]]:
+        """Environments that are leased to a run which is over, since its destroy stage was given up."""
+        timed = (loaded.value for loaded in self._books.environments.everything("environments:ending"))
+        leased = [environment for environment in timed if environment.state is EnvironmentState.LEASED]
+        return [(one.id, f"its run {one.owner} is over") for one in leased if self._is_over(one.owner)]
+
+    def _is_over(self, run_id: str) -> bool:
+        run = self._books.runs.find(run_id)
+        return run is not None and run.value.state is RunState.FINISHED
 
     def take_back(self, environment_id: str, reason: str) -> Environment:
         """Begin the end of an environment; once more changes nothing."""

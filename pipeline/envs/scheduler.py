@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from pipeline.domain import admission
 from pipeline.domain.environments import Environment, EnvironmentState
@@ -13,8 +15,17 @@ from pipeline.envs.lifecycle import Provider
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Fence
 
-#: Requests looked at in one round.
-ROUND = 200
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Round:
+    """One look at all requests: what stands at each provider, who is full, and whom nothing will ever fit."""
+
+    fence: Fence
+    standing: dict[str, list[Environment]] = field(default_factory=dict)
+    full: set[str] = field(default_factory=set)
+    rejected: list[Environment] = field(default_factory=list)
 
 
 class Scheduler:
@@ -27,35 +38,38 @@ class Scheduler:
 
     def reserve(self, fence: Fence) -> list[Environment]:
         """Give room to what fits, reject what never fits; the environments that were rejected."""
-        requested = self._books.environments.in_index("environments:requested", limit=ROUND)
-        full: set[str] = set()
-        rejected: list[Environment] = []
-        for loaded in requested:
-            if loaded.value.provider in full:
+        round_ = _Round(fence)
+        for loaded in self._books.environments.everything("environments:requested"):
+            if loaded.value.provider in round_.full:
                 continue
             try:
-                self._answer(loaded, full, rejected, fence)
+                self._answer(loaded, round_)
             except VersionConflict:
-                continue  # withdrawn meanwhile, or changed and looked at again in the next round
-        return rejected
+                log.debug("environment %s changed meanwhile; it is looked at again", loaded.value.id)
+        return round_.rejected
 
-    def _answer(self, loaded: Loaded[Environment], full: set[str], rejected: list[Environment], fence: Fence) -> None:
+    def _answer(self, loaded: Loaded[Environment], round_: _Round) -> None:
         """Nothing of a provider's queue overtakes the first request that does not fit: it would starve."""
-        answer = self._room(loaded.value)
+        answer = self._room(loaded.value, round_)
         if isinstance(answer, admission.Fits):
-            self._to(loaded, EnvironmentState.RESERVED, "", fence)
+            reserved = self._to(loaded, EnvironmentState.RESERVED, "", round_.fence)
+            round_.standing[reserved.provider].append(reserved)
         elif isinstance(answer, admission.Infeasible):
-            rejected.append(self._to(loaded, EnvironmentState.REJECTED, answer.reason, fence))
+            round_.rejected.append(self._to(loaded, EnvironmentState.REJECTED, answer.reason, round_.fence))
         else:
-            full.add(loaded.value.provider)
+            round_.full.add(loaded.value.provider)
 
-    def _room(self, wanted: Environment) -> admission.Fits | admission.Unschedulable | admission.Infeasible:
+    def _room(
+        self, wanted: Environment, round_: _Round
+    ) -> admission.Fits | admission.Unschedulable | admission.Infeasible:
         try:
             provider = self._provider(wanted.provider)
         except UserError as error:  # it was taken out of the settings meanwhile
             return admission.Infeasible(str(error))
-        standing = self._books.environments.in_index(f"environments:standing:{wanted.provider}")
-        return admission.room_for(wanted, (loaded.value for loaded in standing), provider.max_nodes)
+        if provider.name not in round_.standing:
+            standing = self._books.environments.everything(f"environments:standing:{provider.name}")
+            round_.standing[provider.name] = [loaded.value for loaded in standing]
+        return admission.room_for(wanted, round_.standing[provider.name], provider.max_nodes)
 
     def _to(self, loaded: Loaded[Environment], state: EnvironmentState, reason: str, fence: Fence) -> Environment:
         now = self._clock.now()

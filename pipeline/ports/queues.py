@@ -9,7 +9,10 @@ from pipeline.ports.stores import JobRequest
 
 
 class JobQueue(Protocol):
-    """Called by the leader alone. TransientError when the queue does not answer."""
+    """Called by the leader alone. TransientError when the queue does not answer.
+
+    PermanentError for a job that it cannot take; none or some of the others were added then.
+    """
 
     def enqueue(self, jobs: Sequence[JobRequest]) -> None:
         """Add jobs at the end of their queues; one whose id is waiting already is not added again."""

@@ -37,7 +37,7 @@ class Put:
 
 @dataclass(frozen=True)
 class Delete:
-    """Removal of one document and its index entries."""
+    """Removal of one document, its index entries and the events of its id."""
 
     kind: str
     id: str

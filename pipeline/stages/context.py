@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -89,7 +89,6 @@ class Stage:
     run: Run
     name: StageName
     attempt: Attempt
-    masked: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def plan(self) -> Blueprint:
@@ -115,7 +114,8 @@ class Stage:
     def log(self, node: str = "") -> AbstractContextManager[LogWriter]:
         """This attempt's log, or its log of one node."""
         name = f"{self.name}-{self.attempt.number}" + (f".{node}" if node else "")
-        return self.tools.logs.writer(self.run.id, name, self.masked)
+        token = self.credential()
+        return self.tools.logs.writer(self.run.id, name, (token.reveal(),) if token is not None else ())
 
     @contextmanager
     def sink(self, node: str = "") -> Iterator[Sink]:

@@ -12,9 +12,11 @@ from pipeline.domain.intake import TriggerRecord
 from pipeline.domain.runs import STAGES, Run, StageName, StageState, Stop, StopKind
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.envs import events, jobs
-from pipeline.envs.books import Loaded
+from pipeline.envs.access import access_of
+from pipeline.envs.books import Loaded, lane_index
 from pipeline.envs.reaper import Reaper
 from pipeline.ports.stores import Event, JobRequest, Put
+from pipeline.ports.transports import EnvironmentAccess
 from pipeline.stages.context import Tools
 from pipeline.stages.deliver import GRACE_S
 from pipeline.stages.runner import next_jobs, save_run
@@ -62,6 +64,17 @@ class Control:
 
         return self._books.again(decide)
 
+    def end_lane(self, project: str, lane: str) -> None:
+        """End the runs of a lane that is gone: its branch was deleted, its pull request closed."""
+        self._books.again(lambda: self._end_lane(project, lane))
+
+    def _end_lane(self, project: str, lane: str) -> None:
+        older = [one for one in self._books.runs.in_index(lane_index(lane)) if one.value.project == project]
+        wish = Stop(StopKind.SUPERSEDE, "its branch or pull request is gone", self._tools.clock.now())
+        puts, told, work = stopped_puts(self._tools, older, wish, "")
+        if puts:
+            self._books.commit(*puts, events=told, jobs=work)
+
     def rerun(self, run_id: str, first: StageName | None) -> Run:
         """A new run of the same commit, whole, or from a stage on the nodes that are held for it."""
         return self._books.again(lambda: self._rerun(run_id, first))
@@ -92,13 +105,24 @@ class Control:
         save_run(self._tools, None, run, (put,), tuple(events.of_environment(loaded.value, taken, now)))
         return run
 
+    def give_access(self, run_id: str) -> EnvironmentAccess:
+        """The way to a run's nodes, with their key; that it was given away is told in the run's history."""
+        run = self._books.runs.get(run_id).value
+        if not run.environment_id:
+            raise InvalidTransition(f"run {run_id} has no environment")
+        access = access_of(self._books.environments.get(run.environment_id).value, self._tools.secrets)
+        told = Event(run_id, "access.given", self._tools.clock.now(), {"environment": access.environment_id})
+        self._books.commit(events=[told])
+        return access
+
     def release(self, run_id: str) -> Run:
         """Give back the nodes that are held for a run."""
         run = self._books.runs.get(run_id).value
         if not run.environment_id:
             raise InvalidTransition(f"run {run_id} has no environment to give back")
         environment = self._books.environments.get(run.environment_id).value
-        if environment.state is not EnvironmentState.HELD and not environment.final:
+        going = environment.final or environment.state is EnvironmentState.DESTROYING
+        if environment.state is not EnvironmentState.HELD and not going:
             what = f"environment {environment.id} is {environment.state}, not held"
             raise InvalidTransition(f"{what}; cancel run {environment.owner} to end it")
         self._reaper.take_back(run.environment_id, f"given back by hand after {run_id}")

@@ -79,7 +79,7 @@ def _check(ready: Readiness) -> tuple[str, str]:
         url = f"http://127.0.0.1{ready.http}"
         return f"curl --fail --silent --output /dev/null --max-time 5 {shlex.quote(url)}", f"http {ready.http}"
     if ready.tcp is not None:
-        # curl's exit status 7 is a refused connection; whatever the peer then speaks, the port is open
-        probe = f"curl --silent --max-time 2 --output /dev/null telnet://127.0.0.1:{ready.tcp} </dev/null"
+        # curl's exit status 7 is a refused connection; a peer that waits for us to speak takes all of the time
+        probe = f"curl --silent --max-time 0.3 --output /dev/null telnet://127.0.0.1:{ready.tcp} </dev/null"
         return f"{{ {probe}; test $? -ne 7; }}", f"tcp port {ready.tcp}"
     return f"( {ready.run}\n) >/dev/null 2>&1", f"`{ready.run}`"

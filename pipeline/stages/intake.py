@@ -103,4 +103,4 @@ class Intake:
 def _end_lane(project: str, outcome: Ignored, key: str) -> tuple[JobRequest, ...]:
     if not outcome.ended_lane:
         return ()
-    return (JobRequest(f"{key}_end", jobs.WORK_QUEUE, "end_lane", (project, outcome.ended_lane)),)
+    return (JobRequest(f"{key}_end", jobs.TICK_QUEUE, jobs.END_LANE, (project, outcome.ended_lane)),)

@@ -16,6 +16,7 @@ from pipeline.domain.triggers import Trigger, TriggerKind, is_sha, refusal
 from pipeline.envs.books import Loaded, lane_index
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.common import Secret
+from pipeline.ports.stores import Put
 from pipeline.stages.context import Tools, project_token
 from pipeline.stages.control import Puts, stopped_puts
 from pipeline.stages.runner import save_run
@@ -29,6 +30,9 @@ PRIORITIES: Mapping[TriggerKind, Priority] = {
 }
 #: A trigger that is being planned is left alone for so long: a slow repository must not occupy every worker.
 PLANNING_S = 20.0
+#: The document whose version orders the planning of one lane's triggers, and how long it is needed after the last one.
+LANE = "lane"
+LANE_TTL_S = 3600
 
 
 def planning(record: TriggerRecord) -> str:
@@ -65,8 +69,12 @@ class Planner:
             plan = self._read(record)
         except InfraError as error:
             self._postpone(record, error)
-            return
-        self._books.again(lambda: self._settle(trigger_id, plan))
+        except Exception as error:  # whoever pushed waits for a verdict; the whole text goes to the log
+            log.exception("trigger %s could not be planned", trigger_id)
+            broken = _Plan(record.trigger, mistake=f"internal error: {error!r}; see the worker's log")
+            self._books.again(lambda: self._settle(trigger_id, broken, Verdict.ERROR))
+        else:
+            self._books.again(lambda: self._settle(trigger_id, plan))
 
     def _read(self, record: TriggerRecord) -> _Plan:
         refused = self._local_refusal(record)
@@ -137,7 +145,7 @@ class Planner:
         """The run, its trigger's end and the end of older runs of the lane, in one write."""
         record, now = loaded.value, self._tools.clock.now()
         run = self._new_run(record, plan, now)
-        lane = self._lane_of(run)
+        turn, lane = self._turn(run), self._lane_of(run)
         newer = next((other.value for other in lane if other.value.trigger_id > record.id), None)
         if plan.mistake:
             run = runs.reject(run, verdict, plan.mistake, now)
@@ -146,7 +154,15 @@ class Planner:
         planned = replace(record, state=TriggerState.PLANNED, run_id=run.id)
         puts, told, work = self._superseding(run, [other for other in lane if other.value.trigger_id < record.id])
         put = self._books.triggers.kind.put(record.id, planned, loaded.version)
-        save_run(self._tools, None, run, (put, *puts), told, work)
+        save_run(self._tools, None, run, (put, *turn, *puts), told, work)
+
+    def _turn(self, run: Run) -> tuple[Put, ...]:
+        """Two triggers of one lane must not be planned past each other: whoever plans one writes its lane."""
+        if not run.trigger.lane:
+            return ()
+        name = lane_index(run.trigger.lane)
+        there = self._books.store.get(LANE, name)
+        return (Put(LANE, name, there.version if there is not None else 0, {"run": run.id}, ttl_s=LANE_TTL_S),)
 
     def _provider_of(self, project: str, blueprint: Blueprint | None) -> str:
         wanted = blueprint.environment.provider if blueprint is not None else None
@@ -164,17 +180,6 @@ class Planner:
             priority=PRIORITIES.get(record.trigger.kind, Priority.PUSH),
             trigger_id=record.id,
         )
-
-    def end_lane(self, project: str, lane: str) -> None:
-        """End the runs of a lane that is gone: its branch was deleted, its pull request closed."""
-        self._books.again(lambda: self._end_lane(project, lane))
-
-    def _end_lane(self, project: str, lane: str) -> None:
-        older = [one for one in self._books.runs.in_index(lane_index(lane)) if one.value.project == project]
-        wish = Stop(StopKind.SUPERSEDE, "its branch or pull request is gone", self._tools.clock.now())
-        puts, told, work = stopped_puts(self._tools, older, wish, "")
-        if puts:
-            self._books.commit(*puts, events=told, jobs=work)
 
     def _lane_of(self, run: Run) -> list[Loaded[Run]]:
         """Unfinished runs of the same lane; a run that was begun again by hand is older than every trigger."""

@@ -8,12 +8,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from pipeline.domain import failsafe, runs
-from pipeline.domain.environments import EnvironmentState
 from pipeline.domain.errors import GreenroomError, InfraError, StageFailed, UserError
 from pipeline.domain.runs import Outcome, Run, RunState, StageName, StageState
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
-from pipeline.envs.lifecycle import SETTLED
+from pipeline.envs.lifecycle import JUDGEABLE
 from pipeline.ports.common import LimitExceeded
 from pipeline.ports.stores import Event, Fence, JobRequest, Put
 from pipeline.stages import configure, deliver, deploy, destroy, test
@@ -96,7 +95,7 @@ class Runner:
 
     def _settled(self, run: Run) -> bool:
         environment = self._books.environments.find(run.environment_id)
-        return environment is None or environment.value.state in SETTLED | {EnvironmentState.DESTROYING}
+        return environment is None or environment.value.state in JUDGEABLE
 
     def _claimed(self, run: Run, name: StageName, token: str) -> _Claim:
         return _Claim(Stage(self._tools, run, name, runs.held_by(run, name, token)), token)
@@ -114,6 +113,9 @@ class Runner:
         except InfraError as error:
             _say(stage, f"{error.code} error: {error}")
             return error
+        except GreenroomError as error:
+            _say(stage, f"{error.code} error: {error}")
+            return Outcome(StageState.ERROR, str(error), error.code)
         except Exception as error:  # the attempt must end with a verdict; the whole text goes to the log
             log.exception("run %s: stage %s broke", stage.run.id, stage.name)
             _say(stage, f"internal error: {error!r}")

@@ -87,7 +87,7 @@ class Statuses:
             sha=run.trigger.sha,
             state=StatusState(state),
             description=describe(run),
-            url=f"{self._public_url}/runs/{run.id}",
+            url=f"{self._public_url}/v1/runs/{run.id}",
         )
         self._forges[run.trigger.forge].report(status, project.api_url, token)
 

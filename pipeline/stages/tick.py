@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pipeline.domain import admission, runs
 from pipeline.domain.environments import Environment
-from pipeline.domain.errors import VersionConflict
+from pipeline.domain.errors import Fenced, PermanentError, TransientError, VersionConflict
 from pipeline.domain.runs import Attempt, AttemptState, Run, RunState, StageName
 from pipeline.envs import jobs
 from pipeline.envs.books import Loaded
-from pipeline.envs.lifecycle import SETTLED
+from pipeline.envs.lifecycle import JUDGEABLE
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.queues import JobQueue
@@ -28,12 +28,14 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 #: Jobs handed over in one go.
 BATCH = 200
-#: Pending runs looked at in one round.
+#: Pending runs looked at in one go.
 ROUND = 500
 #: Seconds between two looks at everything that may have come to rest unnoticed.
 CHORES_S = 1.0
 #: Seconds between two comparisons of the books with what the providers have.
 REAP_S = 30.0
+#: Seconds between two rounds of forgetting what is old.
+FORGET_S = 3600.0
 #: A job that was handed over so long ago and does not wait any more was taken or lost.
 HANDOVER_S = 2.0
 
@@ -51,6 +53,8 @@ class Tick:
     provider_names: Sequence[str]
     _chores_at: float = 0.0
     _reap_at: float = 0.0
+    _forget_at: float = 0.0
+    _troubles: dict[str, str] = field(default_factory=dict)
     _poll_at: dict[str, float] = field(default_factory=dict)
 
     def step(self, fence: Fence) -> None:
@@ -60,7 +64,7 @@ class Tick:
         if self.tools.clock.now() >= self._chores_at:
             self._chores_at = self.tools.clock.now() + CHORES_S
             self._chores(fence)
-        self._poll()
+        self._survive("polls", self._poll)
 
     def _patience(self) -> float:
         now = self.tools.clock.now()
@@ -72,27 +76,61 @@ class Tick:
         requests = self.outbox.peek(BATCH)
         if not requests:
             return
-        self.queue.enqueue([request for request in requests if request.queue != jobs.TICK_QUEUE])
-        if any(request.queue == jobs.TICK_QUEUE for request in requests):
+        self._enqueue([request for request in requests if request.queue != jobs.TICK_QUEUE])
+        for request in requests:
+            if request.queue == jobs.TICK_QUEUE and request.task == jobs.END_LANE:
+                self._survive(request.id, self.control.end_lane, *request.args)
+        if jobs.ADMIT in requests:
             self._admit(fence)
         self.outbox.drop(len(requests), fence)
 
+    def _enqueue(self, requests: Sequence[JobRequest]) -> None:
+        """All in one go; one by one when the queue refuses, so that one job cannot hold up the others for ever."""
+        try:
+            self.queue.enqueue(requests)
+        except PermanentError:
+            for request in requests:
+                self._survive(request.id, self.queue.enqueue, [request])
+
+    def _survive(self, what: str, act: Callable[..., object], *args: object) -> None:
+        """Do one thing of many: what is wrong with it is told once, and must not stop the tick."""
+        try:
+            act(*args)
+        except (Fenced, TransientError):
+            raise
+        except Exception as error:  # whatever it is, all other runs and environments need this tick
+            if self._troubles.get(what) != repr(error):
+                log.exception("%s: left alone until the next round", what)
+            self._troubles[what] = repr(error)
+        else:
+            self._troubles.pop(what, None)
+
     def _admit(self, fence: Fence) -> None:
-        self._admit_runs(fence)
+        self._survive("admission of runs", self._admit_runs, fence)
+        self._survive("reservation", self._reserve, fence)
+
+    def _reserve(self, fence: Fence) -> None:
         for environment in self.scheduler.reserve(fence):
             self._wake_owner(environment)
 
     def _admit_runs(self, fence: Fence) -> None:
+        """A crowd of one project that has all its runs must not hide those of the others."""
+        offset = 0
+        while pending := self.tools.books.runs.in_index("runs:pending", limit=ROUND, offset=offset):
+            if self._admit_some(pending, fence):
+                return
+            offset += ROUND
+
+    def _admit_some(self, pending: Sequence[Loaded[Run]], fence: Fence) -> int:
         books = self.tools.books
-        pending = books.runs.in_index("runs:pending", limit=ROUND)
-        if not pending:
-            return
         names = sorted({loaded.value.project for loaded in pending})
         limits = {loaded.value.name: loaded.value.max_runs for loaded in books.projects.many(names)}
         running = {name: books.store.count(f"runs:active:{name}") for name in names}
         versions = {loaded.value.id: loaded for loaded in pending}
-        for run in admission.admissible((loaded.value for loaded in pending), running, limits):
-            self._save(versions[run.id], runs.admit(run, self.tools.clock.now()), fence)
+        chosen = admission.admissible((loaded.value for loaded in pending), running, limits)
+        for run in chosen:
+            self._survive(run.id, self._save, versions[run.id], runs.admit(run, self.tools.clock.now()), fence)
+        return len(chosen)
 
     def _save(self, loaded: Loaded[Run], run: Run, fence: Fence | None = None) -> None:
         try:
@@ -108,14 +146,22 @@ class Tick:
 
     def _chores(self, fence: Fence) -> None:
         self._admit(fence)
-        self.reaper.end_leases()
-        self._due_triggers()
-        self._due_statuses()
-        active = self.tools.books.runs.in_index("runs:active")
-        self._stop_overdue(active)
-        self._requeue(active)
-        self._lose_dead(active)
-        self._reap()
+        self._survive("ends of leases", self._end_leases)
+        self._survive("due triggers", self._due_triggers)
+        self._survive("due statuses", self._due_statuses)
+        active = self.tools.books.runs.everything("runs:active")
+        for loaded in active:
+            self._survive(loaded.value.id, self._stop_overdue, loaded.value)
+        self._survive("requeueing", self._requeue, active)
+        self._survive("lost workers", self._lose_dead, active)
+        self._now_and_then()
+
+    def _end_leases(self) -> None:
+        self._take_back(self.reaper.overdue())
+
+    def _take_back(self, over: Iterable[tuple[str, str]]) -> None:
+        for environment_id, reason in over:
+            self._survive(environment_id, self.reaper.take_back, environment_id, reason)
 
     def _due_triggers(self) -> None:
         due = self.tools.books.triggers.due("triggers:due", self.tools.clock.now())
@@ -135,12 +181,10 @@ class Tick:
         waiting = self.queue.waiting(wanted) if wanted else []
         self.queue.enqueue([job for job, waits in zip(wanted, waiting, strict=True) if not waits])
 
-    def _stop_overdue(self, active: Sequence[Loaded[Run]]) -> None:
+    def _stop_overdue(self, run: Run) -> None:
         now = self.tools.clock.now()
-        for loaded in active:
-            run = loaded.value
-            if run.state is RunState.RUNNING and now > (run.started_at or now) + run.plan.timeout_s:
-                self.control.time_out(run.id, f"the run took longer than its timeout of {run.plan.timeout_s:.0f} s")
+        if run.state is RunState.RUNNING and now > (run.started_at or now) + run.plan.timeout_s:
+            self.control.time_out(run.id, f"the run took longer than its timeout of {run.plan.timeout_s:.0f} s")
 
     def _requeue(self, active: Sequence[Loaded[Run]]) -> None:
         """Attempts whose retry is due or whose job was lost, and waiting ones whose environment is settled."""
@@ -162,7 +206,7 @@ class Tick:
         loaded = self.tools.books.environments.find(run.environment_id)
         if loaded is None:
             return True
-        over = loaded.value.final if name is StageName.DESTROY else loaded.value.state in SETTLED
+        over = loaded.value.final if name is StageName.DESTROY else loaded.value.state in JUDGEABLE
         return over and now >= loaded.value.state_since + HANDOVER_S
 
     def _lose_dead(self, active: Sequence[Loaded[Run]]) -> None:
@@ -174,7 +218,8 @@ class Tick:
         for (loaded, _), lives in zip(watched, alive, strict=True):
             if not lives:
                 log.warning("run %s: the worker of its current stage was lost", loaded.value.id)
-                self._save(loaded, runs.lose_attempt(loaded.value, now, "its worker was lost"))
+                lost = runs.lose_attempt(loaded.value, now, "its worker was lost")
+                self._survive(loaded.value.id, self._save, loaded, lost)
 
     def _poll(self) -> None:
         now = self.tools.clock.now()
@@ -185,11 +230,15 @@ class Tick:
             if self.tools.books.store.index_upto(f"environments:moving:{name}", now, limit=1):
                 self.queue.enqueue([jobs.poll(name)])
 
-    def _reap(self) -> None:
+    def _now_and_then(self) -> None:
         now = self.tools.clock.now()
         if now >= self._reap_at:
             self._reap_at = now + REAP_S
             self.queue.enqueue([jobs.reap(name) for name in self.provider_names])
+            self._survive("abandoned leases", lambda: self._take_back(self.reaper.abandoned()))
+        if now >= self._forget_at:
+            self._forget_at = now + FORGET_S
+            self.queue.enqueue([jobs.FORGET])
 
 
 def _running(run: Run) -> Attempt | None:

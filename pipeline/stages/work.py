@@ -12,6 +12,7 @@ from pipeline.envs.books import Books
 from pipeline.envs.lifecycle import SETTLED, Lifecycle
 from pipeline.envs.reaper import Reaper
 from pipeline.stages.planner import Planner
+from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Runner
 from pipeline.stages.statuses import Statuses
 
@@ -28,12 +29,10 @@ class Work:
     lifecycle: Lifecycle
     reaper: Reaper
     statuses: Statuses
+    retention: Retention
 
     def plan_trigger(self, trigger_id: str) -> None:
         self.planner.plan(trigger_id)
-
-    def end_lane(self, project: str, lane: str) -> None:
-        self.planner.end_lane(project, lane)
 
     def run_stage(self, run_id: str, stage: str, number: str) -> None:
         try:
@@ -51,11 +50,14 @@ class Work:
         self._wake_owner(self.books.again(lambda: self.lifecycle.advance(environment_id)))
 
     def poll_provider(self, provider: str) -> None:
-        for environment in self.books.again(lambda: self.lifecycle.poll(provider)):
+        for environment in self.lifecycle.poll(provider):
             self._wake_owner(environment)
 
     def reap_provider(self, provider: str) -> None:
         self.reaper.reap(provider)
+
+    def forget_old(self) -> None:
+        self.retention.forget_old()
 
     def report_status(self, run_id: str) -> None:
         self.statuses.report(run_id)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 
-from tests.bench import intake, memory, run_overhead
+from tests.bench import intake, local_env, memory, run_overhead
 from tests.bench.figures import Figure
 
 BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "intake": intake.measure,
     "run_overhead": run_overhead.measure,
     "memory": memory.measure,
+    "local_env": local_env.measure,
 }
 
 

@@ -97,7 +97,7 @@ def chef(tmp_path: Path) -> Subject:
     (recipes.parent / "metadata.rb").write_text("name 'web'\n")
     return Subject(
         ChefConfigurator(
-            None,
+            lambda: None,
             shipped=str(tmp_path / "none"),
             directory=str(tmp_path / "chef"),
             candidates=[str(tmp_path / "bin" / "chef-client")],

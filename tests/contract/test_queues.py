@@ -18,7 +18,7 @@ from rq.serializers import JSONSerializer
 from pipeline.adapters.queues.memory import MemoryJobQueue
 from pipeline.adapters.queues.rq import RqJobQueue
 from pipeline.domain.blueprint import Blueprint, EnvironmentSpec, RoleSpec
-from pipeline.domain.errors import TransientError
+from pipeline.domain.errors import PermanentError, TransientError
 from pipeline.domain.runs import Run, RunState, StageName
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.envs import jobs
@@ -91,6 +91,13 @@ def test_it_says_which_jobs_wait(subject: Subject) -> None:
 
 def test_nothing_is_enqueued_where_nothing_is_asked(subject: Subject) -> None:
     subject.queue.enqueue([])
+    assert subject.waiting("work") == []
+
+
+@pytest.mark.parametrize("id", ["a.b", "a b", "a:b", ""])
+def test_a_job_that_it_cannot_take_is_refused(subject: Subject, id: str) -> None:
+    with pytest.raises(PermanentError, match="takes no such job"):
+        subject.queue.enqueue([job(id)])
     assert subject.waiting("work") == []
 
 

@@ -99,6 +99,13 @@ def test_another_version_is_a_conflict(store: Store, expected: int) -> None:
         write(store, Delete("thing", "a", expected))
 
 
+def test_events_go_with_what_was_deleted(store: Store) -> None:
+    write(store, put("a"), put("b"), events=(Event("a", "made", 1.0), Event("b", "made", 1.0)))
+    write(store, Delete("thing", "a", 1))
+    assert store.events("a") == []
+    assert [event.type for event in store.events("b")] == ["made"]
+
+
 def test_what_was_deleted_may_be_made_again(store: Store) -> None:
     write(store, put("a", indexes={"all": 1}))
     write(store, Delete("thing", "a", 1))
@@ -229,6 +236,15 @@ def test_events_come_in_order_after_a_position(store: Store) -> None:
     assert [event.type for event in store.events("s", after=found[9].position)] == ["t10", "t11"]
     assert [event.type for event in store.events("s", limit=2)] == ["t0", "t1"]
     assert list(store.events("nobody")) == []
+
+
+def test_the_events_of_what_was_deleted_are_forgotten(store: Store) -> None:
+    write(store, put("a"), events=(Event("a", "made", 1.0), Event("b", "seen", 1.0)))
+    write(store, Delete("thing", "a", 1))
+    assert list(store.events("a")) == []
+    assert [event.type for event in store.events("b")] == ["seen"]
+    write(store, put("a"), events=(Event("a", "made again", 2.0),))
+    assert [event.type for event in store.events("a")] == ["made again"]
 
 
 def test_several_events_of_one_commit_keep_their_order(store: Store) -> None:

@@ -51,7 +51,7 @@ class Bench:
 def converging(root: Path, package: ChefPackage | None = None) -> ChefConfigurator:
     """Knows the stand-in only, whatever this machine has."""
     directory, candidates = str(root / "chef"), [str(root / "bin" / "chef-client")]
-    return ChefConfigurator(package, shipped=str(root / "none"), directory=directory, candidates=candidates)
+    return ChefConfigurator(lambda: package, shipped=str(root / "none"), directory=directory, candidates=candidates)
 
 
 @pytest.fixture

@@ -131,11 +131,11 @@ def standin(tmp_path: Path) -> ChefPackage:
     """The stand-in as a package, with the `json` that Debian's smallest Python has not."""
     path = tmp_path / "chef.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
-        archive.add(Path(json.__file__).parent, arcname="opt/chef/lib/json")
-        _add(archive, "opt/chef/lib/uuid.py", b"def uuid4():\n    return 'a-run'\n")
-        _add(archive, "opt/chef/lib/standin.py", STANDIN.read_bytes())
-        start = b'#!/bin/sh\nPYTHONPATH=/opt/chef/lib exec python3 /opt/chef/lib/standin.py "$@"\n'
-        _add(archive, "opt/chef/bin/chef-client", start, mode=0o755)
+        archive.add(Path(json.__file__).parent, arcname="opt/standin/lib/json")
+        _add(archive, "opt/standin/lib/uuid.py", b"def uuid4():\n    return 'a-run'\n")
+        _add(archive, "opt/standin/lib/standin.py", STANDIN.read_bytes())
+        start = b'#!/bin/sh\nPYTHONPATH=/opt/standin/lib exec python3 /opt/standin/lib/standin.py "$@"\n'
+        _add(archive, "opt/standin/bin/chef-client", start, mode=0o755)
     return ChefPackage(str(path))
 
 
@@ -145,9 +145,14 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int = 0o644)
     archive.addfile(info, io.BytesIO(content))
 
 
+def standing_in(package: ChefPackage | None) -> ChefConfigurator:
+    """Knows the stand-in only: the image may have a client."""
+    return ChefConfigurator(lambda: package, shipped=str(COOKBOOKS), candidates=["/opt/standin/bin/chef-client"])
+
+
 def test_a_client_is_installed_where_there_is_none(fleet: Fleet, standin: ChefPackage) -> None:
-    first = fleet.converge(ChefConfigurator(standin, shipped=str(COOKBOOKS)))
-    second = fleet.converge(ChefConfigurator(None, shipped=str(COOKBOOKS)))
+    first = fleet.converge(standing_in(standin))
+    second = fleet.converge(standing_in(None))
     assert all(result.updated for result in first.values())
     assert not any(result.updated for result in second.values())
 
@@ -155,14 +160,14 @@ def test_a_client_is_installed_where_there_is_none(fleet: Fleet, standin: ChefPa
 def test_a_package_that_is_not_what_it_should_be_is_refused(fleet: Fleet, standin: ChefPackage) -> None:
     package = ChefPackage(standin.location, sha256="0" * 64)
     with pytest.raises(PermanentError, match=r"chef.tar.gz could not be installed on node (web|db)-0"):
-        fleet.converge(ChefConfigurator(package, shipped=str(COOKBOOKS)))
+        fleet.converge(standing_in(package))
 
 
 @pytest.mark.chef
 @pytest.mark.timeout(400)
 def test_cookbooks_with_a_real_client(fleet: Fleet, client: ChefPackage) -> None:
     """Twice, the second time nothing is updated; the suites pass before and after a deployment."""
-    configurator = ChefConfigurator(client, shipped=str(COOKBOOKS))
+    configurator = ChefConfigurator(lambda: client, shipped=str(COOKBOOKS))
     first, second = fleet.converge(configurator), fleet.converge(configurator)
     assert all(result.updated for result in first.values())
     assert {name: result.updated for name, result in second.items()} == {"web-0": (), "db-0": ()}

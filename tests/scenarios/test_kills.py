@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.domain.runs import RunState, Verdict
+from pipeline.domain.runs import RunState, StageName, Verdict
 from tests.scenarios.expectations import check
-from tests.scenarios.player import USUAL, USUAL_COMMANDS
+from tests.scenarios.player import USUAL
 from tests.scenarios.world import World
 
 BLUEPRINT = {**USUAL, "artifacts": [{"path": "/var/log/shop"}]}
@@ -30,11 +30,13 @@ KILLS = [(place, time) for place, count in PLACES.items() for time in range(1, c
 PATIENCE_S = 60
 
 
-def play(world: World, commands_fail: bool = False) -> None:
+def play(world: World, *, broken: bool = False, hold: str = "0s") -> None:
+    """Push a commit whose check fails if it is `broken`, and let everything happen that will."""
     world.project("shop")
-    for command in USUAL_COMMANDS:
-        world.program(command["match"], lambda call: int(commands_fail and "check" in call.command))
-    world.push("shop", BLUEPRINT)
+    world.program("./migrate", lambda _: 0)
+    world.program("./check", lambda _: int(broken))
+    blueprint = BLUEPRINT if hold == "0s" else {**BLUEPRINT, "destroy": {"on_failure": {"hold": hold}}}
+    world.push("shop", blueprint)
     world.settle()
     world.advance(PATIENCE_S)
 
@@ -62,8 +64,35 @@ def test_the_run_passes_all_the_same(place: str, time: int, tmp_path: Path) -> N
 def test_a_failing_run_fails_all_the_same(place: str, time: int, tmp_path: Path) -> None:
     world = World(str(tmp_path))
     world.grave.dig(place, time)
-    play(world, commands_fail=True)
+    play(world, broken=True)
     (run,) = world.all_runs()
     assert (run.state, run.verdict) == (RunState.FINISHED, Verdict.FAILED), run.reason
     check(world, {"environments": ["destroyed"]})
     assert world.forge.reported[-1].state == "failure"
+
+
+@pytest.mark.parametrize(("place", "time"), KILLS[::2], ids=str)
+def test_failed_nodes_are_held_all_the_same(place: str, time: int, tmp_path: Path) -> None:
+    world = World(str(tmp_path))
+    world.grave.dig(place, time)
+    play(world, broken=True, hold="30m")
+    (run,) = world.all_runs()
+    assert (run.state, run.verdict) == (RunState.FINISHED, Verdict.FAILED), run.reason
+    check(world, {"environments": ["held"], "servers": 1})
+    world.advance(1850)
+    check(world, {"environments": ["destroyed"], "servers": 0})
+
+
+@pytest.mark.parametrize(("place", "time"), KILLS, ids=str)
+def test_a_rerun_on_held_nodes_passes_all_the_same(place: str, time: int, tmp_path: Path) -> None:
+    world = World(str(tmp_path))
+    play(world, broken=True, hold="30m")
+    world.commands.clear()
+    world.program("./check", lambda _: 0)
+    world.grave.dig(place, time)
+    world.control.rerun(world.all_runs()[0].id, StageName.TEST)
+    world.settle()
+    world.advance(PATIENCE_S)
+    _, again = world.all_runs()
+    assert (again.state, again.verdict) == (RunState.FINISHED, Verdict.PASSED), again.reason
+    check(world, {"environments": ["destroyed"], "servers": 0})

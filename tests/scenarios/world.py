@@ -51,6 +51,7 @@ from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
 from pipeline.stages.planner import Planner
 from pipeline.stages.projects import Projects
+from pipeline.stages.retention import Retention
 from pipeline.stages.runner import BEAT_TTL_S, Runner
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
@@ -59,6 +60,7 @@ from pipeline.stages.work import Work
 log = logging.getLogger(__name__)
 #: Rounds of the tick until everything must have come to rest; more means that work makes work for ever.
 ROUNDS = 500
+KEEP_DAYS = 7.0
 #: How long a tick holds its office, in seconds.
 OFFICE_S = 5.0
 ERRORS: Mapping[str, type[InfraError]] = {
@@ -256,7 +258,11 @@ class World:
         statuses = Statuses(
             self.books, {"github": self.forge}, self.secrets, self.clock, self.ids, "http://greenroom.test"
         )
-        return Work(self.books, planner, Runner(self.tools, self._pulse), lifecycle, self.reaper, statuses)
+        runner = Runner(self.tools, self._pulse)
+        return Work(self.books, planner, runner, lifecycle, self.reaper, statuses, self._retention())
+
+    def _retention(self) -> Retention:
+        return Retention(self.books, self.logs, self.tools.workspaces, self.clock, KEEP_DAYS)
 
     @contextmanager
     def _pulse(self, _run_id: str, _stage: StageName, token: str) -> Iterator[None]:

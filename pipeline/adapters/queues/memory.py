@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+from pipeline.domain.errors import PermanentError
 from pipeline.ports.stores import JobRequest
+
+#: What RQ takes as the id of a job.
+ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class MemoryJobQueue:
@@ -16,6 +21,8 @@ class MemoryJobQueue:
 
     def enqueue(self, jobs: Sequence[JobRequest]) -> None:
         for job in jobs:
+            if not ID.fullmatch(job.id):
+                raise PermanentError(f"the queue takes no such job: {job.id!r} is no id")
             if job.id in self.lose:
                 self.lose.remove(job.id)
             elif all(job.id != other.id for other in self.jobs):

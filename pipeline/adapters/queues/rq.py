@@ -12,7 +12,7 @@ from rq import Queue, Worker
 from rq.queue import EnqueueData
 from rq.serializers import JSONSerializer
 
-from pipeline.domain.errors import TransientError
+from pipeline.domain.errors import PermanentError, TransientError
 from pipeline.ports.stores import JobRequest
 
 #: How long RQ's own tools still show a finished job, in seconds.
@@ -26,6 +26,8 @@ NO_TIMEOUT = -1
 def _wrapped() -> Iterator[None]:
     try:
         yield
+    except ValueError as error:
+        raise PermanentError(f"the queue takes no such job: {error}") from error
     except RedisError as error:
         raise TransientError(f"the queue does not answer: {error}; check that Redis runs") from error
 

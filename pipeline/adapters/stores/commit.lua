@@ -45,7 +45,7 @@ for _, write in ipairs(writes) do
     end
   end
   if write.op == 'delete' then
-    redis.call('DEL', write.key)
+    redis.call('DEL', write.key, prefix .. 'events:' .. write.id)
   else
     redis.call('HSET', write.key, 'version', write.version + 1, 'body', write.body, 'indexes', table.concat(names, '\n'))
     if write.ttl ~= '' then

@@ -144,6 +144,7 @@ class MemoryStore:
         self._standing[write.kind, write.id] = frozenset(kept)
         if isinstance(write, Delete):
             self._documents.pop((write.kind, write.id), None)
+            self._events.pop(write.id, None)
             return
         ends = float("inf") if write.ttl_s is None else self._clock.now() + write.ttl_s
         self._documents[write.kind, write.id] = (write.expected + 1, json.dumps(write.body), ends)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.commands import Json
 from pipeline.cli.output import FAILED, Complaint, Output
+
+if TYPE_CHECKING:
+    from pipeline.domain.errors import InvalidBlueprint
 
 
 def validate(
@@ -36,10 +39,7 @@ def validate(
         out.say(f"{path} is good: service {blueprint.service} with {roles}")
 
 
-def _tell(out: Output, path: Path, error: object) -> None:
-    from pipeline.domain.errors import InvalidBlueprint
-
-    assert isinstance(error, InvalidBlueprint)  # noqa: S101
+def _tell(out: Output, path: Path, error: InvalidBlueprint) -> None:
     if out.as_json:
         out.data({"file": str(path), "findings": [vars(finding) for finding in error.findings]})
         return

@@ -206,7 +206,8 @@ def _interrupt(_number: int, _frame: object) -> None:
 def play(out: Output) -> None:
     """Tell the story in a place of its own, and clear it away whatever happens."""
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     with temporary_place() as place:
         story = Story(out, place, Developer(place))
         out.say(f"This happens in {place.root}; look on from another terminal with GREENROOM_HOME={place.home}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Outcome:
 
 
 class ChefConfigurator:
-    """Runs Chef or Cinc; installs `package` where the node has no client.
+    """Runs Chef or Cinc; installs what `package` gives where the node has no client, and asks for it only then.
 
     `shipped` is a local directory of cookbooks that are offered besides the repository's; `directory` is the place
     on the node; `candidates` are names or paths of clients there; `monotonic` counts seconds.
@@ -49,14 +50,16 @@ class ChefConfigurator:
 
     def __init__(
         self,
-        package: ChefPackage | None,
+        package: Callable[[], ChefPackage | None],
         *,
         shipped: str,
         directory: str = DIRECTORY,
         candidates: Sequence[str] = CANDIDATES,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._package = package
+        self._give_package = package
+        self._given: list[ChefPackage | None] = []
+        self._giving = threading.Lock()
         self._shipped = shipped
         self._layout = Layout(directory)
         self._candidates = candidates
@@ -71,7 +74,8 @@ class ChefConfigurator:
             return reason
         if self._find(connection, request.node.name):
             return None
-        return self._package.unusable() if self._package else _no_client(request.node.name)
+        package = self._package
+        return package.unusable() if package else _no_client(request.node.name)
 
     def converge(
         self, connection: Connection, request: ConvergeRequest, *, limits: Limits, output: Sink
@@ -88,13 +92,22 @@ class ChefConfigurator:
     def _client(self, connection: Connection, node: str, budget: Budget, output: Sink) -> str:
         if client := self._find(connection, node):
             return client
-        if self._package is None:
+        package = self._package
+        if package is None:
             raise PermanentError(_no_client(node))
-        install(connection, node, self._package, self._layout.package, limits=budget.limits(), output=output)
+        install(connection, node, package, self._layout.package, limits=budget.limits(), output=output)
         client = self._find(connection, node)
         if client is None:
-            raise PermanentError(f"the package {self._package.file_name} left no chef-client or cinc-client on {node}")
+            raise PermanentError(f"the package {package.file_name} left no chef-client or cinc-client on {node}")
         return client
+
+    @property
+    def _package(self) -> ChefPackage | None:
+        """Asked for once; nodes are converged in several threads, and packing a client takes seconds."""
+        with self._giving:
+            if not self._given:
+                self._given.append(self._give_package())
+        return self._given[0]
 
     def _find(self, connection: Connection, node: str) -> str | None:
         return find_client(connection, node, self._candidates, FIND_LIMITS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import logging
 import os
 import shutil
 import tarfile
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from pipeline.adapters.configurators.chef.package import ChefPackage
 
+log = logging.getLogger(__name__)
 CLIENTS = ("cinc-client", "chef-client")
 
 
@@ -27,19 +30,33 @@ def pack_local_client(directory: str, *, path: str | None = None) -> ChefPackage
     if not (tree / "embedded").is_dir() or tree.name not in ("chef", "cinc"):
         return None
     target = Path(directory) / f"{tree.name}-{real.stat().st_mtime_ns:x}.tar.gz"
-    if not target.exists():
-        _pack(tree, target)
+    try:
+        if not target.exists():
+            _pack(tree, target)
+    except PermissionError as error:
+        log.warning("the client at %s is not used: this user may not read all of it (%s)", tree, error)
+        return None
     return ChefPackage(str(target))
 
 
 def _pack(tree: Path, target: Path) -> None:
-    """Write beside and rename, so that another process never sees half an archive."""
+    """Write beside and rename: nobody ever sees half an archive. The same tree gives the same bytes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=".packing-", dir=target.parent)
     os.close(descriptor)
     try:
-        with tarfile.open(name, "w:gz", compresslevel=1) as archive:
-            archive.add(tree, arcname=f"opt/{tree.name}")
+        with (
+            Path(name).open("wb") as file,
+            gzip.GzipFile("", "wb", 1, file, mtime=0) as content,
+            tarfile.open(mode="w|", fileobj=content) as archive,
+        ):
+            archive.add(tree, arcname=f"opt/{tree.name}", filter=_roots)
         Path(name).replace(target)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _roots(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = "root"
+    return entry

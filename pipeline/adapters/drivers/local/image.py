@@ -25,7 +25,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from pipeline.adapters.drivers.local.protocol import NAME, Refused
 
@@ -119,8 +119,9 @@ def recipe_of(state: Path, name: str) -> Recipe:
     """Find the recipe of an image: a kept one, else a built-in one. Refused when there is none."""
     kept = state / "recipes" / name / "recipe.json"
     if kept.is_file():
-        facts = json.loads(kept.read_text())
-        return Recipe(**{key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()})
+        facts: dict[str, Any] = json.loads(kept.read_text())
+        lists = {key: tuple(value) for key, value in facts.items() if isinstance(value, list)}
+        return Recipe(**{**facts, **lists})
     if name not in RECIPES:
         raise Refused("permanent", f"no recipe for image {name}; there are {', '.join(sorted(RECIPES))}")
     return RECIPES[name]
@@ -138,7 +139,10 @@ def keep_recipe(state: Path, recipe: Recipe, debs: Sequence[Path], archives: Seq
 
 
 def _kept(place: Path, files: Sequence[Path], kind: str) -> tuple[str, ...]:
-    """Copy files to where they are found by their digests."""
+    """Copy files to where they are found by their digests. Refused when one is not there."""
+    for file in files:
+        if not file.is_file():
+            raise Refused("bad-request", f"{file} is no file on this machine")
     digests = {hashlib.sha256(file.read_bytes()).hexdigest(): file for file in files}
     for digest, file in digests.items():
         if not (place / f"{digest}.{kind}").exists():
@@ -148,10 +152,10 @@ def _kept(place: Path, files: Sequence[Path], kind: str) -> tuple[str, ...]:
 
 
 def _forget_files(place: Path, recipe: Recipe) -> None:
-    used = {"recipe.json", *(f"{digest}.deb" for digest in recipe.debs)} | {f"{one}.tar" for one in recipe.archives}
-    for file in place.iterdir():
-        if file.name not in used:
-            file.unlink()
+    for kind, used in (("deb", recipe.debs), ("tar", recipe.archives)):
+        for file in place.glob(f"*.{kind}"):
+            if file.stem not in used:
+                file.unlink()
 
 
 @contextlib.contextmanager
@@ -237,7 +241,7 @@ def _bootstrap(state: Path, recipe: Recipe, root: Path, progress: Progress) -> N
 
 
 #: How compressed files begin, and what opens them; anything else is taken for a plain tar.
-COMPRESSED: Mapping[bytes, Callable[[Path], IO[bytes]]] = {b"\x1f\x8b": gzip.open, b"\xfd7": lzma.open}
+COMPRESSED: Mapping[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"\xfd7": lzma.open}
 
 
 def _unpack(archive: Path, root: Path) -> None:
@@ -251,10 +255,10 @@ def _unpack(archive: Path, root: Path) -> None:
         said.seek(0)
         tail = said.read()[-500:].decode(errors="replace")
     if broken or process.returncode:
-        raise Refused("permanent", f"archive {archive.name} cannot be unpacked: {broken or tail}")
+        raise Refused("permanent", f"archive {archive.name} cannot be unpacked: {tail or broken}")
 
 
-def _feed(process: subprocess.Popen[bytes], archive: Path, opened: Callable[..., IO[bytes]]) -> str:
+def _feed(process: subprocess.Popen[bytes], archive: Path, opened: Callable[..., Any]) -> str:
     """Write the decompressed archive; what is wrong with it, or nothing."""
     if process.stdin is None:
         raise TypeError("the process has no pipe")

@@ -1,0 +1,147 @@
+"""A whole deployment with real nodes: what `greenroom up` starts, in a private home, while a test or bench needs it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.adapters.drivers.local.traces import traces
+from pipeline.bootstrap import Application
+from pipeline.cli.demo.place import free_ports
+from pipeline.settings import ProviderSettings, Settings
+from tests.plugins.local_nodes import image_state
+from tests.tools.deployment import wait_for
+
+PROJECT = "shop"
+SETTINGS = """\
+api_bind = "127.0.0.1:{api}"
+hooks_bind = "127.0.0.1:{hooks}"
+public_url = "http://127.0.0.1:{api}"
+workers = {workers}
+helper_state = "{state}"
+[providers.local]
+driver = "local"
+max_nodes = {max_nodes}
+"""
+COMMAND_S = 120.0
+#: The kernel forgets links and control groups a moment after they were removed.
+SETTLE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A home below `root`, and the command line on it."""
+
+    root: Path
+    max_nodes: int
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def repository(self) -> Path:
+        return self.root / "shop.git"
+
+    @property
+    def env(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GREENROOM_", "GIT_"))}
+        person = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+        names = {f"GIT_{role}_{key}": "t@localhost" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
+        return {**kept, **person, **names, "GREENROOM_HOME": str(self.home)}
+
+    @cached_property
+    def app(self) -> Application:
+        """This process' own view of the deployment."""
+        local = ProviderSettings(driver="local", max_nodes=self.max_nodes)
+        return Application(Settings(home=self.home, helper_state=image_state(), providers={"local": local}))
+
+    def __call__(self, *arguments: str) -> str:
+        """Run a `greenroom` command, which must succeed."""
+        argv = [sys.executable, "-m", "pipeline.cli.main", *arguments]
+        done = subprocess.run(argv, capture_output=True, text=True, env=self.env, timeout=COMMAND_S, check=False)
+        if done.returncode != 0:
+            raise AssertionError(f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.said()}")
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "--json"))
+
+    def pids(self) -> dict[str, int]:
+        facts = json.loads((self.home / "run/up.json").read_text())
+        return {name: process["pid"] for name, process in facts["processes"].items()}
+
+    def git(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], env=self.env, cwd=self.root, check=True, capture_output=True, text=True, timeout=60
+        )
+        return done.stdout.strip()
+
+    def add_project(self) -> None:
+        """An empty bare repository, a work tree of it, and a project for it."""
+        self.git("init", "--quiet", "--bare", "--initial-branch=main", str(self.repository))
+        self.git("clone", "--quiet", str(self.repository), "work")
+        self("project", "add", PROJECT, "--repository", str(self.repository))
+
+    def commit(self, files: Mapping[str, str], branch: str = "main") -> str:
+        """Replace all files of a branch and push it; the commit."""
+        self.git("-C", "work", "checkout", "--quiet", "--orphan", branch)
+        self.git("-C", "work", "rm", "-r", "-f", "-q", "--ignore-unmatch", ".")
+        for name, text in files.items():
+            path = self.root / "work" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o755)
+        self.git("-C", "work", "add", "--all")
+        self.git("-C", "work", "commit", "--quiet", "--message", branch)
+        self.git("-C", "work", "push", "--quiet", "--force", "origin", f"HEAD:refs/heads/{branch}")
+        return self.git("-C", "work", "rev-parse", "HEAD")
+
+    def said(self) -> str:
+        """The last words of all processes."""
+        logs = sorted((self.home / "log").glob("*.log"))
+        return "\n".join(f"── {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in logs)
+
+    def traces(self) -> dict[str, list[str]]:
+        """What is there of the deployment, without the processes."""
+        found = traces(self.app.settings.deployment, str(self.home))
+        return {kind: names for kind, names in found.items() if names and kind != "processes"}
+
+
+@contextlib.contextmanager
+def running(*, workers: int = 2, max_nodes: int = 60) -> Iterator[Stack]:
+    """A deployment that is up; everything is taken back at the end, and AssertionError says what was left."""
+    with tempfile.TemporaryDirectory(prefix="gr-stack-") as root:
+        stack = Stack(Path(root).resolve(), max_nodes)
+        stack.home.mkdir(mode=0o700)
+        api, hooks = free_ports(2)
+        settings = SETTINGS.format(api=api, hooks=hooks, workers=workers, state=image_state(), max_nodes=max_nodes)
+        (stack.home / "config.toml").write_text(settings)
+        stack("up", "--detach")
+        try:
+            yield stack
+        finally:
+            stack("down", "--force")
+        stack.app.redis.close()
+        _expect_nothing(stack)
+
+
+def _expect_nothing(stack: Stack) -> None:
+    """Look until nothing is there, for a moment at most."""
+
+    def nothing() -> bool:
+        return not any(traces(stack.app.settings.deployment, str(stack.home)).values())
+
+    try:
+        wait_for(nothing, "the end of everything", SETTLE_S)
+    except AssertionError as error:
+        raise AssertionError(f"left: {traces(stack.app.settings.deployment, str(stack.home))}") from error

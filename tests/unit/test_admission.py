@@ -1,0 +1,116 @@
+"""Who goes first, and who gets room."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.domain.admission import RANK, Fits, Infeasible, Unschedulable, admissible, in_order, room_for
+from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
+from pipeline.domain.environments import QUOTA_STATES, Environment, EnvironmentState, planned_nodes
+from pipeline.domain.runs import Run, RunState
+from pipeline.domain.triggers import Trigger, TriggerKind
+
+TRIGGER = Trigger(TriggerKind.PUSH, "plain", "/srv/shop.git", "1" * 40, branch="main")
+NOW, PUSH, NIGHT = Priority.INTERACTIVE, Priority.PUSH, Priority.NIGHTLY
+E = EnvironmentState
+
+
+def run(id: str, project: str, created_at: float, priority: Priority = PUSH) -> Run:
+    return Run(id, project, TRIGGER, RunState.PENDING, created_at, priority=priority)
+
+
+def chosen(pending: list[Run], running: dict[str, int] | None = None, limits: dict[str, int] | None = None) -> str:
+    every = {one.project: 100 for one in pending}
+    return " ".join(one.id for one in admissible(pending, running or {}, every if limits is None else limits))
+
+
+@pytest.mark.parametrize(
+    ("pending", "running", "limits", "expected"),
+    [
+        ([], {}, {}, ""),
+        ([run("b", "x", 2), run("a", "x", 1)], {}, {"x": 9}, "a b"),
+        ([run("n", "x", 1, NIGHT), run("p", "x", 2, PUSH), run("i", "x", 3, NOW)], {}, {"x": 9}, "i p n"),
+        ([run("a", "x", 1), run("b", "x", 2), run("c", "y", 3)], {}, {"x": 9, "y": 9}, "a c b"),
+        ([run("a", "x", 1), run("b", "y", 2)], {"x": 3}, {"x": 9, "y": 9}, "b a"),
+        ([run("a", "x", 1), run("b", "x", 2), run("c", "x", 3)], {"x": 1}, {"x": 3}, "a b"),
+        ([run("a", "x", 1)], {"x": 3}, {"x": 3}, ""),
+        ([run("a", "x", 1)], {"x": 5}, {"x": 3}, ""),
+        ([run("a", "x", 1), run("b", "y", 2)], {}, {"y": 1}, "b"),
+        ([run("n", "x", 1, NIGHT), run("p", "y", 2, PUSH)], {"y": 8}, {"x": 9, "y": 9}, "p n"),
+    ],
+)
+def test_order(pending: list[Run], running: dict[str, int], limits: dict[str, int], expected: str) -> None:
+    assert chosen(pending, running, limits) == expected
+
+
+RUNS = st.lists(st.tuples(st.sampled_from("xyz"), st.integers(0, 5), st.sampled_from(list(Priority))), max_size=25).map(
+    lambda rows: [run(f"r{i}", project, at, priority) for i, (project, at, priority) in enumerate(rows)]
+)
+COUNTS = st.fixed_dictionaries({name: st.integers(0, 6) for name in "xyz"})
+
+
+@given(RUNS, COUNTS, COUNTS)
+def test_limits_are_kept_and_used_up(pending: list[Run], running: dict[str, int], limits: dict[str, int]) -> None:
+    admitted = admissible(pending, running, limits)
+    assert len({one.id for one in admitted}) == len(admitted)
+    for name in "xyz":
+        wanted = sum(one.project == name for one in pending)
+        got = sum(one.project == name for one in admitted)
+        assert got == min(wanted, max(0, limits[name] - running[name]))
+
+
+@given(RUNS, COUNTS)
+def test_within_a_project_nobody_overtakes_but_by_priority(pending: list[Run], running: dict[str, int]) -> None:
+    admitted = admissible(pending, running, dict.fromkeys("xyz", 100))
+    for name in "xyz":
+        keys = [(RANK[one.priority], one.created_at) for one in admitted if one.project == name]
+        assert keys == sorted(keys)
+
+
+def environment(
+    id: str, nodes: int, state: EnvironmentState = E.REQUESTED, created_at: float = 0.0, priority: Priority = PUSH
+) -> Environment:
+    planned = planned_nodes(EnvironmentSpec("debian-12", (RoleSpec("web", nodes),)))
+    return Environment(id, "x", "shop", "", "cloud", state, planned, priority, created_at, created_at, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("need", "standing", "expected"),
+    [
+        (5, [], Fits),
+        (6, [], Infeasible),
+        (6, [5], Infeasible),
+        (3, [2], Fits),
+        (3, [2, 1], Unschedulable),
+        (1, [5], Unschedulable),
+        (1, [9], Unschedulable),
+    ],
+)
+def test_room(need: int, standing: list[int], expected: type[object]) -> None:
+    others = [environment(f"e{i}", count, E.LEASED) for i, count in enumerate(standing)]
+    assert isinstance(room_for(environment("new", need), others, 5), expected)
+
+
+@pytest.mark.parametrize("state", list(E))
+def test_what_counts_takes_room(state: EnvironmentState) -> None:
+    answer = room_for(environment("new", 1), [environment("other", 5, state)], 5)
+    assert isinstance(answer, Unschedulable if state in QUOTA_STATES else Fits)
+
+
+def test_answers_say_how_much_is_wanted_and_free() -> None:
+    answer = room_for(environment("new", 3), [environment("other", 4, E.HELD)], 5)
+    assert answer == Unschedulable("3 nodes are wanted, 1 of 5 are free at cloud")
+    assert room_for(environment("new", 6), [], 5) == Infeasible("6 nodes are wanted, and provider cloud takes 5 in all")
+
+
+def test_requests_are_served_by_priority_then_age() -> None:
+    requests = [
+        environment("late", 1, created_at=3),
+        environment("early", 1, created_at=1),
+        environment("night", 1, created_at=0, priority=NIGHT),
+        environment("now", 1, created_at=9, priority=NOW),
+        environment("built", 1, E.BUILDING, created_at=0),
+    ]
+    assert [one.id for one in in_order(requests)] == ["now", "early", "late", "night"]
