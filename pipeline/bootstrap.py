@@ -142,7 +142,11 @@ class Application:
         return Tools(
             books=self.books,
             providers=self.provider,
-            repositories=GitRepositories(mirrors, allow_local=self.settings.allow_local_repositories),
+            repositories=GitRepositories(
+                mirrors,
+                allow_local=self.settings.allow_local_repositories,
+                allow_http=self.settings.allow_http_repositories,
+            ),
             configurator=lambda name: self.configurators[name],
             testinfra=self.testinfra,
             commands=CommandVerifier(self.reports),

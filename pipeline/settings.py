@@ -6,15 +6,19 @@ import hashlib
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 
 def default_home() -> Path:
     """`$GREENROOM_HOME`, else `~/.greenroom`."""
     return Path(os.environ.get("GREENROOM_HOME") or Path.home() / ".greenroom")
+
+
+#: A provider's name becomes part of the names of queues and jobs, which take no other characters.
+ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
 
 
 class ProviderSettings(BaseModel):
@@ -41,9 +45,12 @@ class Settings(BaseSettings):
     public_url: str = "http://127.0.0.1:8600"
     workers: int = Field(default=2, ge=1, le=64)
     default_provider: str = "local"
-    providers: dict[str, ProviderSettings] = Field(default_factory=lambda: {"local": ProviderSettings(driver="local")})
+    providers: dict[ProviderName, ProviderSettings] = Field(
+        default_factory=lambda: {"local": ProviderSettings(driver="local")}
+    )
     helper_state: Path = Path("/var/lib/greenroom")
     allow_local_repositories: bool = True
+    allow_http_repositories: bool = False
     chef_package: str = ""
     keep_days: float = Field(default=30.0, gt=0)
     log_level: str = "INFO"

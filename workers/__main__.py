@@ -1,11 +1,11 @@
-"""`python -m workers work | provider NAME | tick | up [LIFELINE] | nodes ... | hang-up`."""
+"""`python -m workers work | statuses | provider NAME | tick | up [LIFELINE] | nodes ... | hang-up`."""
 
 from __future__ import annotations
 
 import logging
 import sys
 
-USAGE = "usage: python -m workers work | provider NAME | tick | up [LIFELINE] | nodes OPTION... | hang-up\n"
+USAGE = "usage: python -m workers work | statuses | provider NAME | tick | up [LIFELINE] | nodes OPTION... | hang-up\n"
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -36,6 +36,10 @@ def _serve_application(arguments: list[str]) -> int:
             from workers.worker import serve_work
 
             serve_work()
+        case ["statuses"]:
+            from workers.worker import serve_statuses
+
+            serve_statuses()
         case ["provider", name]:
             from workers.worker import serve_provider
 

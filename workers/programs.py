@@ -40,6 +40,7 @@ def programs(settings: Settings) -> list[Program]:
         wanted.append(_node_helper(settings))
     wanted += [_listener("api"), _listener("hooks")]
     wanted += [_worker(f"work-{i}", "work") for i in range(1, settings.workers + 1)]
+    wanted.append(_worker("statuses", "statuses"))
     for name, provider in settings.providers.items():
         wanted += [_worker(f"provider-{name}-{i}", "provider", name) for i in range(1, provider.workers + 1)]
     return [*wanted, Program("tick", (*_PYTHON, "-m", "workers", "tick"), TICK)]

@@ -9,7 +9,7 @@ from rq import Queue, SimpleWorker, Worker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from pipeline.envs.jobs import WORK_QUEUE, provider_queue
+from pipeline.envs.jobs import STATUS_QUEUE, WORK_QUEUE, provider_queue
 from workers.lifeline import die_with
 from workers.tasks import application, work
 
@@ -25,19 +25,26 @@ class StageWorker(Worker):
 
 
 def serve_work() -> None:
-    """Stages, plans and statuses."""
+    """Stages and plans: what may take long or hang."""
     _warm_up()
-    queue = Queue(WORK_QUEUE, connection=application().redis, serializer=JSONSerializer)
-    worker = StageWorker([queue], connection=application().redis, serializer=JSONSerializer)
-    worker.work(logging_level="WARNING")
+    _serve(StageWorker, WORK_QUEUE)
+
+
+def serve_statuses() -> None:
+    """What forges are told."""
+    _serve(SimpleWorker, STATUS_QUEUE)
 
 
 def serve_provider(name: str) -> None:
     """Everything that one provider is asked, over connections that stay open."""
     application().provider(name)
-    queue = Queue(provider_queue(name), connection=application().redis, serializer=JSONSerializer)
-    worker = SimpleWorker([queue], connection=application().redis, serializer=JSONSerializer)
-    worker.work(logging_level="WARNING")
+    _serve(SimpleWorker, provider_queue(name))
+
+
+def _serve(kind: type[Worker] | type[SimpleWorker], name: str) -> None:
+    connection = application().redis
+    queue = Queue(name, connection=connection, serializer=JSONSerializer)
+    kind([queue], connection=connection, serializer=JSONSerializer).work(logging_level="WARNING")
 
 
 def _warm_up() -> None:

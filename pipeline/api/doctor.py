@@ -12,7 +12,7 @@ from pipeline.bootstrap import Application
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import InfraError
 from pipeline.domain.runs import RunState
-from pipeline.envs.jobs import WORK_QUEUE, provider_queue
+from pipeline.envs.jobs import STATUS_QUEUE, WORK_QUEUE, provider_queue
 
 #: A trigger that waits for so long to be planned is stuck, in seconds.
 STUCK_S = 30.0
@@ -46,6 +46,7 @@ def checks(app: Application) -> Iterator[Check]:
     yield _tried("tick", partial(_tick, app))
     yield _tried("triggers", partial(_triggers, app))
     yield _tried("workers", partial(_served, app, WORK_QUEUE))
+    yield _tried("worker of statuses", partial(_served, app, STATUS_QUEUE))
     for name in app.settings.providers:
         yield _tried(f"workers of {name}", partial(_served, app, provider_queue(name)))
         yield _tried(f"provider {name}", partial(_provider, app, name))

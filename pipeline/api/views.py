@@ -237,7 +237,7 @@ class NewRun(BaseModel):
 
 
 class Cancel(BaseModel):
-    reason: str = ""
+    reason: str = Field(default="", max_length=500)
 
 
 class Rerun(BaseModel):

@@ -54,10 +54,15 @@ def settings() -> Settings:
 
     try:
         return Settings()
-    except (ValidationError, ValueError) as error:
-        raise Complaint(
-            f"the settings in {default_home()}/config.toml or GREENROOM_* are wrong: {error}", USAGE
-        ) from error
+    except ValidationError as error:  # one of them is a ValueError, too
+        wrong = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}, got {each['input']!r}" for each in error.errors()]
+        raise _wrong("; ".join(wrong), default_home()) from error
+    except ValueError as error:
+        raise _wrong(str(error), default_home()) from error
+
+
+def _wrong(what: str, home: Path) -> Complaint:
+    return Complaint(f"the settings in {home}/config.toml or GREENROOM_* are wrong: {what}", USAGE)
 
 
 def running(settings: Settings) -> Up | None:

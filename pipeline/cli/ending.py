@@ -16,7 +16,6 @@ Json = dict[str, Any]
 SETTLE_S = 90.0
 LOOK_S = 0.2
 LOOKED_AT = 1000
-GONE = frozenset({"destroyed", "rejected", "withdrawn"})
 
 
 def settle(out: Output, settings: Settings, *, release: bool, force: bool) -> list[str]:
@@ -43,7 +42,7 @@ def settle(out: Output, settings: Settings, *, release: bool, force: bool) -> li
 
 def standing(client: Client) -> list[Json]:
     """Environments of which something may exist."""
-    return [one for one in client.items("/v1/environments", LOOKED_AT) if one["state"] not in GONE]
+    return [one for one in client.items("/v1/environments", LOOKED_AT) if one["state"] not in render.GONE]
 
 
 def _release(client: Client, held: list[Json], *, force: bool) -> list[str]:

@@ -59,6 +59,9 @@ class Output:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
+        if not rows:
+            self.say(f"no {columns[0]}s yet")
+            return
         table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
         for number, column in enumerate(columns):
             table.add_column(column, no_wrap=number == 0, overflow="fold")

@@ -17,6 +17,8 @@ COLOURS = {
     "running": "cyan", "finishing": "cyan", "held": "yellow", "skipped": "dim", "pending": "dim",
 }  # fmt: skip
 SHORT_SHA = 10
+#: States of an environment of which nothing exists any more.
+GONE = frozenset({"destroyed", "rejected", "withdrawn"})
 
 
 def coloured(word: str) -> str:
@@ -36,7 +38,7 @@ def seconds(value: float | None) -> str:
 
 
 def moment(epoch: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(epoch))
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(epoch))
 
 
 def ago(epoch: float, now: float) -> str:
@@ -141,7 +143,8 @@ def _tests(out: Output, one: Json, reports: Sequence[Json]) -> None:
     for report in reports:
         for case in report["cases"]:
             if case["status"] in {"failed", "error"}:
-                out.show(f"  {coloured(case['status'])} {plain(report['name'])}: {plain(case['name'])}")
+                where = plain(case["classname"] or case["suite"] or report["name"])
+                out.show(f"  {coloured(case['status'])} {where}: {plain(case['name'])}")
                 out.show("".join(f"      {plain(line)}\n" for line in case["message"].splitlines()[:5]).rstrip("\n"))
 
 
@@ -150,7 +153,7 @@ def _environment(out: Output, run_id: str, environment: Json) -> None:
     out.show(f"environment {environment['id']} at {environment['provider']}: {coloured(state)}")
     if environment["fault"]:
         out.show(f"  {plain(environment['fault'])}")
-    if state in {"destroyed", "withdrawn", "rejected"}:
+    if state in GONE:
         return
     rows = [(node["name"], node["state"], node["address"] or "", plain(node["fault"])) for node in environment["nodes"]]
     out.table(("node", "state", "address", "fault"), rows)
@@ -163,7 +166,7 @@ def environments(out: Output, found: Sequence[Json]) -> None:
     rows = [
         (
             one["id"], coloured(one["state"]), plain(one["project"]), one["owner"], one["provider"],
-            str(len(one["nodes"])), moment(one["ends_at"]),
+            str(len(one["nodes"])), "" if one["state"] in GONE else moment(one["ends_at"]),
         )
         for one in found
     ]  # fmt: skip

@@ -78,6 +78,8 @@ class AttemptState(StrEnum):
     LOST = "lost"
 
 
+#: Code of a destroy attempt that kept the nodes for debugging; its reason says until when.
+HELD = "held"
 OPEN_ATTEMPTS = frozenset({AttemptState.QUEUED, AttemptState.RUNNING, AttemptState.WAITING})
 
 

@@ -8,6 +8,8 @@ from pipeline.ports.stores import JobRequest
 
 #: Served by forking workers: what may take long or hang.
 WORK_QUEUE = "work"
+#: Served by a worker of its own, so that a forge which hangs keeps no run waiting.
+STATUS_QUEUE = "statuses"
 #: Read by the leading tick itself.
 TICK_QUEUE = "tick"
 #: Asks the tick to look for runs that may begin and environments that may get room.
@@ -42,7 +44,7 @@ def plan(trigger_id: str, tries: int) -> JobRequest:
 
 
 def report(run: Run) -> JobRequest:
-    return JobRequest(f"{run.id}_status_{run.status.tries}", WORK_QUEUE, "report_status", (run.id,))
+    return JobRequest(f"{run.id}_status_{run.status.tries}", STATUS_QUEUE, "report_status", (run.id,))
 
 
 def wake(run: Run) -> JobRequest:

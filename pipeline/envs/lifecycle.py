@@ -223,7 +223,9 @@ class Lifecycle:
     def _destroy(self, loaded: Loaded[Environment]) -> Environment:
         environment = loaded.value
         provider = self._provider(environment.provider)
-        provider.transport.close(environment.id)
+        unclosed = _tried(lambda: provider.transport.close(environment.id))
+        if unclosed is not None:
+            log.warning("environment %s: its connections could not be ended: %s", environment.id, unclosed)
         try:
             provider.driver.destroy(environment.id)
         except InfraError as error:

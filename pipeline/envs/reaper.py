@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState, begin_destroying
+from pipeline.domain.errors import InfraError, VersionConflict
 from pipeline.domain.runs import RunState
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
@@ -65,11 +66,19 @@ class Reaper:
         """Compare what the provider has of ours with the books; the environment ids that were acted upon."""
         provider = self._provider(provider_name)
         owned = provider.driver.list().environments
-        return [one.environment_id for one in owned if self._is_leak(one) and self._act(provider, one)]
+        return [one.environment_id for one in owned if self._is_leak(one) and self._act_alone(provider, one)]
 
     def _is_leak(self, owned: OwnedEnvironment) -> bool:
         known = self._books.environments.find(owned.environment_id)
         return known is None or known.value.final
+
+    def _act_alone(self, provider: Provider, owned: OwnedEnvironment) -> bool:
+        """Act on one of many: a leak that cannot be taken back must not keep the others."""
+        try:
+            return self._act(provider, owned)
+        except (InfraError, VersionConflict) as error:
+            log.warning("environment %s: looked at again at the next reaping: %s", owned.environment_id, error)
+            return False
 
     def _act(self, provider: Provider, owned: OwnedEnvironment) -> bool:
         if not self._seen_before(owned.environment_id):

@@ -127,7 +127,7 @@ class Outbox(Protocol):
         """The oldest requests; they stay."""
 
     def drop(self, count: int, fence: Fence) -> None:
-        """Remove the oldest requests; Fenced when the office is lost."""
+        """Remove the oldest requests of the last `peek`; Fenced when the office is lost."""
 
 
 class Leadership(Protocol):

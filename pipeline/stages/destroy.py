@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from pipeline.domain.environments import Environment, EnvironmentState, begin_destroying, hold
 from pipeline.domain.errors import GreenroomError
-from pipeline.domain.runs import Outcome, StageState, Verdict
+from pipeline.domain.runs import HELD, Outcome, StageState, Verdict
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
 from pipeline.ports.common import LimitExceeded
@@ -72,7 +72,7 @@ def _hold(stage: Stage, loaded: Loaded[Environment]) -> Done:
         line(sink, f"give back: greenroom release {stage.run.id}")
     write = stage.tools.books.environments.kind.put(held.id, held, loaded.version)
     told = tuple(events.of_environment(loaded.value, held, now))
-    return Done(Outcome(StageState.SKIPPED, f"held until {end}", "held"), writes=(write,), events=told)
+    return Done(Outcome(StageState.SKIPPED, f"held until {end}", HELD), writes=(write,), events=told)
 
 
 def _take_back(stage: Stage, loaded: Loaded[Environment]) -> Answer:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pipeline.domain import failsafe
 from pipeline.domain.errors import InfraError, TransientError
-from pipeline.domain.runs import Run, RunState, StatusReport, Verdict
+from pipeline.domain.runs import HELD, Run, RunState, StageName, StatusReport, Verdict
 from pipeline.envs.books import Books, Loaded
 from pipeline.ports.common import Clock, Ids
 from pipeline.ports.forges import CommitStatus, Forge, StatusState
@@ -29,10 +29,16 @@ STATES = {
 
 
 def wanted(run: Run) -> str:
-    """What the forge should show now."""
+    """What the forge should show now: a status, and `/held` when it is to say how to log in."""
     if run.verdict is not None and run.state in {RunState.FINISHING, RunState.FINISHED}:
-        return STATES[run.verdict].value
+        return STATES[run.verdict].value + ("/held" if _hold(run) else "")
     return StatusState.PENDING.value
+
+
+def _hold(run: Run) -> str:
+    """Until when its nodes are held, if they are."""
+    attempts = run.stage(StageName.DESTROY).attempts
+    return attempts[-1].reason if attempts and attempts[-1].code == HELD else ""
 
 
 def reporting(run: Run) -> str:
@@ -85,7 +91,7 @@ class Statuses:
         status = CommitStatus(
             slug=run.trigger.slug,
             sha=run.trigger.sha,
-            state=StatusState(state),
+            state=StatusState(state.partition("/")[0]),
             description=describe(run),
             url=f"{self._public_url}/v1/runs/{run.id}",
         )
@@ -113,6 +119,7 @@ def describe(run: Run) -> str:
     """One line of at most 140 characters."""
     if run.verdict is None:
         return f"{run.id} is {run.state}"
-    text = f"{run.verdict}" + (f": {run.reason}" if run.reason else "")
+    held = f", {_hold(run)} (greenroom ssh {run.id})" if _hold(run) else ""
+    text = f"{run.verdict}{held}" + (f": {run.reason}" if run.reason else "")
     first = text.splitlines()[0]
     return first if len(first) <= 140 else first[:139] + "…"

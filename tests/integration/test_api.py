@@ -21,7 +21,7 @@ from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import Blueprint, EnvironmentSpec, RoleSpec
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
-from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, start_attempt
+from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, lose_attempt, start_attempt
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.envs import events
 from pipeline.envs.books import ENVIRONMENTS, REPORTS, RUNS
@@ -549,6 +549,37 @@ async def test_a_log_is_followed_until_its_writer_leaves(app: Application, clien
     assert (await client.get("/v1/runs/run-1/logs/test-1.web-0?offset=6")).text == "zweite größer\n"
     (log,) = (await client.get("/v1/runs/run-1/logs")).json()
     assert (log["name"], log["complete"]) == ("test-1.web-0", True)
+
+
+async def test_events_after_the_end_of_a_run_are_none(app: Application, client: httpx.AsyncClient) -> None:
+    make_run(app, "run-1")
+    finish(app, "run-1")
+    last = app.store.events("run-1")[-1].position
+    async with asyncio.timeout(10):
+        answer = await client.get("/v1/runs/run-1/events", params={"after": last})
+    assert (answer.status_code, answer.text) == (200, "")
+
+
+@pytest.mark.parametrize("lost_in", [RunState.RUNNING, RunState.FINISHED])
+async def test_a_log_that_a_killed_worker_left_open_ends(
+    app: Application, client: httpx.AsyncClient, lost_in: RunState
+) -> None:
+    run = lose_attempt(admit(make_run(app, "run-1"), 1001.0), 1002.0, "its worker was lost")
+    app.store.commit(Commit((RUNS.put("run-1", replace(run, state=lost_in), 1),)))
+    name = "deliver-1" if lost_in is RunState.RUNNING else "of-nobody"
+    with app.logs.writer("run-1", name) as writer:
+        writer.write(b"so far\n")
+        async with asyncio.timeout(10):
+            messages = sse((await client.get(f"/v1/runs/run-1/logs/{name}/follow")).text)
+    assert [message["event"] for message in messages] == ["log", "end"]
+
+
+async def test_finished_runs_are_counted_by_verdict(app: Application, client: httpx.AsyncClient) -> None:
+    make_run(app, "run-1")
+    finish(app, "run-1")
+    text = (await client.get("/metrics")).text
+    assert 'greenroom_runs_finished{verdict="passed"} 1.0' in text
+    assert 'greenroom_runs_finished{verdict="failed"} 0.0' in text
 
 
 async def test_a_character_in_two_pieces_is_shown_whole(app: Application, client: httpx.AsyncClient) -> None:

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline.adapters.drivers.local.records import RUN
 from pipeline.adapters.drivers.local.traces import traces
 from pipeline.bootstrap import Application
 from pipeline.cli.demo.place import free_ports
@@ -112,9 +113,11 @@ class Stack:
         return "\n".join(f"── {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in logs)
 
     def traces(self) -> dict[str, list[str]]:
-        """What is there of the deployment, without the processes."""
+        """What is there of the deployment's nodes; its processes and its helper's own directory are meant to be."""
         found = traces(self.app.settings.deployment, str(self.home))
-        return {kind: names for kind, names in found.items() if names and kind != "processes"}
+        own = str(RUN / self.app.settings.deployment)
+        left = {kind: [name for name in names if name != own] for kind, names in found.items() if kind != "processes"}
+        return {kind: names for kind, names in left.items() if names}
 
 
 @contextlib.contextmanager

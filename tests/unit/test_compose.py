@@ -17,7 +17,7 @@ DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
 
 
 def test_every_process_has_a_service() -> None:
-    assert {"redis", "api", "hooks", "tick", "work", "provider"} == SERVICES.keys()
+    assert {"redis", "api", "hooks", "tick", "work", "statuses", "provider"} == SERVICES.keys()
 
 
 @pytest.mark.parametrize("name", SERVICES)

@@ -31,9 +31,8 @@ def names(settings: Settings) -> list[str]:
 
 
 def test_everything_that_the_settings_ask_for_is_started(settings: Settings) -> None:
-    assert names(settings) == [
-        "redis", "api", "hooks", "work-1", "work-2", "work-3", "provider-memory-1", "provider-memory-2", "tick",
-    ]  # fmt: skip
+    workers = ["work-1", "work-2", "work-3", "statuses", "provider-memory-1", "provider-memory-2"]
+    assert names(settings) == ["redis", "api", "hooks", *workers, "tick"]
 
 
 def test_a_redis_of_somebody_else_is_not_started(settings: Settings) -> None:

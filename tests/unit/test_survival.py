@@ -216,3 +216,46 @@ def test_giving_access_away_is_told_in_the_history(world: World) -> None:
     access = world.control.give_access(run.id)
     told = world.store.events(run.id)[-1]
     assert (told.type, told.data) == ("access.given", {"environment": access.environment_id})
+
+
+def test_the_status_of_a_held_run_says_how_to_log_in(world: World) -> None:
+    world.program(r"\./check", lambda _: 1)
+    world.commands.insert(0, world.commands.pop())
+    world.push("shop", HELD)
+    world.settle()
+    (run,) = world.all_runs()
+    status = world.forge.reported[-1]
+    assert status.state == "failure"
+    assert status.description.startswith("failed, held until 2023-11-14 ")
+    assert f"(greenroom ssh {run.id})" in status.description
+
+
+def test_a_leak_that_cannot_be_removed_does_not_keep_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.push("shop", USUAL)
+    world.push("shop", USUAL, branch="other")
+    world.settle()
+    stubborn, other = (environment.id for environment in world.all_environments())
+    for id in (stubborn, other):
+        world.cloud.marks[id] = ("world", world.clock.now() + 10_000)
+    destroy = world.provider.driver.destroy
+
+    def picky(id: str, *more: Any) -> None:
+        if id == stubborn:
+            raise TransientError("no answer")
+        destroy(id, *more)
+
+    monkeypatch.setattr(world.provider.driver, "destroy", picky)
+    assert world.reaper.reap("cloud") == []
+    world.clock.sleep(60)
+    assert world.reaper.reap("cloud") == [other]
+
+
+def test_connections_that_cannot_be_ended_do_not_keep_servers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> None:
+        raise TransientError("the socket is stuck")
+
+    monkeypatch.setattr(world.transport, "close", broken)
+    world.push("shop", USUAL)
+    world.settle()
+    assert [run.verdict for run in world.all_runs()] == [Verdict.PASSED]
+    assert world.cloud.nodes == {}

@@ -101,6 +101,7 @@ class RedisStore:
         self._drop = client.register_script(DROP)
         self._acquire = client.register_script(ACQUIRE)
         self._renew = client.register_script(RENEW)
+        self._peeked: list[bytes] = []
 
     def check_durable(self) -> None:
         """PermanentError when this Redis could lose an answered write."""
@@ -166,12 +167,13 @@ class RedisStore:
     def peek(self, limit: int) -> Sequence[JobRequest]:
         with _wrapped():
             rows = self._redis.xrange(OUTBOX, "-", "+", count=limit)
+        self._peeked = [position for position, _ in rows]
         words = (json.loads(fields[b"job"]) for _, fields in rows)
         return [JobRequest(id, queue, task, tuple(args)) for id, queue, task, args in words]
 
     def drop(self, count: int, fence: Fence) -> None:
         with _wrapped():
-            answer = self._drop(args=[PREFIX, fence.office, fence.epoch, count])
+            answer = self._drop(args=[PREFIX, fence.office, fence.epoch, *self._peeked[:count]])
         _judge(cast("bytes", answer))
 
     def acquire(self, office: str, holder: str, ttl_s: float) -> Fence | None:
@@ -193,11 +195,11 @@ class RedisStore:
         self.renew(fence, holder, 0.0)
 
 
-#: Remove the oldest requests of the outbox, if the office still stands.
+#: Remove requests of the outbox by their positions, if the office still stands: done twice, it removes no others.
 DROP = """
 if redis.call('GET', ARGV[1] .. 'epoch:' .. ARGV[2]) ~= ARGV[3] then return 'fenced' end
-for _, row in ipairs(redis.call('XRANGE', ARGV[1] .. 'outbox', '-', '+', 'COUNT', ARGV[4])) do
-  redis.call('XDEL', ARGV[1] .. 'outbox', row[1])
+for i = 4, #ARGV do
+  redis.call('XDEL', ARGV[1] .. 'outbox', ARGV[i])
 end
 return 'ok'
 """

@@ -24,18 +24,19 @@ def add(
         Path | None, typer.Option(help="file with the token that reports statuses", exists=True, dir_okay=False)
     ] = None,
     api_url: Annotated[str, typer.Option(help="the forge's API, where its usual address is not the one")] = "",
+    hook_secret_file: Annotated[
+        Path | None,
+        typer.Option(help="file with the secret of deliveries; else one is made", exists=True, dir_okay=False),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Add a project; shows the secret that its deliveries are to be signed with."""
     from pipeline.cli.client import connect
     from pipeline.cli.targets import repository_url
 
-    token = forge_token_file.read_text().strip() if forge_token_file else ""
-    if forge_token_file and not token:
-        raise Complaint(f"{forge_token_file} is empty", USAGE)
     body = {
-        "name": name, "repository": repository_url(repository), "provider": provider,
-        "api_url": api_url, "forge_token": token,
+        "name": name, "repository": repository_url(repository), "provider": provider, "api_url": api_url,
+        "forge_token": _content(forge_token_file), "hook_secret": _content(hook_secret_file),
     }  # fmt: skip
     added = connect().post("/v1/projects", body)
     out = Output(json)
@@ -43,6 +44,14 @@ def add(
         out.data(added)
         return
     out.say(f"Project {name} is there.\n  deliveries to  {added['hook_url']}\n  signed with    {added['hook_secret']}")
+
+
+def _content(file: Path | None) -> str:
+    """What a file holds; the command ends when that is nothing."""
+    content = file.read_text().strip() if file else ""
+    if file and not content:
+        raise Complaint(f"{file} is empty", USAGE)
+    return content
 
 
 @project.command("ls")

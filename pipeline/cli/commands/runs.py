@@ -44,6 +44,9 @@ def _watch(client: Any, out: Output, run_id: str, *, wait: bool, follow: bool) -
 
     if not wait and not follow:
         found = client.get(f"/v1/runs/{run_id}")
+        if watch.finished(found):  # it was refused, and has no logs
+            _answer(out, found, render.result(found))
+            raise typer.Exit(watch.verdict_status(found))
         _answer(out, found, f"{run_id} is {render.outcome(found)}; `greenroom logs -f {run_id}` shows it")
         return
     out.say(run_id)
@@ -121,7 +124,8 @@ def logs(
         return
     if watch.logs(client, out, id, chosen, grow=follow) == 0:
         names = ", ".join(log["name"] for log in client.get(f"/v1/runs/{id}/logs"))
-        raise Complaint(f"{id} has no such log; it has: {names or 'none yet'}", REFUSED)
+        has = f"has no such log; it has: {names}" if names else f"has no logs; `greenroom show {id}` says why"
+        raise Complaint(f"{id} {has}", REFUSED)
 
 
 def cancel(
@@ -199,13 +203,15 @@ def split_command(words: list[str]) -> tuple[str, list[str]]:
 
 def release(run: RunArgument, *, json: Json = False) -> None:
     """Give back the nodes that are held for a run."""
+    from pipeline.cli import render
     from pipeline.cli.client import connect
     from pipeline.cli.targets import run_id
 
     client = connect()
     id = run_id(client, run)
     found = client.post(f"/v1/runs/{id}/release")
-    _answer(Output(json), found, f"the nodes of {id} are being taken back")
+    state = client.get(f"/v1/environments/{found['environment']}")["state"]
+    _answer(Output(json), found, f"the nodes of {id} {'are gone' if state in render.GONE else 'are being taken back'}")
 
 
 def environments(*, project: Project = "", limit: Count = 20, json: Json = False) -> None:
