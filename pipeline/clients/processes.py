@@ -79,9 +79,9 @@ class Child:
             self._watch.check()
 
     def limit(self, limits: Limits) -> None:
-        """From now on count from nothing against these limits."""
+        """From now on these limits hold: the time counts from now, the output from its first byte."""
         self._moved = time.monotonic()
-        self._watch = _Watch(limits, self)
+        self._watch = _Watch(limits, self, self._watch.output)
 
     def say_last(self, data: bytes) -> None:
         """Send the last words and close the input; a child that does not listen any more is no error."""
@@ -201,11 +201,11 @@ def started(pid: int) -> str:
 class _Watch:
     """Counts one command's output and time against its limits."""
 
-    def __init__(self, limits: Limits, child: Child) -> None:
+    def __init__(self, limits: Limits, child: Child, output: int = 0) -> None:
         self._limits = limits
         self._child = child
         self._started = time.monotonic()
-        self._output = 0
+        self.output = output
 
     def left_s(self) -> float:
         now = time.monotonic()
@@ -220,8 +220,8 @@ class _Watch:
             raise LimitExceeded("silence", f"no output for {self._limits.silence_s:g} s")
 
     def admit(self, data: bytes) -> bytes:
-        self._output += len(data)
-        if self._output > self._limits.output_bytes:
+        self.output += len(data)
+        if self.output > self._limits.output_bytes:
             raise LimitExceeded("output", f"more than {self._limits.output_bytes} bytes of output")
         return data
 

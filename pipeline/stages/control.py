@@ -8,7 +8,7 @@ from dataclasses import replace
 from pipeline.domain import runs
 from pipeline.domain.environments import EnvironmentState, take_over
 from pipeline.domain.errors import InvalidTransition, UserError
-from pipeline.domain.intake import TriggerRecord
+from pipeline.domain.intake import TriggerRecord, TriggerState
 from pipeline.domain.runs import STAGES, Run, StageName, StageState, Stop, StopKind
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.envs import events, jobs
@@ -23,6 +23,8 @@ from pipeline.stages.runner import next_jobs, save_run
 from pipeline.stages.statuses import with_status_due
 
 Puts = tuple[tuple[Put, ...], tuple[Event, ...], tuple[JobRequest, ...]]
+#: Why runs and triggers of a lane that is gone end.
+GONE = "its branch or pull request is gone"
 
 
 class Control:
@@ -64,16 +66,29 @@ class Control:
 
         return self._books.again(decide)
 
-    def end_lane(self, project: str, lane: str) -> None:
-        """End the runs of a lane that is gone: its branch was deleted, its pull request closed."""
-        self._books.again(lambda: self._end_lane(project, lane))
+    def end_lane(self, project: str, lane: str, at: str) -> None:
+        """End the runs of a lane that is gone: its branch was deleted, its pull request closed.
 
-    def _end_lane(self, project: str, lane: str) -> None:
+        `at`: epoch seconds of the delivery that said so; triggers that came before it and wait start no run any more.
+        """
+        self._books.again(lambda: self._end_lane(project, lane, float(at)))
+
+    def _end_lane(self, project: str, lane: str, at: float) -> None:
         older = [one for one in self._books.runs.in_index(lane_index(lane)) if one.value.project == project]
-        wish = Stop(StopKind.SUPERSEDE, "its branch or pull request is gone", self._tools.clock.now())
+        wish = Stop(StopKind.SUPERSEDE, GONE, self._tools.clock.now())
         puts, told, work = stopped_puts(self._tools, older, wish, "")
-        if puts:
-            self._books.commit(*puts, events=told, jobs=work)
+        ignored = self._ignored_triggers(project, lane, at)
+        if puts or ignored:
+            self._books.commit(*puts, *ignored, events=told, jobs=work)
+
+    def _ignored_triggers(self, project: str, lane: str, before: float) -> list[Put]:
+        kind = self._books.triggers.kind
+        return [
+            kind.put(record.id, replace(record, state=TriggerState.IGNORED, reason=GONE), loaded.version)
+            for loaded in self._books.triggers.everything("triggers:due")
+            for record in (loaded.value,)
+            if record.project == project and record.trigger.lane == lane and record.received_at <= before
+        ]
 
     def rerun(self, run_id: str, first: StageName | None) -> Run:
         """A new run of the same commit, whole, or from a stage on the nodes that are held for it."""

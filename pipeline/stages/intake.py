@@ -84,7 +84,7 @@ class Intake:
         outcome = received.outcome
         if isinstance(outcome, Ignored):
             note = Put("delivery", key, 0, {"trigger": "", "ignored": outcome.reason}, ttl_s=DELIVERY_TTL_S)
-            return Taken(ignored=outcome.reason), Commit((note,), jobs=_end_lane(project, outcome, key))
+            return Taken(ignored=outcome.reason), Commit((note,), jobs=_end_lane(project, outcome, key, now))
         record = self._record(project, outcome, received.delivery_id, now)
         note = Put("delivery", key, 0, {"trigger": record.id, "ignored": ""}, ttl_s=DELIVERY_TTL_S)
         writes = (note, TRIGGERS.put(record.id, record, 0))
@@ -100,7 +100,7 @@ class Intake:
         return Taken(trigger_id=known["trigger"], ignored=known["ignored"], duplicate=True)
 
 
-def _end_lane(project: str, outcome: Ignored, key: str) -> tuple[JobRequest, ...]:
+def _end_lane(project: str, outcome: Ignored, key: str, now: float) -> tuple[JobRequest, ...]:
     if not outcome.ended_lane:
         return ()
-    return (JobRequest(f"{key}_end", jobs.TICK_QUEUE, jobs.END_LANE, (project, outcome.ended_lane)),)
+    return (JobRequest(f"{key}_end", jobs.TICK_QUEUE, jobs.END_LANE, (project, outcome.ended_lane, str(now))),)

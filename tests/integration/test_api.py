@@ -386,7 +386,8 @@ async def test_a_deleted_branch_ends_its_lane(app: Application, hooks: httpx.Asy
     answer = await hooks.post("/v1/hooks/shop", **plain({**PUSH, "after": "0" * 40}))
     assert answer.status_code == 200
     (job,) = app.store.peek(10)
-    assert (job.task, job.args) == ("end_lane", ("shop", "https://forge.test/shop.git#branch/main"))
+    assert (job.task, job.args[:2]) == ("end_lane", ("shop", "https://forge.test/shop.git#branch/main"))
+    assert float(job.args[2]) <= app.clock.now()
 
 
 # Views

@@ -112,7 +112,8 @@ class Player:
 
     def _delete_branch(self, branch: str) -> None:
         lane = Trigger(TriggerKind.PUSH, "github", repository_of("shop"), "0" * 40, branch=branch).lane
-        self.world.books.commit(jobs=[JobRequest("gone_end", jobs.TICK_QUEUE, jobs.END_LANE, ("shop", lane))])
+        words = ("shop", lane, str(self.world.clock.now()))
+        self.world.books.commit(jobs=[JobRequest("gone_end", jobs.TICK_QUEUE, jobs.END_LANE, words)])
         self.world.settle()
 
     def _control(self, number: int, act: str) -> None:

@@ -20,6 +20,8 @@ from pipeline.ports.transports import EnvironmentAccess, NodeAccess
 _START_S = 25.0
 #: Seconds without output after the command's end; what it left running may keep the output open for ever.
 _LINGER_S = 0.5
+#: The same for a file's content, which nothing keeps open: on a busy machine its last piece may be late, never missing.
+_READ_LINGER_S = 20.0
 #: Seconds that the node has to end a command when we hang up, before it is told in another session.
 _HANG_UP_S = 2.0
 #: What a shell says of a command that a signal ended, here for one that took its own shell along (`kill -9 0`).
@@ -82,6 +84,7 @@ class OpenSshConnection:
     def _read(self, node: str, path: str, script: str, limit_bytes: int, limits: Limits) -> Iterator[bytes]:
         """Yield a script's output. Errors also for its exit status, after the last piece."""
         session = self._session(node, remote.watched(0), lambda: (remote.first_line(script),), watched=True)
+        session.linger_s = _READ_LINGER_S
         try:
             yield from session.pieces(limits)
         except LimitExceeded as error:
@@ -136,6 +139,7 @@ class _Session:
         self._argument = argument
         self._feed = feed
         self._watched = watched
+        self.linger_s = _LINGER_S
         self.status = -1
 
     def pieces(self, limits: Limits) -> Iterator[bytes]:
@@ -182,7 +186,7 @@ class _Session:
             child.limit(limits)
         if reports.status is not None and not over:
             child.say_last(remote.OVER)
-            child.linger(_LINGER_S)
+            child.linger(self.linger_s)
 
     def _conclude(self, reports: remote.Reports) -> None:
         if reports.status is not None:
