@@ -216,15 +216,14 @@ def stop(pid: int, settings: Settings) -> bool:
     return True
 
 
-def stay(pid: int) -> int:
-    """Be the terminal of a supervisor until it ends; Ctrl-C, SIGTERM and a hang-up tell it to."""
+def pass_on_signals(pid: int) -> None:
+    """Let Ctrl-C, SIGTERM and a hang-up tell a supervisor to end, instead of ending this command."""
 
     def end(_number: int, _frame: object) -> None:
         os.kill(pid, signal.SIGTERM)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
-    return programs.wait(pid)
 
 
 def tell(out: Output, settings: Settings, up: Up, *, detached: bool) -> None:

@@ -16,6 +16,8 @@ Json = dict[str, Any]
 SETTLE_S = 90.0
 LOOK_S = 0.2
 LOOKED_AT = 1000
+#: Environments of no run, which nobody can give back: they go when their time ends.
+NOBODYS = frozenset({"adopted"})
 
 
 def settle(out: Output, settings: Settings, *, release: bool, force: bool) -> list[str]:
@@ -31,7 +33,7 @@ def settle(out: Output, settings: Settings, *, release: bool, force: bool) -> li
         until_none(lambda: [run for run in client.items("/v1/runs", LOOKED_AT) if run["state"] != "finished"])
     held = [one for one in standing(client) if one["state"] == "held"]
     if release:
-        return _release(client, held, force=force)
+        return _release(out, client, held, force=force)
     for one in held:
         out.say(
             f"the nodes of {one['id']} stay, out of reach: the next `greenroom up` after "
@@ -45,14 +47,17 @@ def standing(client: Client) -> list[Json]:
     return [one for one in client.items("/v1/environments", LOOKED_AT) if one["state"] not in render.GONE]
 
 
-def _release(client: Client, held: list[Json], *, force: bool) -> list[str]:
+def _release(out: Output, client: Client, held: list[Json], *, force: bool) -> list[str]:
     for one in held:
         client.post(f"/v1/runs/{one['owner']}/release")
-    left = [one["id"] for one in until_none(lambda: standing(client))]
+    until_none(lambda: [one for one in standing(client) if one["state"] not in NOBODYS])
+    left = [str(one["id"]) for one in standing(client)]
     if left and force:
         from pipeline.bootstrap import build
 
         build().clean_nodes()
+    elif left:
+        out.say(f"the nodes of {', '.join(left)} stay; `greenroom down --force` removes them")
     return left
 
 

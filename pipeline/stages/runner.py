@@ -17,6 +17,7 @@ from pipeline.ports.common import LimitExceeded
 from pipeline.ports.stores import Event, Fence, JobRequest, Put
 from pipeline.stages import configure, deliver, deploy, destroy, test
 from pipeline.stages.context import Answer, Decision, Done, Stage, Tools, Waiting, line
+from pipeline.stages.losses import judged
 from pipeline.stages.statuses import with_status_due
 
 log = logging.getLogger(__name__)
@@ -111,8 +112,9 @@ class Runner:
         except UserError as error:
             return Outcome(StageState.FAILED, str(error), error.code)
         except InfraError as error:
-            _say(stage, f"{error.code} error: {error}")
-            return error
+            final = judged(stage, error)
+            _say(stage, f"{final.code} error: {final}")
+            return final
         except GreenroomError as error:
             _say(stage, f"{error.code} error: {error}")
             return Outcome(StageState.ERROR, str(error), error.code)

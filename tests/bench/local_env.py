@@ -13,12 +13,12 @@ from pipeline.envs.access import access_of
 from pipeline.ports.common import Limits
 from pipeline.ports.transports import Connection
 from tests.bench.figures import Figure, median
-from tests.tools.stack import Stack, running
+from tests.tools.deployed import Deployed, running
 
-TRIES = 2
+TRIES = 15
 AT_ONCE = 20
 NODES = 3
-PATIENCE_S = 25.0
+PATIENCE_S = 60.0
 LOOK_S = 0.005
 LIMITS = Limits(total_s=30, silence_s=30)
 SPEC = EnvironmentSpec("debian-12", (RoleSpec("web", count=NODES, size="tiny"),))
@@ -26,29 +26,29 @@ E = EnvironmentState
 
 
 def measure() -> Iterator[Figure]:
-    with running(max_nodes=AT_ONCE * NODES) as stack:
-        _single(stack)  # the first one of a deployment also makes what all share
-        singles = [_single(stack) for _ in range(TRIES)]
+    with running(max_nodes=AT_ONCE * NODES) as up:
+        _single(up)  # the first one of a deployment also makes what all share
+        singles = [_single(up) for _ in range(TRIES)]
         what = f"{NODES} nodes, from the request to a command done on all, median of {TRIES}"
         yield Figure("local_env", median([usable for usable, _ in singles]), "s", what, "< 0.7")
         yield Figure("local_env_destroy", median([gone for _, gone in singles]), "s", "until all is gone", "< 0.5")
-        many = _Bench(stack)
+        many = _Bench(up)
         what = f"{AT_ONCE} environments of {NODES} nodes asked for at once, a command done on all nodes"
         yield Figure("local_env_many", many.usable(AT_ONCE), "s", what, "< 8")
         yield Figure("local_env_many_destroy", many.gone(AT_ONCE), "s", "all of them given back at once")
 
 
-def _single(stack: Stack) -> tuple[float, float]:
-    bench = _Bench(stack)
+def _single(up: Deployed) -> tuple[float, float]:
+    bench = _Bench(up)
     return bench.usable(1), bench.gone(1)
 
 
 class _Bench:
     """Some environments, asked for and given back as the stages of a run do."""
 
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._app = stack.app
+    def __init__(self, up: Deployed) -> None:
+        self._up = up
+        self._app = up.app
         self._ids: list[str] = []
 
     def usable(self, count: int) -> float:
@@ -102,7 +102,7 @@ class _Bench:
             if time.monotonic() > deadline:
                 left = [loaded.value for loaded in self._app.books.environments.many(waiting)]
                 said = "; ".join(f"{one.id} is {one.state} {one.reason} {one.fault}".strip() for one in left)
-                raise TimeoutError(f"not {state} after {PATIENCE_S:g} s: {said}\n{self._stack.said()}")
+                raise TimeoutError(f"not {state} after {PATIENCE_S:g} s: {said}\n{self._up.said()}")
             for loaded in self._app.books.environments.many(waiting):
                 if loaded.value.final and state is not E.DESTROYED:
                     raise RuntimeError(f"{loaded.value.id}: {loaded.value.fault or loaded.value.reason}")

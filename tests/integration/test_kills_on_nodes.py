@@ -15,8 +15,8 @@ from rq import Worker
 from pipeline.domain.environments import EnvironmentState
 from pipeline.domain.runs import AttemptState, Run, RunState, StageName
 from tests.plugins.local_nodes import why_not
+from tests.tools.deployed import PROJECT, Deployed, running
 from tests.tools.deployment import children, wait_for
-from tests.tools.stack import PROJECT, Stack, running
 
 #: A run goes on within this after a kill: a worker is missed after 6 s.
 GOES_ON_S = 15.0
@@ -59,7 +59,7 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
+def up() -> Iterator[Deployed]:
     with running(workers=4) as one:
         one.add_project()
         yield one
@@ -69,7 +69,7 @@ def stack() -> Iterator[Stack]:
 class Victim:
     """A run whose workers are killed; `pauses` are the seconds from each kill until the run went on."""
 
-    stack: Stack
+    up: Deployed
     with_horse: bool
     sha: str
     run_id: str = ""
@@ -77,8 +77,8 @@ class Victim:
 
     def suffer(self) -> Run:
         """Lose a worker in every stage; the run at its end."""
-        app = self.stack.app
-        trigger = app.control.submit(PROJECT, str(self.stack.repository), self.sha, "main", "tester")
+        app = self.up.app
+        trigger = app.control.submit(PROJECT, str(self.up.repository), self.sha, "main", "tester")
         self.run_id = wait_for(lambda: app.books.triggers.get(trigger.id).value.run_id, "the plan")
         self._kill_provider(EnvironmentState.BUILDING)
         self._note_pause(StageName.DELIVER, 1, time.time())
@@ -87,7 +87,7 @@ class Victim:
         return wait_for(self._finished, "the end of the run", 60)
 
     def _run(self) -> Run:
-        return self.stack.app.books.runs.get(self.run_id).value
+        return self.up.app.books.runs.get(self.run_id).value
 
     def _finished(self) -> Run | None:
         run = self._run()
@@ -98,10 +98,10 @@ class Victim:
 
         def moves() -> bool:
             environment = self._run().environment_id
-            return bool(environment) and self.stack.app.books.environments.get(environment).value.state is state
+            return bool(environment) and self.up.app.books.environments.get(environment).value.state is state
 
         wait_for(moves, f"an environment that is {state}")
-        for name, pid in self.stack.pids().items():
+        for name, pid in self.up.pids().items():
             if name.startswith("provider-local-"):
                 os.kill(pid, signal.SIGKILL)
 
@@ -116,12 +116,12 @@ class Victim:
     def _worker_of(self, stage: StageName) -> int | None:
         """The process that does the stage's first attempt."""
         job = f"{self.run_id}_{stage}_1"
-        workers = Worker.all(connection=self.stack.app.redis)
+        workers = Worker.all(connection=self.up.app.redis)
         return next((worker.pid for worker in workers if worker.get_current_job_id() == job), None)
 
     def _works(self, stage: StageName) -> bool:
         """Whether the stage's command runs on the node; destroy only opens its log before it fetches."""
-        logs = self.stack.app.logs
+        logs = self.up.app.logs
         names = [log.name for log in logs.logs(self.run_id) if log.name.startswith(f"{stage}-1")]
         said = b"".join(logs.read(self.run_id, name, 0, 1 << 16) for name in names)
         return f"{stage} begun".encode() in said or (bool(names) and stage is StageName.DESTROY)
@@ -131,7 +131,7 @@ class Victim:
         kind = "attempt.running" if attempt > 1 else "attempt.passed"
 
         def went_on() -> float | None:
-            found = self.stack.app.books.store.events(self.run_id)
+            found = self.up.app.books.store.events(self.run_id)
             wanted = {"stage": stage.value, "attempt": attempt}
             ats = [one.at for one in found if one.type == kind and wanted.items() <= dict(one.data).items()]
             return ats[0] if ats else None
@@ -139,32 +139,32 @@ class Victim:
         self.pauses[stage] = wait_for(went_on, f"{kind} of {stage}") - killed_at
 
 
-def test_a_killed_worker_costs_an_attempt_and_nothing_else(stack: Stack) -> None:
-    sha = stack.commit(FILES)
-    victims = [Victim(stack, with_horse, sha) for with_horse in (False, True)]
+def test_a_killed_worker_costs_an_attempt_and_nothing_else(up: Deployed) -> None:
+    sha = up.commit(FILES)
+    victims = [Victim(up, with_horse, sha) for with_horse in (False, True)]
     with ThreadPoolExecutor() as pool:
         runs = list(pool.map(Victim.suffer, victims))
     for run, victim in zip(runs, victims, strict=True):
-        assert str(run.verdict) == "passed", f"{run.reason}\n{stack.said()}"
+        assert str(run.verdict) == "passed", f"{run.reason}\n{up.said()}"
         assert max(victim.pauses.values()) < GOES_ON_S, victim.pauses
         assert [attempt.state for attempt in run.stage(StageName.DELIVER).attempts] == [AttemptState.PASSED]
         for stage in FORKED:
             states = [attempt.state for attempt in run.stage(stage).attempts]
             assert states == [AttemptState.LOST, AttemptState.PASSED], stage
-        assert marks(stack, run) == [
+        assert marks(up, run) == [
             f"{stage} {what}" for stage in ("configure", "deploy", "test") for what in ("begun", "begun", "done")
         ]
 
 
-def marks(stack: Stack, run: Run) -> list[str]:
+def marks(up: Deployed, run: Run) -> list[str]:
     """What the stages wrote on the node: a lost attempt began, and was ended there before it was done."""
-    content = stack.app.logs.open_artifact(run.id, "web-0/var/tmp/marks")
+    content = up.app.logs.open_artifact(run.id, "web-0/var/tmp/marks")
     return b"".join(content).decode().splitlines()
 
 
-def test_afterwards_nothing_is_left(stack: Stack) -> None:
-    assert stack.app.books.environments.in_index("environments:standing:local") == []
-    wait_for(lambda: not stack.traces(), f"the end of {stack.traces()}", 10)
-    assert list((stack.home / "run" / "ssh").iterdir()) == []
-    bad = [check for check in stack.json("doctor") if not check["ok"]]
+def test_afterwards_nothing_is_left(up: Deployed) -> None:
+    assert up.app.books.environments.in_index("environments:standing:local") == []
+    wait_for(lambda: not up.traces(), f"the end of {up.traces()}", 10)
+    assert list((up.home / "run" / "ssh").iterdir()) == []
+    bad = [check for check in up.json("doctor") if not check["ok"]]
     assert bad == []

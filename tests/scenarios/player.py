@@ -76,6 +76,7 @@ class Player:
             "forge": lambda words: self.world.forge.refusals.extend(map(_infra, words)),
             "repository": self._repository,
             "unreachable": self._unreachable,
+            "vanish": self._vanish,
             "kill": lambda step: self.world.grave.dig(step["at"], step.get("time", 1)),
             "beats_lapse": lambda _: self.world.let_beats_lapse(),
             "lose_job": self._lose_job,
@@ -158,6 +159,11 @@ class Player:
 
     def _unreachable(self, nodes: Mapping[str, str]) -> None:
         self.world.transport.unreachable = dict(nodes)
+
+    def _vanish(self, node: str) -> None:
+        """Somebody else destroys the nodes of this name."""
+        self.world.cloud.nodes = {key: view for key, view in self.world.cloud.nodes.items() if view.name != node}
+        self._unreachable({node: "no route"})
 
     def _lose_job(self, pattern: str) -> None:
         """Let the queue forget every job that waits and matches."""

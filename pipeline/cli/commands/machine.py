@@ -20,7 +20,7 @@ def up(
     """Start everything on this machine: Redis, node helper, API, hooks, workers, tick."""
     import os
 
-    from pipeline.cli import deployment
+    from pipeline.cli import deployment, programs
 
     changes = {"GREENROOM_HOOKS_BIND": hooks_bind, "GREENROOM_WORKERS": str(workers or "")}
     os.environ.update({name: value for name, value in changes.items() if value})
@@ -35,8 +35,10 @@ def up(
     now = deployment.running(settings)
     if now is None:
         raise Complaint(f"it ended at once; see {settings.process_logs_dir}/supervisor.log", FAILED)
+    if not detach:
+        deployment.pass_on_signals(pid)
     deployment.tell(out, settings, now, detached=detach)
-    raise typer.Exit(OK if detach else deployment.stay(pid))
+    raise typer.Exit(OK if detach else programs.wait(pid))
 
 
 def down(

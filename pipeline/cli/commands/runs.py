@@ -45,7 +45,10 @@ def _watch(client: Any, out: Output, run_id: str, *, wait: bool, follow: bool) -
     if not wait and not follow:
         found = client.get(f"/v1/runs/{run_id}")
         if watch.finished(found):  # it was refused, and has no logs
-            _answer(out, found, render.result(found))
+            if out.as_json:
+                out.data(found)
+            else:
+                out.show(render.result(found))
             raise typer.Exit(watch.verdict_status(found))
         _answer(out, found, f"{run_id} is {render.outcome(found)}; `greenroom logs -f {run_id}` shows it")
         return

@@ -12,7 +12,7 @@ from typing import IO, Any, TypeVar, cast
 
 from pipeline.adapters.repositories.git.archive import Unpacker
 from pipeline.adapters.repositories.git.commands import GitCommands, file_url
-from pipeline.adapters.repositories.git.mirror import Mirror, MirrorBroken, Remote
+from pipeline.adapters.repositories.git.mirror import Mirror, MirrorBroken, Remote, listing
 from pipeline.domain.errors import NotFound, TooLarge, TransientError, UserError
 from pipeline.domain.triggers import ZERO_SHA, is_sha, ref_refusal, repository_refusal
 from pipeline.ports.common import Secret
@@ -58,9 +58,13 @@ class GitRepositories:
         _check_path(path)
 
         def read(mirror: Mirror, remote: Remote) -> bytes:
+            with mirror.reading():
+                listed = mirror.listed(sha, path)
+                if listed is not None:
+                    return _read(mirror, sha, path, listed, limit_bytes)
             mirror.ensure(remote, sha)
             with mirror.reading():
-                return _read(mirror, sha, path, limit_bytes)
+                return _read(mirror, sha, path, mirror.local(*listing(sha, path)), limit_bytes)
 
         return self._use(url, credential, read)
 
@@ -176,9 +180,8 @@ def _resolve(mirror: Mirror, remote: Remote, ref: str) -> str:
     raise NotFound(f"{remote.name} has no branch, tag or commit {ref}")
 
 
-def _read(mirror: Mirror, sha: str, path: str, limit_bytes: int) -> bytes:
-    listed = mirror.local("ls-tree", "-l", "-z", sha, "--", path).split(b"\0")[0]
-    described, _, name = listed.partition(b"\t")
+def _read(mirror: Mirror, sha: str, path: str, listed: bytes, limit_bytes: int) -> bytes:
+    described, _, name = listed.split(b"\0")[0].partition(b"\t")
     if name != path.encode():
         raise NotFound(f"commit {sha} has no {path}")
     mode, kind, blob, size = described.split()

@@ -56,6 +56,11 @@ class Remote:
     timeout_s: float
 
 
+def listing(sha: str, path: str) -> tuple[str, ...]:
+    """The git command that lists a commit's entry at a path, with mode, kind, id and size."""
+    return ("ls-tree", "-l", "-z", sha, "--", path)
+
+
 class Mirror:
     """The mirror in `commands.directory`; its lock lies beside it."""
 
@@ -75,6 +80,11 @@ class Mirror:
         if outcome.status:
             raise MirrorBroken(outcome.stderr[:500])
         return outcome.stdout
+
+    def listed(self, sha: str, path: str) -> bytes | None:
+        """What a commit that is here has at a path; None when the commit is not here, or not whole."""
+        outcome = self._commands.run(*listing(sha, path))
+        return None if outcome.status else outcome.stdout
 
     def commit(self, name: str) -> str | None:
         """The whole id of a commit that is here; None when it is not, or the name is ambiguous."""

@@ -39,7 +39,7 @@ SETTLE_S = 10.0
 
 
 @dataclass(frozen=True)
-class Stack:
+class Deployed:
     """A home below `root`, and the command line on it."""
 
     root: Path
@@ -121,30 +121,30 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running(*, workers: int = 2, max_nodes: int = 60) -> Iterator[Stack]:
+def running(*, workers: int = 2, max_nodes: int = 60) -> Iterator[Deployed]:
     """A deployment that is up; everything is taken back at the end, and AssertionError says what was left."""
-    with tempfile.TemporaryDirectory(prefix="gr-stack-") as root:
-        stack = Stack(Path(root).resolve(), max_nodes)
-        stack.home.mkdir(mode=0o700)
+    with tempfile.TemporaryDirectory(prefix="gr-up-") as root:
+        up = Deployed(Path(root).resolve(), max_nodes)
+        up.home.mkdir(mode=0o700)
         api, hooks = free_ports(2)
         settings = SETTINGS.format(api=api, hooks=hooks, workers=workers, state=image_state(), max_nodes=max_nodes)
-        (stack.home / "config.toml").write_text(settings)
-        stack("up", "--detach")
+        (up.home / "config.toml").write_text(settings)
+        up("up", "--detach")
         try:
-            yield stack
+            yield up
         finally:
-            stack("down", "--force")
-        stack.app.redis.close()
-        _expect_nothing(stack)
+            up("down", "--force")
+        up.app.redis.close()
+        _expect_nothing(up)
 
 
-def _expect_nothing(stack: Stack) -> None:
+def _expect_nothing(up: Deployed) -> None:
     """Look until nothing is there, for a moment at most."""
 
     def nothing() -> bool:
-        return not any(traces(stack.app.settings.deployment, str(stack.home)).values())
+        return not any(traces(up.app.settings.deployment, str(up.home)).values())
 
     try:
         wait_for(nothing, "the end of everything", SETTLE_S)
     except AssertionError as error:
-        raise AssertionError(f"left: {traces(stack.app.settings.deployment, str(stack.home))}") from error
+        raise AssertionError(f"left: {traces(up.app.settings.deployment, str(up.home))}") from error

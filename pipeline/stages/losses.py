@@ -1,0 +1,43 @@
+"""Nodes that went away under a run: a node that its provider has no more is waited for in vain."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from pipeline.domain.environments import Environment, EnvironmentState
+from pipeline.domain.errors import InfraError, PermanentError, TransientError
+from pipeline.ports.drivers import Listing, NodeStatus
+from pipeline.stages.context import Stage
+
+log = logging.getLogger(__name__)
+
+
+def judged(stage: Stage, error: InfraError) -> InfraError:
+    """The error of an attempt; PermanentError instead of a transient one when nodes of the environment are gone."""
+    if not isinstance(error, TransientError) or not stage.run.environment_id:
+        return error
+    try:
+        gone = _gone(stage, stage.environment().value)
+    except InfraError as silence:
+        log.warning("run %s: nobody can say what became of its nodes: %s", stage.run.id, silence)
+        return error
+    return PermanentError(f"{'; '.join(gone)} ({error})") if gone else error
+
+
+def _gone(stage: Stage, environment: Environment) -> list[str]:
+    driver = stage.tools.providers(environment.provider).driver
+    if environment.state is not EnvironmentState.LEASED or not driver.capabilities.login:
+        return []
+    return list(lost(environment, driver.list()))
+
+
+def lost(environment: Environment, listing: Listing) -> Iterator[str]:
+    """What became of each node of the environment that does not run any more."""
+    views = {view.name: view for view in listing.nodes if view.environment_id == environment.id}
+    for node in environment.nodes:
+        view = views.get(node.name)
+        if view is None:
+            yield f"node {node.name} is gone: its provider {environment.provider} does not have it any more"
+        elif view.status is NodeStatus.ERROR:
+            yield f"node {node.name} does not run any more: {view.fault}"
