@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query
 
@@ -17,7 +18,11 @@ Offset = Annotated[int, Query(ge=0, le=2**53)]
 
 
 def hook_url(app: Application, project: str) -> str:
-    return f"http://{app.settings.hooks_bind}/v1/hooks/{project}"
+    """Where deliveries go: the hooks' listener, by the public name of this machine when it listens everywhere."""
+    host, _, port = app.settings.hooks_bind.rpartition(":")
+    if host in {"", "0.0.0.0", "[::]"}:  # noqa: S104  # compared with, not bound to
+        host = urlsplit(app.settings.public_url).hostname or "127.0.0.1"
+    return f"http://{host}:{port}/v1/hooks/{project}"
 
 
 def router(app: Application) -> APIRouter:

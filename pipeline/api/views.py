@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, Literal, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.domain.environments import Environment, EnvironmentState, NodeState
 from pipeline.domain.intake import TriggerRecord, TriggerState
@@ -15,6 +15,12 @@ from pipeline.domain.runs import AttemptState, Run, RunState, StageName, StageRu
 from pipeline.domain.triggers import TriggerKind
 
 T = TypeVar("T")
+
+
+class Wish(BaseModel):
+    """What a caller asks for; a key that nobody knows is refused, for a misspelt one would change what is done."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class Page(BaseModel, Generic[T]):
@@ -198,7 +204,7 @@ class ProjectView(BaseModel):
         )
 
 
-class NewProject(BaseModel):
+class NewProject(Wish):
     """`hook_secret` is made when none is given."""
 
     name: str
@@ -217,7 +223,7 @@ class AddedProject(BaseModel):
     hook_url: str
 
 
-class HookWish(BaseModel):
+class HookWish(Wish):
     """`local_repository`: a path of this machine that the project's deliveries may name from now on."""
 
     local_repository: str = ""
@@ -228,7 +234,7 @@ class HookAccess(BaseModel):
     hook_url: str
 
 
-class NewRun(BaseModel):
+class NewRun(Wish):
     """`repository` defaults to the project's; `ref` is a branch, tag or commit."""
 
     project: str
@@ -236,11 +242,11 @@ class NewRun(BaseModel):
     ref: str = "HEAD"
 
 
-class Cancel(BaseModel):
+class Cancel(Wish):
     reason: str = Field(default="", max_length=500)
 
 
-class Rerun(BaseModel):
+class Rerun(Wish):
     """`first`: the stage to begin with on the held nodes, or `failed` for the one that failed; whole when left out."""
 
     first: StageName | Literal["failed"] | None = None

@@ -8,17 +8,21 @@ from dataclasses import replace
 
 from pipeline.domain import failsafe
 from pipeline.domain.errors import InfraError, TransientError
+from pipeline.domain.projects import Project
 from pipeline.domain.runs import HELD, Run, RunState, StageName, StatusReport, Verdict
 from pipeline.envs.books import Books, Loaded
 from pipeline.ports.common import Clock, Ids
 from pipeline.ports.forges import CommitStatus, Forge, StatusState
 from pipeline.ports.secrets import Secrets
+from pipeline.stages.context import host_of, project_token
 
 log = logging.getLogger(__name__)
 #: After so many failed tries the forge is given up, and the run says so.
 MAX_TRIES = 12
 #: A status that is being reported is left alone for so long; a forge that hangs must not occupy every worker.
 REPORTING_S = 20.0
+#: Where a forge's API is, when a project names none, by the host of the repositories that belong to it.
+PUBLIC_HOSTS = {"github": "github.com", "gitlab": "gitlab.com", "bitbucket": "bitbucket.org"}
 STATES = {
     Verdict.PASSED: StatusState.SUCCESS,
     Verdict.FAILED: StatusState.FAILURE,
@@ -85,9 +89,9 @@ class Statuses:
 
     def _send(self, run: Run, state: str) -> None:
         project = self._books.projects.get(run.project).value
-        if not project.sealed_forge_token or run.trigger.forge not in self._forges:
+        token = project_token(self._books, self._secrets, run.project, run.trigger.repository)
+        if token is None or not self._is_its_forge(project, run.trigger.forge):
             return
-        token = self._secrets.open(project.sealed_forge_token)
         status = CommitStatus(
             slug=run.trigger.slug,
             sha=run.trigger.sha,
@@ -96,6 +100,12 @@ class Statuses:
             url=f"{self._public_url}/v1/runs/{run.id}",
         )
         self._forges[run.trigger.forge].report(status, project.api_url, token)
+
+    def _is_its_forge(self, project: Project, forge: str) -> bool:
+        """Whether a token of the project may go to this forge's API: to a named one, else to its repository's own."""
+        if forge not in self._forges:
+            return False
+        return bool(project.api_url) or PUBLIC_HOSTS.get(forge) == host_of(project.repository)
 
     def _after(self, run: Run, state: str, error: InfraError) -> StatusReport:
         tries = run.status.tries + 1

@@ -292,7 +292,8 @@ class World:
     # What scenarios do
 
     def project(self, name: str, max_runs: int = 20, repository: str = "") -> None:
-        self.projects.add(name, forge_token=Secret("forge-token"), repository=repository)
+        ours = repository or f"https://forge.test/{name}.git"
+        self.projects.add(name, forge_token=Secret("forge-token"), repository=ours, api_url="https://api.forge.test")
         loaded = self.books.projects.get(name)
         limited = replace(loaded.value, max_runs=max_runs)
         self.books.commit(self.books.projects.kind.put(name, limited, loaded.version))

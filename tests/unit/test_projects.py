@@ -10,6 +10,7 @@ from pipeline.domain.errors import AlreadyExists, UserError
 from pipeline.domain.projects import check_name, local_path
 from pipeline.domain.runs import Verdict
 from pipeline.domain.triggers import Trigger, TriggerKind
+from pipeline.ports.common import Secret
 from pipeline.stages.context import host_of, project_token
 from tests.scenarios.world import World
 
@@ -95,3 +96,23 @@ def test_only_paths_are_allowed_as_local(world: World) -> None:
     world.project("shop")
     with pytest.raises(UserError, match="no path of this machine"):
         world.projects.allow_local("shop", "https://forge.test/shop.git")
+
+
+@pytest.mark.parametrize(
+    ("repository", "api_url", "told"),
+    [
+        ("https://github.com/acme/shop.git", "", True),
+        ("https://gitlab.com/acme/shop.git", "", False),
+        ("https://git.acme.test/shop.git", "https://git.acme.test/api", True),
+        ("https://git.acme.test/shop.git", "", False),
+    ],
+)
+def test_the_token_goes_to_the_api_of_the_repositorys_own_forge(
+    world: World, repository: str, api_url: str, told: bool
+) -> None:
+    world.projects.add("shop", forge_token=Secret("forge-token"), repository=repository, api_url=api_url)
+    sha = world.repositories.commit(repository, "main", {"greenroom.yml": BLUEPRINT})
+    world.trigger("shop", Trigger(TriggerKind.PUSH, "github", repository, sha, slug="acme/shop", branch="main"))
+    world.settle()
+    assert world.all_runs()[-1].verdict is Verdict.PASSED
+    assert bool(world.forge.reported) is told
