@@ -308,6 +308,15 @@ class Application:
         books.warm_up()
         self.reader.read("warm-up", WARM_UP)
 
+    def warm_up_provider(self, name: str) -> None:
+        """Import what a provider's worker needs for its first environment, which would wait for it 0.6 s."""
+        self.provider(name)
+        books.warm_up()
+        if self.settings.providers[name].driver == "local":
+            import asyncssh
+
+            _ = asyncssh
+
     @cached_property
     def token(self) -> Secret:
         """The API's token, made at the first start with mode 0600."""

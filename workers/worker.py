@@ -37,7 +37,7 @@ def serve_statuses() -> None:
 
 def serve_provider(name: str) -> None:
     """Everything that one provider is asked, over connections that stay open."""
-    application().provider(name)
+    application().warm_up_provider(name)
     _serve(SimpleWorker, provider_queue(name))
 
 

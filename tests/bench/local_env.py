@@ -22,6 +22,8 @@ PATIENCE_S = 60.0
 LOOK_S = 0.005
 LIMITS = Limits(total_s=30, silence_s=30)
 SPEC = EnvironmentSpec("debian-12", (RoleSpec("web", count=NODES, size="tiny"),))
+#: The index of environments that are no more.
+FINAL = "environments:final"
 E = EnvironmentState
 
 
@@ -95,20 +97,18 @@ class _Bench:
                 yield [connection] * NODES, [node.name for node in access.nodes]
 
     def _settled(self, state: EnvironmentState) -> Iterator[Environment]:
-        """Each environment as soon as it is in the state."""
+        """Each environment as soon as it is in the state; looking must cost little, for it delays what is measured."""
         deadline = time.monotonic() + PATIENCE_S
-        waiting = list(self._ids)
+        waiting = set(self._ids)
         while waiting:
+            settled = waiting & set(self._app.store.index("environments:ending" if state is E.READY else FINAL))
+            for loaded in self._app.books.environments.many(sorted(settled)):
+                waiting.remove(loaded.value.id)
+                yield loaded.value
             if time.monotonic() > deadline:
-                left = [loaded.value for loaded in self._app.books.environments.many(waiting)]
+                left = [loaded.value for loaded in self._app.books.environments.many(sorted(waiting))]
                 said = "; ".join(f"{one.id} is {one.state} {one.reason} {one.fault}".strip() for one in left)
                 raise TimeoutError(f"not {state} after {PATIENCE_S:g} s: {said}\n{self._up.said()}")
-            for loaded in self._app.books.environments.many(waiting):
-                if loaded.value.final and state is not E.DESTROYED:
-                    raise RuntimeError(f"{loaded.value.id}: {loaded.value.fault or loaded.value.reason}")
-                if loaded.value.state is state:
-                    waiting.remove(loaded.value.id)
-                    yield loaded.value
             time.sleep(LOOK_S)
 
     @staticmethod

@@ -25,7 +25,7 @@ test: []
 SINGLES = 40
 SUSTAINED = 120
 RATE = 8.0
-PROCESSES = ["work", "work", "provider memory", "tick"]
+PROCESSES = ["work", "work", "provider memory", "provider memory", "tick"]
 
 
 def measure() -> Iterator[Figure]:

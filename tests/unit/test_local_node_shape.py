@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.adapters.drivers.local import cgroups, network, oci, process
 from pipeline.adapters.drivers.local.environments import addresses, unknown_image
-from pipeline.adapters.drivers.local.image import RECIPES, SHIFT, Image, Recipe
+from pipeline.adapters.drivers.local.image import RECIPES, SHIFT, Image, Recipe, without_greetings
 from pipeline.adapters.drivers.local.network import Network
 from pipeline.adapters.drivers.local.node import hosts
 from pipeline.adapters.drivers.local.process import Commands
@@ -146,6 +146,11 @@ def test_an_image_is_known_by_what_goes_into_it() -> None:
     assert Recipe("debian-12").key == plain.key
     assert "fio" in variants[1].included
     assert "systemd-sysv" in variants[3].included
+
+
+def test_logins_greet_nobody() -> None:
+    pam = "session optional pam_motd.so noupdate\nsession required pam_env.so\nsession optional pam_mail.so # [1]\n"
+    assert without_greetings(pam) == "session required pam_env.so\n"
 
 
 def test_an_unknown_image_says_what_there_is() -> None:
