@@ -13,7 +13,7 @@ import pytest
 from rq import Worker
 
 from pipeline.domain.environments import EnvironmentState
-from pipeline.domain.runs import AttemptState, Run, RunState, StageName
+from pipeline.domain.runs import AttemptState, Run, RunState, StageName, StageState
 from tests.plugins.local_nodes import why_not
 from tests.tools.deployed import PROJECT, Deployed, running
 from tests.tools.deployment import children, wait_for
@@ -81,13 +81,16 @@ class Victim:
         trigger = app.control.submit(PROJECT, str(self.up.repository), self.sha, "main", "tester")
         self.run_id = wait_for(lambda: app.books.triggers.get(trigger.id).value.run_id, "the plan")
         self._kill_provider(EnvironmentState.BUILDING)
-        self._note_pause(StageName.DELIVER, 1, time.time())
+        wait_for(self._delivered, "the end of deliver", 90)
         for stage in FORKED:
             self._kill_in(stage)
         return wait_for(self._finished, "the end of the run", 60)
 
     def _run(self) -> Run:
         return self.up.app.books.runs.get(self.run_id).value
+
+    def _delivered(self) -> bool:
+        return self._run().stage(StageName.DELIVER).state is StageState.PASSED
 
     def _finished(self) -> Run | None:
         run = self._run()
@@ -127,8 +130,8 @@ class Victim:
         return f"{stage} begun".encode() in said or (bool(names) and stage is StageName.DESTROY)
 
     def _note_pause(self, stage: StageName, attempt: int, killed_at: float) -> None:
-        """Wait until this attempt went on, and note how long that took by the run's own events."""
-        kind = "attempt.running" if attempt > 1 else "attempt.passed"
+        """Wait until this attempt runs, and note how long that took by the run's own events."""
+        kind = "attempt.running"
 
         def went_on() -> float | None:
             found = self.up.app.books.store.events(self.run_id)
@@ -147,7 +150,10 @@ def test_a_killed_worker_costs_an_attempt_and_nothing_else(up: Deployed) -> None
     for run, victim in zip(runs, victims, strict=True):
         assert str(run.verdict) == "passed", f"{run.reason}\n{up.said()}"
         assert max(victim.pauses.values()) < GOES_ON_S, victim.pauses
-        assert [attempt.state for attempt in run.stage(StageName.DELIVER).attempts] == [AttemptState.PASSED]
+        *lost, last = [attempt.state for attempt in run.stage(StageName.DELIVER).attempts]
+        # the other run's victims may have been at this one's deliver
+        assert last is AttemptState.PASSED
+        assert set(lost) <= {AttemptState.LOST}
         for stage in FORKED:
             states = [attempt.state for attempt in run.stage(stage).attempts]
             assert states == [AttemptState.LOST, AttemptState.PASSED], stage
