@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.domain.blueprint import Priority
-from pipeline.domain.environments import QUOTA_STATES, Environment, EnvironmentState
+from pipeline.domain.environments import QUOTA_STATES, Environment
 from pipeline.domain.runs import Run
 
 RANK = {Priority.INTERACTIVE: 0, Priority.PUSH: 1, Priority.NIGHTLY: 2}
@@ -59,9 +59,3 @@ def room_for(wanted: Environment, standing: Iterable[Environment], max_nodes: in
             f"{need} nodes are wanted, {max_nodes - used} of {max_nodes} are free at {wanted.provider}"
         )
     return Fits()
-
-
-def in_order(requested: Iterable[Environment]) -> Sequence[Environment]:
-    """Requested environments in the order in which they get room."""
-    waiting = (environment for environment in requested if environment.state is EnvironmentState.REQUESTED)
-    return sorted(waiting, key=lambda environment: (RANK[environment.priority], environment.created_at))

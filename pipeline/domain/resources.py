@@ -14,13 +14,6 @@ class Resources:
     memory_mib: int
     disk_gib: int
 
-    def __add__(self, other: Resources) -> Resources:
-        return Resources(
-            self.vcpu + other.vcpu,
-            self.memory_mib + other.memory_mib,
-            self.disk_gib + other.disk_gib,
-        )
-
 
 #: Sizes a role may ask for by name.
 SIZES: Mapping[str, Resources] = {

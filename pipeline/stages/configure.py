@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.domain.blueprint import RoleSpec
 from pipeline.domain.errors import PermanentError, StageFailed
 from pipeline.ports.common import Sink
 from pipeline.ports.configurators import Configurator, ConvergeRequest, ConvergeResult
@@ -84,12 +83,8 @@ def _request(stage: Stage, access: EnvironmentAccess, node: NodeAccess, source: 
         spec=stage.plan.configure,
         run_list=role.run_list,
         script=role.script,
-        attributes=_attributes(stage.plan.configure.attributes, role),
+        attributes=_merged(stage.plan.configure.attributes, role.attributes),
     )
-
-
-def _attributes(common: Mapping[str, Any], role: RoleSpec) -> Mapping[str, Any]:
-    return _merged(common, role.attributes)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

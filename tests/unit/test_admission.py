@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.admission import RANK, Fits, Infeasible, Unschedulable, admissible, in_order, room_for
+from pipeline.adapters.clock import ManualClock
+from pipeline.adapters.stores.memory import MemoryStore
+from pipeline.domain.admission import RANK, Fits, Infeasible, Unschedulable, admissible, room_for
 from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
 from pipeline.domain.environments import QUOTA_STATES, Environment, EnvironmentState, planned_nodes
 from pipeline.domain.runs import Run, RunState
 from pipeline.domain.triggers import Trigger, TriggerKind
+from pipeline.envs.books import Books
 
 TRIGGER = Trigger(TriggerKind.PUSH, "plain", "/srv/shop.git", "1" * 40, branch="main")
 NOW, PUSH, NIGHT = Priority.INTERACTIVE, Priority.PUSH, Priority.NIGHTLY
@@ -113,4 +116,7 @@ def test_requests_are_served_by_priority_then_age() -> None:
         environment("now", 1, created_at=9, priority=NOW),
         environment("built", 1, E.BUILDING, created_at=0),
     ]
-    assert [one.id for one in in_order(requests)] == ["now", "early", "late", "night"]
+    store = MemoryStore(ManualClock())
+    books = Books(store)
+    books.commit(*(books.environments.kind.put(one.id, one, 0) for one in requests))
+    assert list(store.index("environments:requested")) == ["now", "early", "late", "night"]
