@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import SIZES, Resources
+from pipeline.domain.rules import EnvironmentRules, PlacementRules, Strategy, Within
 
 
 class Priority(StrEnum):
@@ -68,12 +69,11 @@ class RoleSpec:
     count: int = 1
     size: str = "small"
     image: str | None = None
-    workload: str | None = None
-    spread: str = "none"
     run_list: tuple[str, ...] = ()
     script: str | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     qos: QosProfile = field(default_factory=QosProfile)
+    rules: PlacementRules = field(default_factory=PlacementRules)
 
     @property
     def resources(self) -> Resources:
@@ -87,9 +87,16 @@ class EnvironmentSpec:
     image: str
     roles: tuple[RoleSpec, ...]
     provider: str | None = None
+    within: Within = Within.ANYWHERE
+    strategy: Strategy = Strategy.PACK
 
     def role(self, name: str) -> RoleSpec:
         return next(role for role in self.roles if role.name == name)
+
+    @property
+    def rules(self) -> EnvironmentRules:
+        """What placement is asked to heed."""
+        return EnvironmentRules({role.name: role.rules for role in self.roles}, self.within, self.strategy)
 
     @property
     def node_names(self) -> tuple[str, ...]:

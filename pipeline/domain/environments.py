@@ -10,6 +10,7 @@ from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
 from pipeline.domain.errors import InvalidTransition
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
+from pipeline.domain.rules import EnvironmentRules
 
 
 class EnvironmentState(StrEnum):
@@ -86,7 +87,10 @@ NODE_TRANSITIONS: Mapping[NodeState, frozenset[NodeState]] = {
 
 @dataclass(frozen=True)
 class Node:
-    """One server of an environment. `sealed_host_key` is its private host key as `Secrets.seal` wrote it."""
+    """One server of an environment. `sealed_host_key` is its private host key as `Secrets.seal` wrote it.
+
+    `machine` and `zone` are where placement put it; empty until then.
+    """
 
     name: str
     role: str
@@ -100,6 +104,8 @@ class Node:
     host_public_key: str = ""
     sealed_host_key: str = ""
     fault: str = ""
+    machine: str = ""
+    zone: str = ""
 
     def to(self, state: NodeState) -> Node:
         """The node in its next state; the same node when it is there already."""
@@ -116,7 +122,9 @@ class Environment:
 
     `owner` is the id of the run that uses it. `ends_at` is when its lease or hold ends: after that it is taken back.
     `sealed_key` is the private SSH key of all its nodes. `fault` is why it cannot be used, if so.
-    `faults_seen` counts faults of the provider, `waits` how often it had no room.
+    `faults_seen` counts faults of the provider, `waits` how often it had no room. `placed_at` is when its nodes got
+    their machines (0: not yet), `notes` what placement says of it, such as a fall-back. `protected` is why nothing but
+    its owner may take it back, if so.
     """
 
     id: str
@@ -137,6 +145,10 @@ class Environment:
     not_before: float = 0.0
     faults_seen: int = 0
     waits: int = 0
+    rules: EnvironmentRules = field(default_factory=EnvironmentRules)
+    placed_at: float = 0.0
+    notes: tuple[str, ...] = ()
+    protected: str = ""
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True)
@@ -22,3 +23,33 @@ SIZES: Mapping[str, Resources] = {
     "medium": Resources(vcpu=2, memory_mib=2048, disk_gib=10),
     "large": Resources(vcpu=4, memory_mib=8192, disk_gib=40),
 }
+
+#: What is counted on a machine, in the order of every vector; rates are operations/s, bytes/s and bits/s.
+DIMENSIONS: Final = (
+    "vcpu",
+    "memory_mib",
+    "disk_gib",
+    "disk_read_iops",
+    "disk_write_iops",
+    "disk_read_bytes",
+    "disk_write_bytes",
+    "network_in",
+    "network_out",
+    "hugepages_mib",
+)
+#: The unit that a person reads behind each dimension.
+UNITS: Mapping[str, str] = {
+    "vcpu": "vCPU",
+    "memory_mib": "MiB memory",
+    "disk_gib": "GiB disk",
+    "disk_read_iops": "read IOPS",
+    "disk_write_iops": "write IOPS",
+    "disk_read_bytes": "bytes/s disk read",
+    "disk_write_bytes": "bytes/s disk write",
+    "network_in": "bit/s network in",
+    "network_out": "bit/s network out",
+    "hugepages_mib": "MiB huge pages",
+}
+#: One number a dimension, in the order of `DIMENSIONS`.
+Vector = tuple[float, ...]
+NOTHING: Vector = (0.0,) * len(DIMENSIONS)

@@ -48,6 +48,7 @@ def _requested(stage: Stage) -> Environment:
         created_at=now,
         state_since=now,
         ends_at=now + stage.plan.timeout_s + GRACE_S,
+        rules=stage.plan.environment.rules,
     )
 
 

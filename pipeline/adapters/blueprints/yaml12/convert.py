@@ -24,8 +24,11 @@ from pipeline.domain.blueprint import (
 )
 from pipeline.domain.durations import parse_duration
 from pipeline.domain.qos import QosClass, QosProfile, disk_rate, network_rate
+from pipeline.domain.rules import BareMetal, PlacementRules, Spread
 
 Data = Mapping[str, Any]
+#: The workload that wants bare metal, and takes a virtual machine where there is none.
+HIGH_IO = "high-io"
 
 
 def blueprint(data: Data) -> Blueprint:
@@ -82,8 +85,15 @@ def _role(name: str, data: Data) -> RoleSpec:
         name=name,
         run_list=tuple(data.get("run_list", ())),
         qos=_qos(data.get("qos", {})),
-        **_given(data, "count", "size", "image", "workload", "spread", "script", "attributes"),
+        rules=_rules(data),
+        **_given(data, "count", "size", "image", "script", "attributes"),
     )
+
+
+def _rules(data: Data) -> PlacementRules:
+    workload = data.get("workload")
+    bare_metal = BareMetal.WANTED if workload == HIGH_IO else None
+    return PlacementRules(spread=Spread(data.get("spread", Spread.NONE)), bare_metal=bare_metal, workload=workload)
 
 
 def _qos(data: Data) -> QosProfile:

@@ -1,0 +1,225 @@
+"""The machines of a provider: where they stand, what they hold, in which state they are, how loaded they were seen."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from pipeline.domain.errors import NotFound, UserError
+from pipeline.domain.resources import DIMENSIONS, Vector
+from pipeline.domain.rules import Attribute, OperatorRule
+
+
+class MachineKind(StrEnum):
+    """A hypervisor takes many nodes; bare metal is leased whole, to one."""
+
+    HYPERVISOR = "hypervisor"
+    BARE_METAL = "bare-metal"
+
+
+class MachineState(StrEnum):
+    """Only `in-service` takes nodes; the others say why not."""
+
+    IN_SERVICE = "in-service"
+    DRAINING = "draining"
+    MAINTENANCE = "maintenance"
+    QUARANTINED = "quarantined"
+    DOWN = "down"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What was measured at `at` (epoch seconds): the share of each dimension in use, 0 to 1 and above."""
+
+    at: float
+    used: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One physical server. `capacity` by dimension; one that is not named is not limited.
+
+    `overcommit` by dimension goes before the aggregates' and the inventory's. `max_builds`: nodes that may be built
+    on it at a time. `state_since` is epoch seconds.
+    """
+
+    name: str
+    zone: str
+    capacity: Mapping[str, float]
+    aggregates: tuple[str, ...] = ()
+    kind: MachineKind = MachineKind.HYPERVISOR
+    features: frozenset[str] = frozenset()
+    images: frozenset[str] = frozenset()
+    state: MachineState = MachineState.IN_SERVICE
+    state_reason: str = ""
+    state_since: float = 0.0
+    overcommit: Mapping[str, float] = field(default_factory=dict)
+    max_builds: int | None = None
+
+    def to(self, state: MachineState, now: float, reason: str) -> Machine:
+        """The machine in another state; the same one when it is there already."""
+        if state is self.state:
+            return self
+        return replace(self, state=state, state_reason=reason, state_since=now)
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A rack. `uplink_in` and `uplink_out`: bits/s that all its machines share; None: not limited."""
+
+    name: str
+    region: str = "default"
+    uplink_in: float | None = None
+    uplink_out: float | None = None
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A hardware type: what its machines have in common."""
+
+    name: str
+    overcommit: Mapping[str, float] = field(default_factory=dict)
+    features: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class LoadLimits:
+    """The overcommit failsafe, for providers that measure: shares of a machine's real capacity.
+
+    At `full` of a dimension a machine takes nothing more; above `drain` its best-effort nodes go. A measurement older
+    than `stale_s` counts as full.
+    """
+
+    full: Mapping[str, float] = field(default_factory=dict)
+    drain: Mapping[str, float] = field(default_factory=dict)
+    stale_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All machines of one provider.
+
+    `overcommit` is the default ratio by dimension (1 where nothing is said). `spare_zones`: QoS classes of which so
+    many nodes keep room elsewhere that any one zone may fail. `limits` is None where nobody measures.
+    """
+
+    machines: tuple[Machine, ...]
+    zones: tuple[Zone, ...]
+    aggregates: tuple[Aggregate, ...] = ()
+    overcommit: Mapping[str, float] = field(default_factory=dict)
+    rules: tuple[OperatorRule, ...] = ()
+    spare_zones: frozenset[str] = frozenset()
+    limits: LoadLimits | None = None
+
+    def machine(self, name: str) -> Machine:
+        """NotFound names the machine."""
+        found = next((machine for machine in self.machines if machine.name == name), None)
+        if found is None:
+            raise NotFound(f"there is no machine {name}; `greenroom machines ls` shows all")
+        return found
+
+
+def overcommit_of(machine: Machine, inventory: Inventory) -> Vector:
+    """The ratio of each dimension: the machine's, else the first aggregate's that has one, else the default's, else 1."""
+    by_name = {aggregate.name: aggregate for aggregate in inventory.aggregates}
+    return _ratios(machine, by_name, inventory.overcommit)
+
+
+def _ratios(machine: Machine, by_name: Mapping[str, Aggregate], default: Mapping[str, float]) -> Vector:
+    layers = [machine.overcommit, *(by_name[name].overcommit for name in machine.aggregates), default]
+    return tuple(next((layer[dim] for layer in layers if dim in layer), 1.0) for dim in DIMENSIONS)
+
+
+def usable(inventory: Inventory) -> tuple[Vector, ...]:
+    """What may be promised of each machine: its capacity times its overcommit; infinite where it is not limited."""
+    by_name = {aggregate.name: aggregate for aggregate in inventory.aggregates}
+    vectors = []
+    for machine in inventory.machines:
+        ratios = _ratios(machine, by_name, inventory.overcommit)
+        amounts = (machine.capacity.get(dim, math.inf) for dim in DIMENSIONS)
+        vectors.append(tuple(amount * ratio for amount, ratio in zip(amounts, ratios, strict=True)))
+    return tuple(vectors)
+
+
+def checked(inventory: Inventory) -> Inventory:
+    """The inventory, if it makes sense; UserError lists everything that is wrong in it."""
+    wrong = [*_twice(inventory), *_unknown(inventory), *_absurd(inventory)]
+    if wrong:
+        raise UserError("the inventory cannot be used:\n" + "\n".join(f"  {one}" for one in wrong))
+    return inventory
+
+
+def _twice(inventory: Inventory) -> Iterable[str]:
+    kinds: tuple[tuple[str, Iterable[str]], ...] = (
+        ("zone", (zone.name for zone in inventory.zones)),
+        ("aggregate", (aggregate.name for aggregate in inventory.aggregates)),
+        ("machine", (machine.name for machine in inventory.machines)),
+        ("rule", (rule.name for rule in inventory.rules)),
+    )
+    for what, names in kinds:
+        yield from (f"{what} {name} stands there {n} times" for name, n in Counter(names).items() if n > 1)
+
+
+def _unknown(inventory: Inventory) -> Iterable[str]:
+    zones = {zone.name for zone in inventory.zones}
+    aggregates = {aggregate.name for aggregate in inventory.aggregates}
+    for machine in inventory.machines:
+        if machine.zone not in zones:
+            yield f"machine {machine.name}: there is no zone {machine.zone}"
+        for name in machine.aggregates:
+            if name not in aggregates:
+                yield f"machine {machine.name}: there is no aggregate {name}"
+    known = names_of(inventory)
+    for rule in inventory.rules:
+        for affinity in rule.affinities:
+            for value in affinity.values:
+                if value not in known[affinity.attribute]:
+                    yield f"rule {rule.name}: there is no {affinity.attribute} {value}"
+
+
+def names_of(inventory: Inventory) -> Mapping[Attribute, frozenset[str]]:
+    """Every name that a rule may use, by attribute."""
+    features = [feature for machine in inventory.machines for feature in machine.features]
+    features += [feature for aggregate in inventory.aggregates for feature in aggregate.features]
+    return {
+        Attribute.REGION: frozenset(zone.region for zone in inventory.zones),
+        Attribute.ZONE: frozenset(zone.name for zone in inventory.zones),
+        Attribute.AGGREGATE: frozenset(aggregate.name for aggregate in inventory.aggregates),
+        Attribute.FEATURE: frozenset(features),
+        Attribute.KIND: frozenset(MachineKind),
+        Attribute.MACHINE: frozenset(machine.name for machine in inventory.machines),
+    }
+
+
+def _absurd(inventory: Inventory) -> Iterable[str]:
+    for machine in inventory.machines:
+        yield from _bad_amounts(f"machine {machine.name}", machine.capacity, "capacity")
+        yield from _bad_amounts(f"machine {machine.name}", machine.overcommit, "overcommit")
+        if machine.max_builds is not None and machine.max_builds < 1:
+            yield f"machine {machine.name}: max_builds {machine.max_builds} is less than 1"
+    for aggregate in inventory.aggregates:
+        yield from _bad_amounts(f"aggregate {aggregate.name}", aggregate.overcommit, "overcommit")
+    yield from _bad_amounts("the default", inventory.overcommit, "overcommit")
+    for zone in inventory.zones:
+        for uplink in (zone.uplink_in, zone.uplink_out):
+            if uplink is not None and not _sensible(uplink):
+                yield f"zone {zone.name}: an uplink of {uplink} bit/s makes no sense"
+
+
+#: More than this of anything on one machine is a mistake of units.
+MOST = 1e15
+
+
+def _sensible(amount: float) -> bool:
+    return math.isfinite(amount) and 0 < amount <= MOST
+
+
+def _bad_amounts(owner: str, amounts: Mapping[str, float], what: str) -> Iterable[str]:
+    for name, amount in amounts.items():
+        if name not in DIMENSIONS:
+            yield f"{owner}: there is no {what} {name!r}; known are {', '.join(DIMENSIONS)}"
+        elif not (_sensible(amount) or (amount == 0 and what == "capacity")):
+            yield f"{owner}: a {what} of {amount:g} {name} makes no sense"

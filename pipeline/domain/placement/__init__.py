@@ -1,0 +1,1 @@
+"""Decides on which machines the nodes of an environment stand; the only room of the domain that uses numpy."""

@@ -1,0 +1,113 @@
+"""What placement is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pipeline.domain.qos import QosClass
+from pipeline.domain.resources import Vector
+from pipeline.domain.rules import PlacementRules, Strategy, Within
+
+
+@dataclass(frozen=True)
+class RoleRequest:
+    """`count` nodes that are alike. `demand` is what one of them takes, by `DIMENSIONS`."""
+
+    role: str
+    count: int
+    demand: Vector
+    image: str = ""
+    qos_class: QosClass = QosClass.BURSTABLE
+    rules: PlacementRules = field(default_factory=PlacementRules)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A whole environment: all of its nodes are placed, or none. The rules of operator and project are in its roles."""
+
+    environment: str
+    project: str
+    service: str
+    roles: tuple[RoleRequest, ...]
+    within: Within = Within.ANYWHERE
+    strategy: Strategy = Strategy.PACK
+
+    @property
+    def count(self) -> int:
+        return sum(role.count for role in self.roles)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One node that counts on a machine already: reserved, being built or there.
+
+    `since`: when it was placed (epoch seconds). `building`: its build is not over.
+    """
+
+    environment: str
+    service: str
+    role: str
+    machine: str
+    demand: Vector
+    qos_class: QosClass = QosClass.BURSTABLE
+    since: float = 0.0
+    building: bool = False
+    apart_from: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A machine for every node: `machines` maps each role to the machine of its node 0, 1, 2...
+
+    `notes` are what a person should know of it, such as a fall-back and its reason.
+    """
+
+    machines: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Group:
+    """Machines of one zone that the same rule refused for the same role.
+
+    `why` says what is there against what is needed; `remedy` what would have to change.
+    """
+
+    zone: str
+    role: str
+    rule: str
+    machines: tuple[str, ...]
+    of: int
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why a request found no place: the groups of machines and, if one was found, what to change first."""
+
+    role: str
+    summary: str
+    groups: tuple[Group, ...] = ()
+    remedies: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.summary
+
+
+@dataclass(frozen=True)
+class Unschedulable:
+    """It does not fit now, or was not found within the search budget: it waits."""
+
+    explanation: Explanation
+
+
+@dataclass(frozen=True)
+class Infeasible:
+    """Proved: it does not even fit into the empty inventory with every machine in service."""
+
+    explanation: Explanation
+
+
+Decision = Placed | Unschedulable | Infeasible

@@ -1,0 +1,105 @@
+"""From environments to requests: what each node takes, and which rules hold for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from pipeline.domain.environments import Environment, EnvironmentState, Node
+from pipeline.domain.placement.model import Placed, Request, RoleRequest, Standing
+from pipeline.domain.qos import QosClass, QosProfile
+from pipeline.domain.resources import Resources, Vector
+from pipeline.domain.rules import OperatorRule, PlacementRules
+
+#: Builds that are not over count against a machine's `max_builds`.
+BUILD_STATES = frozenset({EnvironmentState.RESERVED, EnvironmentState.BUILDING})
+
+
+def demand_of(resources: Resources, qos: QosProfile) -> Vector:
+    """What a node takes of its machine; best-effort nodes are promised no rates, so they reserve none."""
+    rates = (
+        qos.disk_read_iops,
+        qos.disk_write_iops,
+        qos.disk_read_bytes,
+        qos.disk_write_bytes,
+        qos.network_in,
+        qos.network_out,
+    )
+    kept = (0.0,) * len(rates) if qos.qos_class is QosClass.BEST_EFFORT else tuple(float(rate or 0) for rate in rates)
+    return (float(resources.vcpu), float(resources.memory_mib), float(resources.disk_gib), *kept, 0.0)
+
+
+def request_of(environment: Environment, operator: Iterable[OperatorRule] = ()) -> Request:
+    """The request of an environment, with the operator's rules laid on its roles."""
+    laid = tuple(operator)
+    roles = dict.fromkeys(node.role for node in environment.nodes)
+    return Request(
+        environment=environment.id,
+        project=environment.project,
+        service=environment.service,
+        roles=tuple(_role(environment, name, laid) for name in roles),
+        within=environment.rules.within,
+        strategy=environment.rules.strategy,
+    )
+
+
+def _role(environment: Environment, name: str, operator: tuple[OperatorRule, ...]) -> RoleRequest:
+    nodes = environment.of_role(name)
+    first = nodes[0]
+    own = environment.rules.roles.get(name, PlacementRules())
+    rules = own
+    for rule in operator:
+        if _matches(rule, environment, first, own):
+            rules = _laid_on(rules, rule)
+    return RoleRequest(name, len(nodes), demand_of(first.resources, first.qos), first.image, first.qos.qos_class, rules)
+
+
+def _matches(rule: OperatorRule, environment: Environment, node: Node, own: PlacementRules) -> bool:
+    subject = {
+        "project": environment.project,
+        "service": environment.service,
+        "role": node.role,
+        "workload": own.workload or "",
+        "qos_class": node.qos.qos_class.value,
+    }
+    return all(subject[key] in values for key, values in rule.match.items())
+
+
+def _laid_on(rules: PlacementRules, rule: OperatorRule) -> PlacementRules:
+    bounds = [bound for bound in (rules.max_per_zone, rule.max_per_zone) if bound is not None]
+    return replace(
+        rules,
+        affinities=(*rules.affinities, *rule.affinities),
+        apart_from=tuple(dict.fromkeys((*rules.apart_from, *rule.apart_from))),
+        max_per_zone=min(bounds, default=None),
+    )
+
+
+def standing_of(environment: Environment) -> list[Standing]:
+    """The nodes of an environment that count on machines."""
+    building = environment.state in BUILD_STATES
+    return [
+        Standing(
+            environment=environment.id,
+            service=environment.service,
+            role=node.role,
+            machine=node.machine,
+            demand=demand_of(node.resources, node.qos),
+            qos_class=node.qos.qos_class,
+            since=environment.placed_at,
+            building=building,
+            apart_from=environment.rules.roles.get(node.role, PlacementRules()).apart_from,
+        )
+        for node in environment.nodes
+        if node.machine
+    ]
+
+
+def with_placement(environment: Environment, placed: Placed, zones: dict[str, str], now: float) -> Environment:
+    """The environment with a machine for each node; `zones` maps machines to their zone."""
+    left = {role: iter(machines) for role, machines in placed.machines.items()}
+    nodes = []
+    for node in environment.nodes:
+        machine = next(left[node.role])
+        nodes.append(replace(node, machine=machine, zone=zones[machine]))
+    return replace(environment.with_nodes(nodes), placed_at=now, notes=placed.notes)
