@@ -123,7 +123,7 @@ class Inventory:
 
 
 def overcommit_of(machine: Machine, inventory: Inventory) -> Vector:
-    """The ratio of each dimension: the machine's, else the first aggregate's that has one, else the default's, else 1."""
+    """The ratio of each dimension: the machine's, else its first aggregate's, else the default, else 1."""
     by_name = {aggregate.name: aggregate for aggregate in inventory.aggregates}
     return _ratios(machine, by_name, inventory.overcommit)
 

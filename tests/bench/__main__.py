@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 
-from tests.bench import intake, local_env, memory, run_overhead
+from tests.bench import intake, local_env, memory, placement, run_overhead
 from tests.bench.figures import Figure
 
 BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
@@ -13,6 +13,7 @@ BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "run_overhead": run_overhead.measure,
     "memory": memory.measure,
     "local_env": local_env.measure,
+    "placement": placement.measure,
 }
 
 

@@ -1,0 +1,191 @@
+"""Hard rules: each says which machines may take one more node of a role, and why the others may not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from pipeline.domain.inventory import MachineState
+from pipeline.domain.placement.fleet import Flags, Fleet, Floats, Rows
+from pipeline.domain.placement.model import RoleRequest
+from pipeline.domain.placement.units import amount
+from pipeline.domain.resources import DIMENSIONS
+from pipeline.domain.rules import Affinity, BareMetal, Stance
+
+#: Room for rounding, relative to the demand.
+SLACK = 1e-9
+
+
+class Need:
+    """What one node takes, as columns: `column`, and `least`, which what is free must reach (any of what it takes
+    nothing of is enough).
+    """
+
+    def __init__(self, role: RoleRequest) -> None:
+        self.column: Floats = np.asarray(role.demand, dtype=float)[:, None]
+        self.least: Floats = np.where(self.column > 0, self.column * (1 - SLACK), -np.inf)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One more node of a role of a service: may it stand on these rows, where `taken` (dimensions x rows) and
+    `nodes` (rows) are what the same decision put there already?
+    """
+
+    fleet: Fleet
+    role: RoleRequest
+    service: str
+    need: Need
+    rows: Rows
+    taken: Floats | float = 0.0
+    nodes: Rows | int = 0
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A hard rule. `allows` answers for all rows of a question; `why` tells of refused rows what is there against
+    what is needed, and what would have to change. `fixed`: the answer does not depend on what stands anywhere.
+    """
+
+    name: str
+    allows: Callable[[Question], Flags]
+    why: Callable[[Question], tuple[str, str]]
+    applies: Callable[[Fleet, RoleRequest], bool] = lambda _fleet, _role: True
+    fixed: bool = False
+
+
+def _in_service(q: Question) -> Flags:
+    return q.fleet.in_service[q.rows]
+
+
+def _why_state(q: Question) -> tuple[str, str]:
+    machines = [q.fleet.machines[row] for row in q.rows]
+    states = Counter(machine.state for machine in machines)
+    first = next(machine for machine in machines if machine.state is not MachineState.IN_SERVICE)
+    since = datetime.fromtimestamp(first.state_since, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    told = ", ".join(f"{count} {state}" if len(states) > 1 else str(state) for state, count in states.most_common())
+    reason = f" ({first.state_reason})" if first.state_reason else ""
+    return f"{told} since {since}{reason}", f"put machine {first.name} back in service"
+
+
+def hard(role: RoleRequest) -> list[Affinity]:
+    """The rules about machines that must not be broken."""
+    return [one for one in role.rules.affinities if one.stance is not Stance.PREFER]
+
+
+def keeps(fleet: Fleet, rule: Affinity) -> Flags:
+    """The machines that keep one hard rule."""
+    having = np.zeros(len(fleet.machines), dtype=bool)
+    for value in rule.values:
+        having |= fleet.having(rule.attribute, value)
+    return having if rule.stance is Stance.REQUIRE else ~having
+
+
+def _keeps_rules(q: Question) -> Flags:
+    allowed = np.ones(len(q.rows), dtype=bool)
+    for rule in hard(q.role):
+        allowed &= keeps(q.fleet, rule)[q.rows]
+    return allowed
+
+
+def _why_rules(q: Question) -> tuple[str, str]:
+    broken = [rule for rule in hard(q.role) if not keeps(q.fleet, rule)[q.rows].all()]
+    return f"role {q.role.role} has the rule: {broken[0]}", f"change the rule: {broken[0]}"
+
+
+def _bare(q: Question) -> Flags:
+    return q.fleet.bare[q.rows]
+
+
+def _why_bare(q: Question) -> tuple[str, str]:
+    return f"role {q.role.role} requires bare metal", "add bare-metal machines, or let the role fall back (`wanted`)"
+
+
+def _whole(q: Question) -> Flags:
+    return np.asarray(~q.fleet.bare[q.rows] | (q.fleet.nodes[q.rows] + q.nodes == 0))
+
+
+def _why_whole(q: Question) -> tuple[str, str]:
+    names = q.fleet.machines[q.rows[0]].name
+    return "bare metal that is leased already, whole", f"wait until the node on {names} is gone"
+
+
+def _has_room(q: Question) -> Flags:
+    return np.asarray((q.fleet.free[:, q.rows] - q.taken >= q.need.least).all(axis=0))
+
+
+def _why_room(q: Question) -> tuple[str, str]:
+    """What is short on the machine that comes nearest."""
+    lack = q.need.column - (q.fleet.free[:, q.rows] - q.taken)
+    lack[q.need.column[:, 0] == 0] = 0.0
+    nearest = int(np.argmin(np.max(lack / np.maximum(q.need.column, SLACK), axis=0)))
+    least = lack[:, nearest]
+    short = [amount(name, float(by)) for name, by in zip(DIMENSIONS, least, strict=True) if by > 0]
+    machine = q.fleet.machines[q.rows[nearest]].name
+    return f"at least {', '.join(short)} short", f"free {', '.join(short)} on machine {machine}"
+
+
+def _loads_count(fleet: Fleet, _role: RoleRequest) -> bool:
+    return fleet.inventory.limits is not None
+
+
+def _not_loaded(q: Question) -> Flags:
+    """As measured, with all that was placed since and this one on top."""
+    fits = (q.fleet.headroom[:, q.rows] - q.taken >= q.need.least).all(axis=0)
+    allowed: Flags = fits & ~q.fleet.stale[q.rows]
+    return allowed
+
+
+def _why_loaded(q: Question) -> tuple[str, str]:
+    stale = q.fleet.stale[q.rows]
+    if stale.all():
+        return "its load was not measured lately, which counts as full", "let the provider measure again"
+    return "measured load and what was placed since reach its limit", "wait until the load falls, or add machines"
+
+
+def _builds(q: Question) -> Flags:
+    return q.fleet.building[q.rows] + q.nodes < q.fleet.max_builds[q.rows]
+
+
+def _why_builds(_question: Question) -> tuple[str, str]:
+    return "as many builds at a time as it takes", "wait until one of its builds is over"
+
+
+def _neighbours(q: Question) -> set[int]:
+    """Rows with a service that this one shuns, or that shuns this one."""
+    rows = {row for service in q.role.rules.apart_from for row, n in q.fleet.services[service].items() if n > 0}
+    return rows | {row for row, n in q.fleet.shunned[q.service].items() if n > 0}
+
+
+def _apart(q: Question) -> Flags:
+    rows = _neighbours(q)
+    return np.array([row not in rows for row in q.rows.tolist()], dtype=bool)
+
+
+def _why_apart(q: Question) -> tuple[str, str]:
+    row = int(q.rows[0])
+    shunned = sorted(s for s in q.role.rules.apart_from if q.fleet.services[s][row] > 0)
+    other = shunned[0] if shunned else "one that shuns it"
+    return f"service {q.service} shares no machine with {other}", f"move {other} off {q.fleet.machines[row].name}"
+
+
+#: In the order in which they are asked; a refusal is told by the first that refuses.
+FILTERS: list[Filter] = [
+    Filter("state", _in_service, _why_state, fixed=True),
+    Filter("rules", _keeps_rules, _why_rules, lambda _, role: bool(hard(role)), fixed=True),
+    Filter("bare-metal", _bare, _why_bare, lambda _, role: role.rules.bare_metal is BareMetal.REQUIRED, fixed=True),
+    Filter("whole", _whole, _why_whole, lambda fleet, _: bool(fleet.bare.any())),
+    Filter("apart", _apart, _why_apart, lambda fleet, role: bool(role.rules.apart_from or fleet.shunned)),
+    Filter("capacity", _has_room, _why_room),
+    Filter("builds", _builds, _why_builds, lambda fleet, _: bool(np.isfinite(fleet.max_builds).any())),
+    Filter("load", _not_loaded, _why_loaded, _loads_count),
+]
+
+
+def register(extra: Filter) -> None:
+    """Add a filter behind the others."""
+    FILTERS.append(extra)

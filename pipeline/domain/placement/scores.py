@@ -1,0 +1,87 @@
+"""Which of the machines that may take a node should: small named functions, weighted and summed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.domain.placement.filters import Question
+from pipeline.domain.placement.fleet import SPARE_DIMS, Floats
+from pipeline.domain.rules import Stance, Strategy
+
+
+@dataclass(frozen=True)
+class Score:
+    """A wish between 0 and 1 for every row of a question, and how much it weighs.
+
+    `fixed`: it does not depend on what stands anywhere.
+    """
+
+    name: str
+    weight: float
+    of: Callable[[Question, Strategy], Floats | float]
+    fixed: bool = False
+
+
+def _fullness(q: Question, strategy: Strategy) -> Floats:
+    """Pack: the fullest machine in use that still fits, else the largest; spread: the emptiest.
+
+    By vcpu, memory and disk. A machine that is opened should take as much of what follows as it can.
+    """
+    used = q.fleet.used[:SPARE_DIMS, q.rows] + q.need.column[:SPARE_DIMS]
+    if not isinstance(q.taken, float):
+        used += q.taken[:SPARE_DIMS]
+    used *= q.fleet.inverse[:, q.rows]
+    mean: Floats = used.sum(axis=0) / SPARE_DIMS
+    if strategy is Strategy.SPREAD:
+        return 1.0 - mean
+    in_use = q.fleet.nodes[q.rows] + q.nodes > 0
+    return np.where(in_use, 0.5 + mean / 2, (1.0 - mean) / 2)
+
+
+def _image(q: Question, _strategy: Strategy) -> Floats | float:
+    return q.fleet.holding(q.role.image)[q.rows].astype(float) if q.role.image else 0.0
+
+
+def _preferred(q: Question, _strategy: Strategy) -> Floats | float:
+    """The share of the preferences that a machine meets."""
+    wishes = [rule for rule in q.role.rules.affinities if rule.stance is Stance.PREFER]
+    if not wishes:
+        return 0.0
+    met = np.zeros(len(q.rows))
+    for rule in wishes:
+        met += np.any([q.fleet.having(rule.attribute, value)[q.rows] for value in rule.values], axis=0)
+    return met / len(wishes)
+
+
+def _right_kind(q: Question, _strategy: Strategy) -> Floats | float:
+    """Bare metal for who wants it, and kept free of everybody else."""
+    bare = q.fleet.bare[q.rows]
+    if not q.fleet.bare.any():
+        return 0.0
+    return (bare if q.role.rules.bare_metal is not None else ~bare).astype(float)
+
+
+#: Weights keep the order: the right kind, then preferences, then the image, then how full it is.
+SCORES: list[Score] = [
+    Score("fullness", 1.0, _fullness),
+    Score("image", 2.0, _image, fixed=True),
+    Score("preferred", 4.0, _preferred, fixed=True),
+    Score("kind", 8.0, _right_kind, fixed=True),
+]
+
+
+def register(extra: Score) -> None:
+    """Add a score to the sum."""
+    SCORES.append(extra)
+
+
+def total(question: Question, strategy: Strategy, *, fixed: bool) -> Floats | float:
+    """The weighted sum of those scores that are fixed, or of those that are not."""
+    points: Floats | float = 0.0
+    for score in SCORES:
+        if score.fixed is fixed:
+            points = points + score.weight * score.of(question, strategy)
+    return points

@@ -1,0 +1,217 @@
+"""Placement: no rule is ever broken, capacity is conserved, the same question has the same answer."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineKind, MachineState, Zone
+from pipeline.domain.placement.engine import decide
+from pipeline.domain.placement.fleet import Fleet
+from pipeline.domain.placement.model import Infeasible, Placed, Request, RoleRequest, Unschedulable
+from pipeline.domain.qos import QosClass
+from pipeline.domain.rules import Affinity, Attribute, BareMetal, PlacementRules, Spread, Stance, Strategy, Within
+from tests.tools import placement_instances as instances
+from tests.tools.placement_checker import broken
+from tests.tools.placement_instances import demand
+
+NOW = 1000.0
+
+
+def small(count: int = 4, zones: int = 2, **changes: object) -> Inventory:
+    """Machines of 4 vCPU and 4 GiB in turn in zones."""
+    capacity = {"vcpu": 4.0, "memory_mib": 4096.0, "disk_gib": 100.0}
+    machines = tuple(Machine(f"m{at}", f"z{at % zones}", capacity) for at in range(count))
+    fresh = Inventory(machines, tuple(Zone(f"z{at}") for at in range(zones)))
+    return replace(fresh, **changes)  # type: ignore[arg-type]  # fields are given by name
+
+
+def asking(*roles: RoleRequest, within: Within = Within.ANYWHERE, strategy: Strategy = Strategy.PACK) -> Request:
+    return Request("env-1", "shop", "shop", roles, within, strategy)
+
+
+def web(count: int, rules: PlacementRules | None = None, vcpu: float = 1.0) -> RoleRequest:
+    return RoleRequest("web", count, demand(vcpu, 1024.0), rules=rules or PlacementRules())
+
+
+def placed(fleet: Fleet, request: Request) -> Placed:
+    answer = decide(fleet, request, NOW)
+    assert isinstance(answer, Placed), answer
+    return answer
+
+
+def test_packing_fills_one_machine_and_spreading_uses_all() -> None:
+    packed = placed(Fleet(small()), asking(web(4)))
+    spread = placed(Fleet(small()), asking(web(4), strategy=Strategy.SPREAD))
+    assert len(set(packed.machines["web"])) == 1
+    assert len(set(spread.machines["web"])) == 4
+
+
+def test_spread_over_zones_and_machines_is_even() -> None:
+    fleet = Fleet(small(6, 3))
+    by_zone = placed(fleet, asking(web(6, PlacementRules(spread=Spread.ZONE))))
+    zones = [fleet.zone_of(name) for name in by_zone.machines["web"]]
+    assert sorted(zones) == ["z0", "z0", "z1", "z1", "z2", "z2"]
+    by_machine = placed(fleet, asking(web(6, PlacementRules(spread=Spread.MACHINE))))
+    assert len(set(by_machine.machines["web"])) == 6
+
+
+def test_a_role_near_another_shares_its_zone() -> None:
+    database = RoleRequest("db", 1, demand(3.0, 3072.0))
+    near = RoleRequest("web", 4, demand(1.0, 1024.0), rules=PlacementRules(near="db"))
+    fleet = Fleet(small(4, 2))
+    answer = placed(fleet, asking(near, database))
+    assert {fleet.zone_of(name) for name in answer.machines["web"]} == {fleet.zone_of(answer.machines["db"][0])}
+
+
+def test_bare_metal_is_leased_whole_and_falls_back_with_a_note() -> None:
+    inventory = small(2)
+    inventory = replace(
+        inventory, machines=(replace(inventory.machines[0], kind=MachineKind.BARE_METAL), *inventory.machines[1:])
+    )
+    answer = placed(Fleet(inventory), asking(web(2, PlacementRules(bare_metal=BareMetal.WANTED))))
+    assert set(answer.machines["web"]) == {"m0", "m1"}
+    assert "fell back to virtual machines" in answer.notes[0]
+    refused = decide(Fleet(inventory), asking(web(2, PlacementRules(bare_metal=BareMetal.REQUIRED))), NOW)
+    assert isinstance(refused, Infeasible)
+
+
+def test_services_that_shun_each_other_share_no_machine() -> None:
+    fleet = Fleet(small(1, 1))
+    shy = asking(web(1, PlacementRules(apart_from=("payroll",))))
+    fleet.reserve(shy, placed(fleet, shy), NOW)
+    other = replace(asking(web(1)), environment="env-2", service="payroll")
+    answer = decide(fleet, other, NOW)
+    assert isinstance(answer, Unschedulable)
+    assert "payroll" in str(answer.explanation)
+
+
+def test_room_is_kept_so_that_any_zone_may_fail() -> None:
+    fleet = Fleet(small(2, 2, spare_zones=frozenset({QosClass.GUARANTEED})))
+    firm = RoleRequest("web", 4, demand(1.0, 1024.0), qos_class=QosClass.GUARANTEED)
+    first = asking(firm)
+    fleet.reserve(first, placed(fleet, first), NOW)
+    answer = decide(fleet, replace(first, environment="env-2"), NOW)
+    assert isinstance(answer, Unschedulable)
+    assert "could not fail" in str(answer.explanation)
+
+
+def test_an_uplink_is_shared_by_the_machines_of_a_zone() -> None:
+    fleet = Fleet(replace(small(2, 1), zones=(Zone("z0", uplink_in=1e9, uplink_out=1e9),)))
+    greedy = asking(RoleRequest("web", 3, demand(1.0, 1024.0, network=4e8)))
+    answer = decide(fleet, greedy, NOW)
+    assert isinstance(answer, Unschedulable)
+    assert "uplink" in {group.rule for group in answer.explanation.groups}
+
+
+def test_stale_measurements_count_as_full_and_what_was_placed_since_counts_on_top() -> None:
+    limits = LoadLimits(full={"vcpu": 0.75}, stale_s=30.0)
+    inventory = small(1, 1, limits=limits)
+    assert isinstance(decide(Fleet(inventory), asking(web(1)), NOW), Unschedulable)
+    fleet = Fleet(inventory, loads={"m0": Load(NOW, {"vcpu": 0.25})})
+    one = asking(web(2))
+    fleet.reserve(one, placed(fleet, one), NOW + 1)
+    assert isinstance(decide(fleet, replace(one, environment="env-2"), NOW + 2), Unschedulable)
+    fleet.set_loads({"m0": Load(NOW + 3, {"vcpu": 0.25})})
+    assert isinstance(decide(fleet, replace(one, environment="env-2"), NOW + 4), Placed)
+    assert isinstance(decide(fleet, replace(one, environment="env-2"), NOW + 40), Unschedulable)
+
+
+def test_contradictions_and_unknown_names_are_infeasible_and_named() -> None:
+    wanted = Affinity(Stance.REQUIRE, Attribute.ZONE, ("z0",))
+    unwanted = Affinity(Stance.FORBID, Attribute.ZONE, ("z0",), "operator rule night")
+    answer = decide(Fleet(small()), asking(web(1, PlacementRules((wanted, unwanted)))), NOW)
+    assert isinstance(answer, Infeasible)
+    assert "require zone z0 (greenroom.yml) contradicts forbid zone z0 (operator rule night)" in str(answer.explanation)
+    ghost = Affinity(Stance.REQUIRE, Attribute.ZONE, ("z9",))
+    answer = decide(Fleet(small()), asking(web(1, PlacementRules((ghost,)))), NOW)
+    assert isinstance(answer, Infeasible)
+    assert "there is no zone z9; there are: z0, z1" in str(answer.explanation)
+
+
+def test_too_large_and_too_many_are_infeasible_with_the_remedy() -> None:
+    large = decide(Fleet(small()), asking(web(1, vcpu=8.0)), NOW)
+    assert isinstance(large, Infeasible)
+    assert "ask for at most 4 vCPU" in str(large.explanation)
+    many = decide(Fleet(small()), asking(web(17)), NOW)
+    assert isinstance(many, Infeasible)
+    assert "ask for at most 16 nodes" in str(many.explanation)
+
+
+def test_a_full_fleet_waits_and_says_what_is_short() -> None:
+    fleet = Fleet(small())
+    whole = asking(web(16))
+    fleet.reserve(whole, placed(fleet, whole), NOW)
+    answer = decide(fleet, replace(asking(web(1)), environment="env-2"), NOW)
+    assert isinstance(answer, Unschedulable)
+    assert "each of 2 zones (z0 … z1): 2 of 2 machines: at least 1 vCPU, 1 GiB memory short" in str(answer.explanation)
+
+
+def test_machines_out_of_service_say_since_when_and_why() -> None:
+    inventory = small(1, 1)
+    out = inventory.machines[0].to(MachineState.QUARANTINED, 86400.0, "5 of 6 builds failed")
+    answer = decide(Fleet(replace(inventory, machines=(out,))), asking(web(1)), NOW)
+    assert isinstance(answer, Unschedulable)
+    assert "quarantined since 1970-01-02 00:00 UTC (5 of 6 builds failed)" in str(answer.explanation)
+    assert answer.explanation.remedies == ("put machine m0 back in service",)
+
+
+@given(st.integers(0, 10**9))
+def test_no_placement_breaks_a_rule_and_the_same_question_has_the_same_answer(seed: int) -> None:
+    dice = random.Random(seed)
+    inventory = instances.inventory(dice, dice.randint(1, 8), dice.randint(1, 3))
+    fleet = Fleet(inventory)
+    for number in range(6):
+        request = instances.request(dice, f"env-{number}")
+        before = [node for nodes in fleet.standing.values() for node in nodes]
+        answer = decide(fleet, request, NOW)
+        assert answer == decide(fleet.clone(), request, NOW)
+        if isinstance(answer, Placed):
+            assert broken(inventory, before, request, answer) == []
+            fleet.reserve(request, answer, NOW)
+
+
+@given(st.integers(0, 10**9))
+def test_capacity_is_conserved_over_any_history(seed: int) -> None:
+    dice = random.Random(seed)
+    fleet = Fleet(instances.inventory(dice, 6, 2))
+    for number in range(20):
+        request = instances.request(dice, f"env-{number}")
+        answer = decide(fleet, request, NOW, explain=False)
+        if isinstance(answer, Placed):
+            fleet.reserve(request, answer, NOW)
+        if fleet.standing and dice.random() < 0.5:
+            fleet.remove(dice.choice(sorted(fleet.standing)))
+    fresh = fleet.clone()
+    for name in ("free", "used", "nodes", "building", "zone_free", "uplink_free", "kept"):
+        np.testing.assert_allclose(getattr(fleet, name), getattr(fresh, name), atol=1e-6)
+    for environment in list(fleet.standing):
+        fleet.remove(environment)
+    np.testing.assert_array_equal(fleet.free, fleet.usable)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_a_refusal_asks_for_makes_that_rule_silent(seed: int) -> None:
+    """Grant more of everything on every machine and put all back in service: capacity and state refuse no more."""
+    dice = random.Random(seed)
+    inventory = instances.inventory(dice, 4, 2)
+    for number in range(20):
+        request = instances.request(dice, f"env-{number}")
+        answer = decide(Fleet(inventory), request, NOW)
+        if isinstance(answer, Placed):
+            continue
+        generous = replace(
+            inventory,
+            machines=tuple(
+                replace(one, capacity={"vcpu": 1e6, "memory_mib": 1e9, "disk_gib": 1e6}, state=MachineState.IN_SERVICE)
+                for one in inventory.machines
+            ),
+        )
+        again = decide(Fleet(generous), request, NOW)
+        if not isinstance(again, Placed):
+            assert not {"capacity", "state"} & {group.rule for group in again.explanation.groups}
