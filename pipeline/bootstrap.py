@@ -13,6 +13,7 @@ from pipeline.adapters.secrets.sealed import SealedSecrets, key_from, token_from
 from pipeline.domain.errors import UserError
 from pipeline.envs import books
 from pipeline.envs.books import Books
+from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.scheduler import Scheduler
@@ -98,6 +99,10 @@ class Application:
     @cached_property
     def books(self) -> Books:
         return Books(self.store)
+
+    @cached_property
+    def inventories(self) -> Inventories:
+        return Inventories(self.books, self.clock)
 
     @cached_property
     def secrets(self) -> SealedSecrets:
@@ -268,7 +273,7 @@ class Application:
     def tick(self) -> Tick:
         return Tick(
             tools=self.tools,
-            scheduler=Scheduler(self.books, self.provider, self.clock),
+            scheduler=Scheduler(self.books, self.provider, self.inventories, self.clock),
             reaper=self.reaper,
             control=self.control,
             queue=self.queue,

@@ -49,6 +49,8 @@ TRANSITIONS: Mapping[EnvironmentState, frozenset[EnvironmentState]] = {
 FINAL_STATES = frozenset({E.DESTROYED, E.REJECTED, E.WITHDRAWN})
 #: Count against the provider and the project: from the reservation until the last node is gone.
 QUOTA_STATES = frozenset(E) - FINAL_STATES - {E.REQUESTED}
+#: Their builds are not over.
+BUILD_STATES = frozenset({E.RESERVED, E.BUILDING})
 #: The driver has something to do; the poller looks at these.
 MOVING_STATES = frozenset({E.RESERVED, E.BUILDING, E.DESTROYING})
 #: In use or kept until their time ends.
@@ -124,7 +126,7 @@ class Environment:
     `sealed_key` is the private SSH key of all its nodes. `fault` is why it cannot be used, if so.
     `faults_seen` counts faults of the provider, `waits` how often it had no room. `placed_at` is when its nodes got
     their machines (0: not yet), `notes` what placement says of it, such as a fall-back. `protected` is why nothing but
-    its owner may take it back, if so.
+    its owner may take it back, if so. `told_at`: when `reason` was last written while it waits.
     """
 
     id: str
@@ -149,6 +151,7 @@ class Environment:
     placed_at: float = 0.0
     notes: tuple[str, ...] = ()
     protected: str = ""
+    told_at: float = 0.0
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.domain.admission import RANK
 from pipeline.domain.environments import (
+    BUILD_STATES,
     MOVING_STATES,
     QUOTA_STATES,
     TIMED_STATES,
@@ -21,6 +22,7 @@ from pipeline.domain.environments import (
 )
 from pipeline.domain.errors import NotFound, PermanentError, VersionConflict
 from pipeline.domain.intake import TriggerRecord, TriggerState
+from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.domain.projects import Project
 from pipeline.domain.reports import TestReport
 from pipeline.domain.runs import ACTIVE_STATES, Run, RunState
@@ -112,6 +114,8 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         indexes["environments:requested"] = RANK[environment.priority] * RANK_SPAN + born
     if environment.state in QUOTA_STATES:
         indexes[f"environments:standing:{environment.provider}"] = born
+    if environment.state in BUILD_STATES:
+        indexes[f"environments:building:{environment.provider}"] = born
     if environment.state in MOVING_STATES:
         indexes[f"environments:moving:{environment.provider}"] = max(
             environment.not_before, environment.state_since + POLL_GRACE_S
@@ -132,10 +136,34 @@ def _trigger_indexes(record: TriggerRecord) -> Mapping[str, float]:
     return indexes
 
 
+@dataclass(frozen=True)
+class MachineRecord:
+    """One machine of a provider's inventory."""
+
+    provider: str
+    machine: Machine
+
+
+@dataclass(frozen=True)
+class Loads:
+    """What was measured last, by machine."""
+
+    machines: Mapping[str, Load]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Nothing but a version, which every reservation and every change of an inventory counts up."""
+
+
 RUNS = Kind("run", Run, _run_indexes)
 ENVIRONMENTS = Kind("environment", Environment, _environment_indexes)
 TRIGGERS = Kind("trigger", TriggerRecord, _trigger_indexes)
 PROJECTS = Kind("project", Project, lambda project: {"projects": project.created_at})
+INVENTORIES = Kind("inventory", Inventory, lambda _: {"inventories": 0.0})
+MACHINES = Kind("machine", MachineRecord, lambda record: {f"machines:{record.provider}": 0.0})
+LOADS: Kind[Loads] = Kind("loads", Loads, lambda _: {})
+LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
 REPORTS: Kind[TestReport] = Kind("report", TestReport, lambda _: {})
 
 
@@ -209,6 +237,14 @@ class Books:
         self.triggers = Book(store, TRIGGERS)
         self.projects = Book(store, PROJECTS)
         self.reports = Book(store, REPORTS)
+        self.inventories = Book(store, INVENTORIES)
+        self.machines = Book(store, MACHINES)
+        self.loads = Book(store, LOADS)
+
+    def store_version(self, kind: str, id: str) -> int:
+        """The version of a document, 0 when there is none."""
+        document = self.store.get(kind, id)
+        return 0 if document is None else document.version
 
     def commit(
         self,

@@ -34,7 +34,7 @@ def _of_stage(run_id: str, was: StageRun, is_: StageRun, now: float) -> list[Eve
 
 def of_environment(old: Environment | None, new: Environment, now: float) -> list[Event]:
     """The environment's change under its own subject and its owner's."""
-    if old is not None and old.state is new.state and old.fault == new.fault and old.ends_at == new.ends_at:
+    if old is not None and old.state is new.state and _same(old, new):
         return []
     data = {
         "environment": new.id,
@@ -43,7 +43,12 @@ def of_environment(old: Environment | None, new: Environment, now: float) -> lis
         "fault": new.fault,
         "ends_at": new.ends_at,
         "nodes": {node.name: node.address for node in new.nodes},
+        "machines": {node.name: node.machine for node in new.nodes if node.machine},
     }
     kind = f"environment.{new.state}"
     subjects = [new.id] + ([new.owner] if new.owner else [])
     return [Event(subject, kind, now, data) for subject in subjects]
+
+
+def _same(old: Environment, new: Environment) -> bool:
+    return (old.fault, old.ends_at, old.told_at) == (new.fault, new.ends_at, new.told_at)

@@ -37,6 +37,7 @@ from pipeline.domain.runs import Run, StageName
 from pipeline.domain.triggers import ZERO_SHA, Trigger, TriggerKind
 from pipeline.envs import jobs
 from pipeline.envs.books import Books
+from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.scheduler import Scheduler
@@ -281,7 +282,7 @@ class World:
     def _tick(self) -> Tick:
         return Tick(
             tools=self.tools,
-            scheduler=Scheduler(self.books, self._provider, self.clock),
+            scheduler=Scheduler(self.books, self._provider, Inventories(self.books, self.clock), self.clock),
             reaper=self.reaper,
             control=self.control,
             queue=self.queue,

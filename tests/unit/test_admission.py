@@ -8,9 +8,23 @@ from hypothesis import strategies as st
 
 from pipeline.adapters.clock import ManualClock
 from pipeline.adapters.stores.memory import MemoryStore
-from pipeline.domain.admission import RANK, Fits, Infeasible, Unschedulable, admissible, room_for
+from pipeline.domain.admission import (
+    AGING_S,
+    RANK,
+    Fits,
+    Infeasible,
+    Unschedulable,
+    Use,
+    Waiting,
+    admissible,
+    in_turn,
+    over_quota,
+    room_for,
+    use_of,
+)
 from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
 from pipeline.domain.environments import QUOTA_STATES, Environment, EnvironmentState, planned_nodes
+from pipeline.domain.projects import Quota
 from pipeline.domain.runs import Run, RunState
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.envs.books import Books
@@ -92,20 +106,63 @@ def environment(
     ],
 )
 def test_room(need: int, standing: list[int], expected: type[object]) -> None:
-    others = [environment(f"e{i}", count, E.LEASED) for i, count in enumerate(standing)]
-    assert isinstance(room_for(environment("new", need), others, 5), expected)
+    assert isinstance(room_for(environment("new", need), sum(standing), 5), expected)
 
 
 @pytest.mark.parametrize("state", list(E))
 def test_what_counts_takes_room(state: EnvironmentState) -> None:
-    answer = room_for(environment("new", 1), [environment("other", 5, state)], 5)
-    assert isinstance(answer, Unschedulable if state in QUOTA_STATES else Fits)
+    store = MemoryStore(ManualClock())
+    books = Books(store)
+    books.commit(books.environments.kind.put("other", environment("other", 5, state), 0))
+    assert store.count("environments:standing:cloud") == (state in QUOTA_STATES)
 
 
 def test_answers_say_how_much_is_wanted_and_free() -> None:
-    answer = room_for(environment("new", 3), [environment("other", 4, E.HELD)], 5)
+    answer = room_for(environment("new", 3), 4, 5)
     assert answer == Unschedulable("3 nodes are wanted, 1 of 5 are free at cloud")
-    assert room_for(environment("new", 6), [], 5) == Infeasible("6 nodes are wanted, and provider cloud takes 5 in all")
+    assert room_for(environment("new", 6), 0, 5) == Infeasible("6 nodes are wanted, and provider cloud takes 5 in all")
+
+
+def waiting(id: str, project: str, since: float, priority: Priority = PUSH) -> Waiting:
+    return Waiting(id, project, priority, since)
+
+
+def turns(requests: list[Waiting], shares: dict[str, float] | None = None, now: float = 0.0) -> str:
+    return " ".join(one.id for one in in_turn(requests, lambda name: (shares or {}).get(name, 0.0), now))
+
+
+def test_a_turn_goes_by_rank_then_share_then_age() -> None:
+    requests = [waiting("n", "x", 0, NIGHT), waiting("p", "x", 2), waiting("q", "y", 3), waiting("i", "x", 4, NOW)]
+    assert turns(requests) == "i p q n"
+    assert turns(requests, {"x": 0.9, "y": 0.1}) == "i q p n"
+
+
+def test_what_waits_long_enough_goes_before_what_came_later() -> None:
+    requests = [waiting("night", "x", 0, NIGHT), waiting("push", "y", 2 * AGING_S, PUSH)]
+    assert turns(requests, now=2 * AGING_S) == "night push"
+
+
+def test_what_was_placed_meanwhile_counts() -> None:
+    share = {"x": 0.0, "y": 0.1}
+    order = []
+    for one in in_turn([waiting(f"x{i}", "x", i) for i in range(3)] + [waiting("y", "y", 9)], share.__getitem__, 0.0):
+        order.append(one.id)
+        share[one.project] += 0.2
+    assert order == ["x0", "y", "x1", "x2"]
+
+
+@given(st.lists(st.tuples(st.sampled_from("xyz"), st.integers(0, 9), st.sampled_from(list(Priority))), max_size=20))
+def test_everybody_has_a_turn_once(rows: list[tuple[str, int, Priority]]) -> None:
+    requests = [waiting(f"r{i}", project, since, priority) for i, (project, since, priority) in enumerate(rows)]
+    assert sorted(turns(requests).split()) == sorted(one.id for one in requests)
+
+
+def test_a_quota_says_what_is_short_and_what_to_do() -> None:
+    use = use_of(environment("new", 3))
+    assert over_quota(Quota(), Use(), use) == ""
+    assert over_quota(Quota(nodes=3), Use(), use) == ""
+    told = over_quota(Quota(nodes=5), Use(nodes=4), use)
+    assert told.startswith("over the project's own quota of nodes: 3 are wanted, 4 of 5 are in use; give")
 
 
 def test_requests_are_served_by_priority_then_age() -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from pipeline.domain.environments import Environment, EnvironmentState, Node
+from pipeline.domain.environments import BUILD_STATES, Environment, Node
 from pipeline.domain.placement.model import Placed, Request, RoleRequest, Standing
 from pipeline.domain.qos import QosClass, QosProfile
 from pipeline.domain.resources import Resources, Vector
 from pipeline.domain.rules import OperatorRule, PlacementRules
-
-#: Builds that are not over count against a machine's `max_builds`.
-BUILD_STATES = frozenset({EnvironmentState.RESERVED, EnvironmentState.BUILDING})
 
 
 def demand_of(resources: Resources, qos: QosProfile) -> Vector:
@@ -95,7 +92,7 @@ def standing_of(environment: Environment) -> list[Standing]:
     ]
 
 
-def with_placement(environment: Environment, placed: Placed, zones: dict[str, str], now: float) -> Environment:
+def with_placement(environment: Environment, placed: Placed, zones: Mapping[str, str], now: float) -> Environment:
     """The environment with a machine for each node; `zones` maps machines to their zone."""
     left = {role: iter(machines) for role, machines in placed.machines.items()}
     nodes = []

@@ -1,0 +1,128 @@
+"""The scheduler's kept picture: a fleet for every provider, changed by what came and went since the last look."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from pipeline.domain import admission
+from pipeline.domain.admission import Use
+from pipeline.domain.environments import BUILD_STATES, Environment
+from pipeline.domain.placement.fleet import Fleet
+from pipeline.domain.placement.requests import standing_of
+from pipeline.envs.books import PAGE, Books
+from pipeline.envs.inventories import Inventories
+
+#: Seconds between two looks at what was measured.
+LOADS_S = 2.0
+
+
+@dataclass
+class Picture:
+    """One provider's fleet, and the versions it was made from.
+
+    `freed` counts the changes that may have made room: what found no place before the last of them finds none now.
+    """
+
+    fleet: Fleet
+    inventory_version: int
+    known: dict[str, tuple[str, Use]] = field(default_factory=dict)
+    building: set[str] = field(default_factory=set)
+    freed: int = 0
+    loads_at: float = 0.0
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes stand at the provider."""
+        return sum(use.nodes for _, use in self.known.values())
+
+    def add(self, environment: Environment) -> None:
+        self.known[environment.id] = (environment.project, admission.use_of(environment))
+        self.fleet.add(standing_of(environment))
+        if environment.state in BUILD_STATES:
+            self.building.add(environment.id)
+
+    def remove(self, environment_id: str) -> None:
+        self.known.pop(environment_id, None)
+        self.building.discard(environment_id)
+        self.fleet.remove(environment_id)
+        self.freed += 1
+
+
+class Fleets:
+    """Keeps the pictures; one scheduler uses it."""
+
+    def __init__(self, books: Books, inventories: Inventories) -> None:
+        self._books = books
+        self._inventories = inventories
+        self._pictures: dict[str, Picture] = {}
+
+    def current(self, provider: str, now: float) -> Picture:
+        """The picture of a provider, brought up to date."""
+        version = self._inventories.version(provider)
+        picture = self._pictures.get(provider)
+        if picture is None:
+            picture = self._pictures[provider] = Picture(Fleet(self._inventories.view(provider).inventory), version)
+        elif picture.inventory_version != version:
+            view = self._inventories.view(provider)
+            picture.fleet.replace_inventory(view.inventory)
+            picture.inventory_version = view.version
+            picture.freed += 1
+        self._follow(provider, picture)
+        self._measure(provider, picture, now)
+        return picture
+
+    def kept(self, provider: str) -> Picture:
+        """The picture as it was when it was last brought up to date."""
+        return self._pictures[provider]
+
+    def _follow(self, provider: str, picture: Picture) -> None:
+        standing = set(self._every(f"environments:standing:{provider}"))
+        for gone in [id for id in picture.known if id not in standing]:
+            picture.remove(gone)
+        new = sorted(standing.difference(picture.known))
+        for at in range(0, len(new), PAGE):
+            for loaded in self._books.environments.many(new[at : at + PAGE]):
+                picture.add(loaded.value)
+        building = set(self._every(f"environments:building:{provider}"))
+        for built in picture.building - building:
+            picture.fleet.built(built)
+            picture.freed += 1
+        picture.building &= building
+
+    def _every(self, index: str) -> Iterable[str]:
+        offset = 0
+        while page := self._books.store.index(index, limit=10 * PAGE, offset=offset):
+            yield from page
+            offset += len(page)
+
+    def _measure(self, provider: str, picture: Picture, now: float) -> None:
+        if picture.fleet.inventory.limits is None or now < picture.loads_at:
+            return
+        picture.loads_at = now + LOADS_S
+        loads = self._inventories.loads(provider)
+        if loads != picture.fleet.loads:
+            picture.fleet.set_loads(loads)
+            picture.freed += 1
+
+    def uses(self) -> dict[str, Use]:
+        """What each project has at all providers that were looked at."""
+        uses: dict[str, Use] = defaultdict(Use)
+        for picture in self._pictures.values():
+            for project, use in picture.known.values():
+                uses[project] = uses[project].plus(use)
+        return uses
+
+    def share_of(self, uses: dict[str, Use], weight: Callable[[str], float]) -> Callable[[str], float]:
+        """How much of its fair share a project has: its largest part of any resource, over its weight."""
+        total = Use()
+        for use in uses.values():
+            total = total.plus(use)
+
+        def share(project: str) -> float:
+            mine = uses.get(project, Use())
+            parts = ((mine.nodes, total.nodes), (mine.vcpu, total.vcpu), (mine.memory_mib, total.memory_mib))
+            return max((part / whole for part, whole in parts if whole), default=0.0) / weight(project)
+
+        return share

@@ -1,0 +1,140 @@
+"""What machines the providers have: kept in the books, one document a machine, changed under the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pipeline.domain.errors import NotFound
+from pipeline.domain.inventory import Inventory, Load, Machine, MachineState, Zone, checked
+from pipeline.envs.books import INVENTORIES, LEDGERS, LOADS, MACHINES, Books, Ledger, Loads, MachineRecord
+from pipeline.ports.common import Clock
+from pipeline.ports.stores import Delete, Event, Put
+
+#: The one ledger.
+PLACEMENT = "placement"
+#: The subject under which changes of machines are told, besides the machine's own.
+MACHINE_EVENTS = "machines"
+
+
+@dataclass(frozen=True)
+class View:
+    """An inventory and the version of its document; every change of it or of one of its machines counts it up."""
+
+    inventory: Inventory
+    version: int
+
+
+def implicit(provider: str) -> Inventory:
+    """The inventory of a provider that declares none: one machine that takes everything."""
+    return Inventory((Machine(provider, provider, {}),), (Zone(provider),))
+
+
+def machine_id(provider: str, machine: str) -> str:
+    return f"{provider}.{machine}"
+
+
+class Inventories:
+    """Reads and changes inventories; any number of processes at once."""
+
+    def __init__(self, books: Books, clock: Clock) -> None:
+        self._books = books
+        self._clock = clock
+
+    def version(self, provider: str) -> int:
+        """The version of a provider's inventory; 0 when it declares none."""
+        return self._books.store_version(INVENTORIES.name, provider)
+
+    def view(self, provider: str) -> View:
+        """The inventory as it is now."""
+        loaded = self._books.inventories.find(provider)
+        if loaded is None:
+            return View(implicit(provider), 0)
+        records = self._books.machines.everything(f"machines:{provider}")
+        order = [record.value.machine for record in records]
+        return View(replace(loaded.value, machines=tuple(order)), loaded.version)
+
+    def loads(self, provider: str) -> Mapping[str, Load]:
+        """What was measured last."""
+        loaded = self._books.loads.find(provider)
+        return {} if loaded is None else loaded.value.machines
+
+    def report_loads(self, provider: str, machines: Mapping[str, Load]) -> None:
+        """Keep new measurements in place of the old ones."""
+        loaded = self._books.loads.find(provider)
+        version = 0 if loaded is None else loaded.version
+        self._books.commit(LOADS.put(provider, Loads(machines), version))
+
+    def sync(self, provider: str, declared: Inventory) -> bool:
+        """Take over what a file or a driver declares; whether anything changed.
+
+        A machine that stays keeps the state that an operator gave it. One that is not declared any more goes down
+        while nodes stand on it, and is forgotten after that.
+        """
+        checked(declared)
+        return self._books.again(lambda: self._sync(provider, declared))
+
+    def _sync(self, provider: str, declared: Inventory) -> bool:
+        known = {one.value.machine.name: one for one in self._books.machines.everything(f"machines:{provider}")}
+        loaded = self._books.inventories.find(provider)
+        frame = replace(declared, machines=())
+        writes: list[Put | Delete] = []
+        for machine in declared.machines:
+            there = known.pop(machine.name, None)
+            wanted = machine if there is None else _with_state(machine, there.value.machine)
+            if there is None or there.value.machine != wanted:
+                version = 0 if there is None else there.version
+                writes.append(_machine_put(provider, wanted, version))
+        used = self._machines_in_use(provider) if known else frozenset()
+        for name, gone in known.items():
+            if name not in used:
+                writes.append(Delete(MACHINES.name, machine_id(provider, name), gone.version))
+            elif gone.value.machine.state is not MachineState.DOWN:
+                down = gone.value.machine.to(MachineState.DOWN, self._clock.now(), "it is not declared any more")
+                writes.append(_machine_put(provider, down, gone.version))
+        if not writes and loaded is not None and loaded.value == frame:
+            return False
+        version = 0 if loaded is None else loaded.version
+        self._books.commit(*writes, INVENTORIES.put(provider, frame, version), self.ledger_put())
+        return True
+
+    def _machines_in_use(self, provider: str) -> frozenset[str]:
+        standing = self._books.environments.everything(f"environments:standing:{provider}")
+        return frozenset(node.machine for loaded in standing for node in loaded.value.nodes)
+
+    def set_state(self, provider: str, name: str, state: MachineState, reason: str) -> Machine:
+        """Put a machine into another state; NotFound names it."""
+        return self._books.again(lambda: self._set_state(provider, name, state, reason))
+
+    def _set_state(self, provider: str, name: str, state: MachineState, reason: str) -> Machine:
+        loaded = self._books.machines.find(machine_id(provider, name))
+        frame = self._books.inventories.find(provider)
+        if loaded is None or frame is None:
+            raise NotFound(f"provider {provider} has no machine {name}; `greenroom machines ls` shows all")
+        now = self._clock.now()
+        changed = loaded.value.machine.to(state, now, reason)
+        if changed is loaded.value.machine:
+            return changed
+        told = Event(MACHINE_EVENTS, f"machine.{state}", now, {"provider": provider, "machine": name, "reason": reason})
+        self._books.commit(
+            _machine_put(provider, changed, loaded.version),
+            INVENTORIES.put(provider, frame.value, frame.version),
+            self.ledger_put(),
+            events=[told],
+        )
+        return changed
+
+    def ledger_version(self) -> int:
+        return self._books.store_version(LEDGERS.name, PLACEMENT)
+
+    def ledger_put(self, version: int | None = None) -> Put:
+        """The write that counts the ledger up; VersionConflict when it is not at `version` (None: as it is now)."""
+        return LEDGERS.put(PLACEMENT, Ledger(), self.ledger_version() if version is None else version)
+
+
+def _with_state(declared: Machine, known: Machine) -> Machine:
+    return replace(declared, state=known.state, state_reason=known.state_reason, state_since=known.state_since)
+
+
+def _machine_put(provider: str, machine: Machine, version: int) -> Put:
+    return MACHINES.put(machine_id(provider, machine.name), MachineRecord(provider, machine), version)
