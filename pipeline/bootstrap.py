@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from pipeline.adapters.clock import RandomIds, SystemClock
 from pipeline.adapters.secrets.sealed import SealedSecrets, key_from, token_from
 from pipeline.domain.errors import UserError
+from pipeline.domain.inventory import Inventory
 from pipeline.envs import books
 from pipeline.envs.books import Books
+from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
+from pipeline.envs.placements import Placements
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.blueprints import BlueprintReader
@@ -102,7 +105,35 @@ class Application:
 
     @cached_property
     def inventories(self) -> Inventories:
-        return Inventories(self.books, self.clock)
+        return Inventories(self.books, self.clock, self.gate)
+
+    @cached_property
+    def gate(self) -> Gate:
+        return Gate(self.books, self.clock)
+
+    def declared_inventory(self, provider: str) -> Inventory | None:
+        """What the settings of a provider say of its machines; None when they say nothing."""
+        settings = self.settings.providers[provider]
+        if settings.inventory is not None:
+            from pipeline.adapters.inventories import yaml_file
+
+            return yaml_file.read(settings.inventory)
+        if settings.driver == "local":
+            from pipeline.adapters.inventories import this_machine
+
+            return this_machine.report(self.settings.helper_state, settings.zones, settings.machines_per_zone)
+        return None
+
+    def sync_inventories(self) -> None:
+        """Take over what the settings declare."""
+        for name in self.settings.providers:
+            declared = self.declared_inventory(name)
+            if declared is not None:
+                self.inventories.sync(name, declared)
+
+    @cached_property
+    def placements(self) -> Placements:
+        return Placements(self.books, self.provider, self.inventories, self.clock, self.settings.default_provider)
 
     @cached_property
     def secrets(self) -> SealedSecrets:
@@ -230,7 +261,7 @@ class Application:
 
     @cached_property
     def reaper(self) -> Reaper:
-        return Reaper(self.books, self.provider, self.clock)
+        return Reaper(self.books, self.provider, self.clock, self.gate)
 
     @cached_property
     def control(self) -> Control:

@@ -22,13 +22,20 @@ ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$"
 
 
 class ProviderSettings(BaseModel):
-    """One provider: `max_nodes` at once, `build_s` for a build, `poll_s` between two looks at it (seconds)."""
+    """One provider: `max_nodes` at once, `build_s` for a build, `poll_s` between two looks at it (seconds).
+
+    `inventory` is a file that declares its machines. Without one the local driver reports this machine, which may pose
+    as `zones` racks of `machines_per_zone` machines.
+    """
 
     driver: Literal["local", "memory"]
     max_nodes: int = Field(default=60, ge=1)
     build_s: float = Field(default=300.0, gt=0)
     poll_s: float = Field(default=0.5, gt=0)
     workers: int = Field(default=2, ge=1, le=32)
+    inventory: Path | None = None
+    zones: int = Field(default=1, ge=1, le=26)
+    machines_per_zone: int = Field(default=1, ge=1, le=100)
 
 
 class Settings(BaseSettings):

@@ -9,7 +9,7 @@ import socket
 from types import FrameType
 
 from pipeline.bootstrap import Application
-from pipeline.domain.errors import Fenced, TransientError
+from pipeline.domain.errors import Fenced, TransientError, UserError
 from pipeline.ports.stores import Fence
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,10 @@ class TickProcess:
             self._app.store.release(fence, self._holder)
 
     def _lead(self, fence: Fence) -> None:
+        try:
+            self._app.sync_inventories()
+        except UserError as error:
+            log.error("the inventories stay as they were: %s", error)
         renewed_at = self._app.clock.now()
         while not self._ending:
             self._app.tick.step(fence)

@@ -132,6 +132,8 @@ class NodeView(BaseModel):
     state: NodeState
     address: str | None
     fault: str
+    machine: str
+    zone: str
 
 
 class EnvironmentView(BaseModel):
@@ -146,6 +148,7 @@ class EnvironmentView(BaseModel):
     created_at: float
     state_since: float
     ends_at: float
+    notes: tuple[str, ...]
     nodes: list[NodeView]
 
     @classmethod

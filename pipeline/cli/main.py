@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import typer
 
-from pipeline.cli.commands import blueprint, machine, projects, runs
+from pipeline.cli.commands import blueprint, machine, placement, projects, runs, simulate
 from pipeline.cli.output import Complaint
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
     "This machine": (machine.up, machine.down, machine.doctor, machine.demo),
     "Runs": (runs.run, runs.runs, runs.show, runs.logs, runs.cancel, runs.rerun),
     "Nodes": (runs.release, runs.environments),
+    "Simulation": (simulate.simulate,),
+    "Placement": (placement.place, placement.machines, placement.guards, placement.audit),
     "Projects": (projects.triggers,),
     "greenroom.yml": (blueprint.validate, blueprint.schema, blueprint.version),
 }
@@ -28,6 +30,7 @@ for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 app.add_typer(projects.project, name="project", rich_help_panel="Projects")
+app.add_typer(placement.machine, name="machine", rich_help_panel="Placement")
 app.add_typer(projects.hook, name="hook", rich_help_panel="Projects")
 # What stands after RUN belongs to the node's command, options included.
 app.command(rich_help_panel="Nodes", context_settings={"allow_interspersed_args": False})(runs.ssh)

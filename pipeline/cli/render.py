@@ -155,8 +155,13 @@ def _environment(out: Output, run_id: str, environment: Json) -> None:
         out.show(f"  {plain(environment['fault'])}")
     if state in GONE:
         return
-    rows = [(node["name"], node["state"], node["address"] or "", plain(node["fault"])) for node in environment["nodes"]]
-    out.table(("node", "state", "address", "fault"), rows)
+    rows = [
+        (node["name"], node["state"], node["address"] or "", node["zone"], node["machine"], plain(node["fault"]))
+        for node in environment["nodes"]
+    ]
+    out.table(("node", "state", "address", "zone", "machine", "fault"), rows)
+    for note in environment["notes"]:
+        out.say(plain(note))
     if state == "held":
         out.show(f"  held until {moment(environment['ends_at'])}")
         out.show(f"  log in:    greenroom ssh {run_id}\n  give back: greenroom release {run_id}")

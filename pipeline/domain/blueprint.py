@@ -165,6 +165,13 @@ class CommandSpec:
 
 
 @dataclass(frozen=True)
+class QosSpec:
+    """A measurement of what nodes are promised: `qos` is a role, or `all`."""
+
+    qos: str
+
+
+@dataclass(frozen=True)
 class DestroySpec:
     """`hold_on_failure_s`: how long a failed run keeps its nodes for debugging; 0 takes them back at once."""
 
@@ -188,7 +195,7 @@ class Blueprint:
     triggers: Triggers = field(default_factory=Triggers)
     configure: ConfigureSpec = field(default_factory=ConfigureSpec)
     deploy: tuple[DeploySpec, ...] = ()
-    test: tuple[TestinfraSpec | CommandSpec, ...] = ()
+    test: tuple[TestinfraSpec | CommandSpec | QosSpec, ...] = ()
     destroy: DestroySpec = field(default_factory=DestroySpec)
     artifacts: tuple[Artifact, ...] = ()
     timeout_s: float = 3600.0

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
+#: Bits or bytes a second beyond which a rate is a mistake.
+MOST_RATE = 10**13
 _RATE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([A-Za-z]+)/s", re.ASCII)
 _NETWORK_UNITS: Mapping[str, int] = {"bit": 1, "kbit": 10**3, "Mbit": 10**6, "Gbit": 10**9, "Tbit": 10**12}
 _DISK_UNITS: Mapping[str, int] = {
@@ -32,7 +35,8 @@ class QosClass(StrEnum):
 class QosProfile:
     """Upper bounds of one node; `None` means not limited.
 
-    IOPS are operations/s, `disk_*_bytes` are bytes/s, `network_*` are bits/s.
+    IOPS are operations/s, `disk_*_bytes` are bytes/s, `network_*` are bits/s. `cpu_shares` is the weight of each of
+    the node's cores against other nodes while the machine is busy (1024 is usual); `None` goes by the class.
     """
 
     qos_class: QosClass = QosClass.BURSTABLE
@@ -42,6 +46,32 @@ class QosProfile:
     disk_write_bytes: int | None = None
     network_in: int | None = None
     network_out: int | None = None
+    cpu_shares: int | None = None
+
+
+def _same_both_ways(class_: QosClass, cpu_shares: int, iops: int, disk_bytes: int, network: int) -> QosProfile:
+    return QosProfile(class_, iops, iops, disk_bytes, disk_bytes, network, network, cpu_shares)
+
+
+#: Profiles that a blueprint may name, from little to much.
+PROFILES: Mapping[str, QosProfile] = {
+    "frugal": _same_both_ways(QosClass.BEST_EFFORT, 256, 200, 10 * 10**6, 50 * 10**6),
+    "steady": _same_both_ways(QosClass.GUARANTEED, 2048, 1000, 50 * 10**6, 200 * 10**6),
+    "strong": _same_both_ways(QosClass.GUARANTEED, 4096, 5000, 200 * 10**6, 10**9),
+}
+
+
+def profile_of(told: Mapping[str, str | int], base: QosProfile) -> QosProfile:
+    """`base` with what a blueprint says over it; keys and values were checked against its schema."""
+    values: dict[str, Any] = {}
+    for key, value in told.items():
+        if key == "class":
+            values["qos_class"] = QosClass(str(value))
+        elif key.endswith("_bytes"):
+            values[key] = disk_rate(str(value))
+        else:
+            values[key] = network_rate(value) if isinstance(value, str) else value
+    return replace(base, **values)
 
 
 def network_rate(text: str) -> int:
@@ -64,6 +94,8 @@ def _rate(text: str, units: Mapping[str, int], expected: str, foreign: Mapping[s
     if unit not in units:
         raise ValueError(f"expected {expected}, got the unit {unit}/s; known are {', '.join(f'{u}/s' for u in units)}")
     rate = round(float(number) * units[unit])
+    if rate > MOST_RATE:
+        raise ValueError(f"expected at most 10^13 a second, which no machine has, got {text!r}")
     if not rate:
         raise ValueError(f"expected more than nothing, got {text!r}")
     return rate

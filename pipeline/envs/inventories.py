@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.domain.errors import NotFound
+from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory, Load, Machine, MachineState, Zone, checked
 from pipeline.envs.books import INVENTORIES, LEDGERS, LOADS, MACHINES, Books, Ledger, Loads, MachineRecord
+from pipeline.envs.gate import Asking, Gate
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Delete, Event, Put
 
 #: The one ledger.
 PLACEMENT = "placement"
+#: States in which nothing may stand on a machine.
+OUT = frozenset({MachineState.MAINTENANCE, MachineState.DOWN})
 #: The subject under which changes of machines are told, besides the machine's own.
 MACHINE_EVENTS = "machines"
 
@@ -37,9 +41,10 @@ def machine_id(provider: str, machine: str) -> str:
 class Inventories:
     """Reads and changes inventories; any number of processes at once."""
 
-    def __init__(self, books: Books, clock: Clock) -> None:
+    def __init__(self, books: Books, clock: Clock, gate: Gate) -> None:
         self._books = books
         self._clock = clock
+        self._gate = gate
 
     def version(self, provider: str) -> int:
         """The version of a provider's inventory; 0 when it declares none."""
@@ -102,27 +107,44 @@ class Inventories:
         standing = self._books.environments.everything(f"environments:standing:{provider}")
         return frozenset(node.machine for loaded in standing for node in loaded.value.nodes)
 
-    def set_state(self, provider: str, name: str, state: MachineState, reason: str) -> Machine:
-        """Put a machine into another state; NotFound names it."""
-        return self._books.again(lambda: self._set_state(provider, name, state, reason))
+    def set_state(self, provider: str, name: str, state: MachineState, asking: Asking) -> Machine:
+        """Put a machine into another state; NotFound names it, GuardRefused what stands on it.
 
-    def _set_state(self, provider: str, name: str, state: MachineState, reason: str) -> Machine:
+        A dry run passes the gate and changes nothing.
+        """
+        return self._books.again(lambda: self._set_state(provider, name, state, asking))
+
+    def _set_state(self, provider: str, name: str, state: MachineState, asking: Asking) -> Machine:
         loaded = self._books.machines.find(machine_id(provider, name))
         frame = self._books.inventories.find(provider)
         if loaded is None or frame is None:
             raise NotFound(f"provider {provider} has no machine {name}; `greenroom machines ls` shows all")
         now = self._clock.now()
-        changed = loaded.value.machine.to(state, now, reason)
+        changed = loaded.value.machine.to(state, now, asking.why)
         if changed is loaded.value.machine:
             return changed
-        told = Event(MACHINE_EVENTS, f"machine.{state}", now, {"provider": provider, "machine": name, "reason": reason})
+        passed = self._pass(provider, name, state, asking)
+        if asking.dry_run:
+            self._books.commit(events=passed)
+            return loaded.value.machine
+        data = {"provider": provider, "machine": name, "reason": asking.why}
+        told = [*passed, Event(MACHINE_EVENTS, f"machine.{state}", now, data)]
         self._books.commit(
             _machine_put(provider, changed, loaded.version),
             INVENTORIES.put(provider, frame.value, frame.version),
             self.ledger_put(),
-            events=[told],
+            events=told,
         )
         return changed
+
+    def _pass(self, provider: str, name: str, state: MachineState, asking: Asking) -> tuple[Event, ...]:
+        """The gate, where a machine is taken away from what stands on it."""
+        if state not in OUT:
+            return ()
+        standing = self._books.environments.everything(f"environments:standing:{provider}")
+        nodes = [f"{one.value.id}/{node.name}" for one in standing for node in one.value.nodes if node.machine == name]
+        facts = Facts(who=asking.who, used_by=nodes, now=self._clock.now())
+        return self._gate.judge(Act.TAKE_OUT, f"machine {provider}/{name} into {state}", facts, asking)
 
     def ledger_version(self) -> int:
         return self._books.store_version(LEDGERS.name, PLACEMENT)

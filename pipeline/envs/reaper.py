@@ -7,33 +7,39 @@ from collections.abc import Callable
 
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState, begin_destroying
-from pipeline.domain.errors import InfraError, VersionConflict
+from pipeline.domain.errors import GuardRefused, InfraError, VersionConflict
+from pipeline.domain.guards import Act, Facts
 from pipeline.domain.runs import RunState
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
+from pipeline.envs.gate import BUDGET, Asking, Gate
 from pipeline.envs.lifecycle import Provider
 from pipeline.ports.common import Clock
 from pipeline.ports.drivers import OwnedEnvironment
-from pipeline.ports.stores import Put
+from pipeline.ports.stores import Event, Put
 
 log = logging.getLogger(__name__)
 #: A leak must be seen twice, at least so far apart; a build whose record is still on its way is none.
 SECOND_SIGHTING_S = 10.0
 SIGHTING_TTL_S = 3600
+#: Who asks when nobody does.
+TICK = "tick"
 
 
 class Reaper:
     """Ends leases and holds, adopts orphans, removes leaks."""
 
-    def __init__(self, books: Books, providers: Callable[[str], Provider], clock: Clock) -> None:
+    def __init__(self, books: Books, providers: Callable[[str], Provider], clock: Clock, gate: Gate) -> None:
         self._books = books
         self._provider = providers
         self._clock = clock
+        self._gate = gate
 
     def overdue(self) -> list[tuple[str, str]]:
-        """Environments whose time is over, and why each is to be taken back."""
+        """Environments whose time is over, and why each is to be taken back; the protected ones stay."""
         due = self._books.environments.due("environments:ending", self._clock.now())
-        return [(loaded.value.id, f"its {loaded.value.state} time ended") for loaded in due]
+        ended = (loaded.value for loaded in due)
+        return [(one.id, f"its {one.state} time ended") for one in ended if not one.protected]
 
     def abandoned(self) -> list[tuple[str, str]]:
         """Environments that are leased to a run which is over, since its destroy stage was given up."""
@@ -45,20 +51,29 @@ class Reaper:
         run = self._books.runs.find(run_id)
         return run is not None and run.value.state is RunState.FINISHED
 
-    def take_back(self, environment_id: str, reason: str) -> Environment:
-        """Begin the end of an environment; once more changes nothing."""
-        return self._books.again(lambda: self._take_back(environment_id, reason))
+    def take_back(self, environment_id: str, asking: Asking, *, given_back: bool = False) -> Environment:
+        """Begin the end of an environment; once more changes nothing. GuardRefused says what is in the way.
 
-    def _take_back(self, environment_id: str, reason: str) -> Environment:
+        `given_back`: whoever holds it asks. A dry run passes the gate and changes nothing.
+        """
+        return self._books.again(lambda: self._take_back(environment_id, asking, given_back=given_back))
+
+    def _take_back(self, environment_id: str, asking: Asking, *, given_back: bool) -> Environment:
         loaded, now = self._books.environments.get(environment_id), self._clock.now()
-        going = begin_destroying(loaded.value, now, reason)
-        if going is not loaded.value:
-            self._save(loaded, going)
+        going = begin_destroying(loaded.value, now, asking.why)
+        if going is loaded.value:
+            return going
+        facts = self._gate.facts_of(loaded.value, asking, given_back=given_back)
+        passed = self._gate.judge(Act.DESTROY, environment_id, facts, asking)
+        if asking.dry_run:
+            self._books.commit(events=passed)
+            return loaded.value
+        self._save(loaded, going, passed)
         return going
 
-    def _save(self, loaded: Loaded[Environment], environment: Environment) -> None:
+    def _save(self, loaded: Loaded[Environment], environment: Environment, passed: tuple[Event, ...]) -> None:
         write = self._books.environments.kind.put(environment.id, environment, loaded.version)
-        told = events.of_environment(loaded.value, environment, self._clock.now())
+        told = [*passed, *events.of_environment(loaded.value, environment, self._clock.now())]
         work = [jobs.ADMIT] if environment.final else [jobs.advance(environment, loaded.version)]
         self._books.commit(write, events=told, jobs=work)
 
@@ -76,7 +91,7 @@ class Reaper:
         """Act on one of many: a leak that cannot be taken back must not keep the others."""
         try:
             return self._act(provider, owned)
-        except (InfraError, VersionConflict) as error:
+        except (GuardRefused, InfraError, VersionConflict) as error:
             log.warning("environment %s: looked at again at the next reaping: %s", owned.environment_id, error)
             return False
 
@@ -86,9 +101,21 @@ class Reaper:
         if self._books.environments.find(owned.environment_id) is None and owned.ends_at > self._clock.now():
             self._adopt(provider, owned)
         else:
+            self._pass_as_leak(provider, owned)
             log.warning("environment %s: leaked at %s, taken back", owned.environment_id, provider.name)
             provider.driver.destroy(owned.environment_id)
         return True
+
+    def _pass_as_leak(self, provider: Provider, owned: OwnedEnvironment) -> None:
+        facts = Facts(
+            who=TICK,
+            known=self._books.environments.find(owned.environment_id) is not None,
+            sightings=2,
+            spent=self._gate.spend(provider.name),
+            budget=BUDGET,
+            now=self._clock.now(),
+        )
+        self._gate.pass_(Act.REAP, owned.environment_id, facts, Asking(TICK, f"leaked at {provider.name}"))
 
     def _seen_before(self, environment_id: str) -> bool:
         now = self._clock.now()

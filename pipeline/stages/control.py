@@ -14,6 +14,7 @@ from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.envs import events, jobs
 from pipeline.envs.access import access_of
 from pipeline.envs.books import Loaded, lane_index
+from pipeline.envs.gate import Asking
 from pipeline.envs.reaper import Reaper
 from pipeline.ports.stores import Event, JobRequest, Put
 from pipeline.ports.transports import EnvironmentAccess
@@ -23,6 +24,8 @@ from pipeline.stages.runner import next_jobs, save_run
 from pipeline.stages.statuses import with_status_due
 
 Puts = tuple[tuple[Put, ...], tuple[Event, ...], tuple[JobRequest, ...]]
+#: Who asks over the API.
+BY_HAND = "operator"
 #: Why runs and triggers of a lane that is gone end.
 GONE = "its branch or pull request is gone"
 
@@ -130,8 +133,8 @@ class Control:
         self._books.commit(events=[told])
         return access
 
-    def release(self, run_id: str) -> Run:
-        """Give back the nodes that are held for a run."""
+    def release(self, run_id: str, asking: Asking | None = None) -> Run:
+        """Give back the nodes that are held for a run; GuardRefused says what is in the way."""
         run = self._books.runs.get(run_id).value
         if not run.environment_id:
             raise InvalidTransition(f"run {run_id} has no environment to give back")
@@ -140,7 +143,8 @@ class Control:
         if environment.state is not EnvironmentState.HELD and not going:
             what = f"environment {environment.id} is {environment.state}, not held"
             raise InvalidTransition(f"{what}; cancel run {environment.owner} to end it")
-        self._reaper.take_back(run.environment_id, f"given back by hand after {run_id}")
+        asked = asking or Asking(BY_HAND, f"given back by hand after {run_id}")
+        self._reaper.take_back(run.environment_id, asked, given_back=True)
         return run
 
 

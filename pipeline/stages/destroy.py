@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 from pipeline.domain.environments import Environment, EnvironmentState, begin_destroying, hold
 from pipeline.domain.errors import GreenroomError
+from pipeline.domain.guards import Act
 from pipeline.domain.runs import HELD, Outcome, StageState, Verdict
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
+from pipeline.envs.gate import Asking, Gate
 from pipeline.ports.common import LimitExceeded
 from pipeline.stages import artifacts
 from pipeline.stages.context import PASSED, Answer, Decision, Done, Stage, Waiting, line
@@ -80,8 +82,11 @@ def _take_back(stage: Stage, loaded: Loaded[Environment]) -> Answer:
     going = begin_destroying(loaded.value, now, f"run {stage.run.id} {stage.run.verdict}")
     if going is loaded.value:
         return Waiting(going.id)
+    asking = Asking(stage.run.id, going.reason)
+    gate = Gate(stage.tools.books, stage.tools.clock)
+    passed = gate.judge(Act.DESTROY, going.id, gate.facts_of(loaded.value, asking), asking)
     write = stage.tools.books.environments.kind.put(going.id, going, loaded.version)
-    told = tuple(events.of_environment(loaded.value, going, now))
+    told = (*passed, *events.of_environment(loaded.value, going, now))
     if going.final:
         return Done(PASSED, writes=(write,), events=told, jobs=(jobs.ADMIT,))
     return Waiting(going.id, (write,), told, (jobs.advance(going, loaded.version),))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from pipeline.domain.blueprint import CommandSpec, TestinfraSpec
+from pipeline.domain.blueprint import CommandSpec, QosSpec, TestinfraSpec
 from pipeline.domain.errors import TransientError, UserError
 from pipeline.domain.reports import CaseStatus, TestReport
 from pipeline.domain.runs import Outcome, StageState, TestCounts
 from pipeline.envs.books import REPORTS
+from pipeline.envs.qos import measure
 from pipeline.ports.common import LimitExceeded, Sink
 from pipeline.ports.stores import Put
 from pipeline.ports.transports import Connection, EnvironmentAccess, NodeAccess
@@ -21,7 +22,7 @@ from pipeline.stages.places import chosen, variables, workdirs
 #: Before a suite, which would fail each of its tests slowly, all nodes must answer within so many seconds.
 PROBE_S = 10.0
 
-Entry = TestinfraSpec | CommandSpec
+Entry = TestinfraSpec | CommandSpec | QosSpec
 Named = tuple[str, TestReport]
 
 
@@ -65,32 +66,55 @@ class _Entry:
         """Run it and read its reports, which are also kept as artifacts."""
         line(sink, f"[{self._number}] {_title(self._spec)}")
         with self._stage.tools.workspaces.scratch(f"{self._stage.run.id}.{self._name}") as scratch:
-            request = self._request(source, scratch, access)
-            result = self._verify(request, connection, sink)
+            result = self._result(source, scratch, connection, access, sink)
             reports, complaints = self._read(result.reports)
         line(sink, f"[{self._number}] {result.summary}")
         if complaints:
             result = replace(result, passed=False, summary="; ".join([result.summary, *complaints]))
         return result, reports
 
-    def _request(self, source: str, scratch: str, access: EnvironmentAccess) -> VerifyRequest:
+    def _result(
+        self, source: str, scratch: str, connection: Connection, access: EnvironmentAccess, sink: Sink
+    ) -> VerifyResult:
+        if isinstance(self._spec, QosSpec):
+            return self._promises_kept(self._spec, connection, access, sink)
+        return self._verify(self._request(self._spec, source, scratch, access), self._spec, connection, sink)
+
+    def _promises_kept(
+        self, spec: QosSpec, connection: Connection, access: EnvironmentAccess, sink: Sink
+    ) -> VerifyResult:
+        promises = {node.name: self._stage.plan.environment.role(node.role).qos for node in access.nodes}
+        found = measure(connection, access, promises, chosen(access, spec.qos))
+        for one in found:
+            line(sink, str(one))
+        if not found:
+            return VerifyResult(False, f"{_title(spec)}: nothing is promised; give the roles `qos` bounds")
+        broken = [str(one) for one in found if not one.kept]
+        return VerifyResult(not broken, "; ".join(broken) or f"{len(found)} promises kept")
+
+    def _request(
+        self, spec: TestinfraSpec | CommandSpec, source: str, scratch: str, access: EnvironmentAccess
+    ) -> VerifyRequest:
         nodes, run = self._nodes(access), self._stage.run
         told = {node.name: variables(run, access, node) for node in nodes}
-        return VerifyRequest(self._spec, source, scratch, access, nodes, workdirs(run.plan), told)
+        return VerifyRequest(spec, source, scratch, access, nodes, workdirs(run.plan), told)
 
-    def _verify(self, request: VerifyRequest, connection: Connection, sink: Sink) -> VerifyResult:
+    def _verify(
+        self, request: VerifyRequest, spec: TestinfraSpec | CommandSpec, connection: Connection, sink: Sink
+    ) -> VerifyResult:
         tools = self._stage.tools
-        verifier = tools.testinfra if isinstance(self._spec, TestinfraSpec) else tools.commands
-        bounds = limits(self._spec.timeout_s, self._spec.silence_s)
+        verifier = tools.testinfra if isinstance(spec, TestinfraSpec) else tools.commands
+        bounds = limits(spec.timeout_s, spec.silence_s)
         try:
             return verifier.verify(request, connection, limits=bounds, output=sink)
         except LimitExceeded as error:
-            return VerifyResult(False, f"{_title(self._spec)}: {error}")
+            return VerifyResult(False, f"{_title(spec)}: {error}")
 
     def _nodes(self, access: EnvironmentAccess) -> tuple[NodeAccess, ...]:
         if isinstance(self._spec, CommandSpec):
             return chosen(access, self._spec.on)
-        roles = self._spec.roles or [role.name for role in self._stage.plan.environment.roles]
+        named = self._spec.roles if isinstance(self._spec, TestinfraSpec) else ()
+        roles = named or [role.name for role in self._stage.plan.environment.roles]
         return tuple(node for node in access.nodes if node.role in roles)
 
     def _read(self, paths: tuple[str, ...]) -> tuple[list[Named], list[str]]:
@@ -106,6 +130,8 @@ class _Entry:
 
 
 def _title(spec: Entry) -> str:
+    if isinstance(spec, QosSpec):
+        return f"qos of {spec.qos}"
     return f"testinfra {spec.path}" if isinstance(spec, TestinfraSpec) else f"`{spec.run}` on {spec.on}"
 
 

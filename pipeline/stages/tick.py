@@ -13,8 +13,9 @@ from pipeline.domain.errors import Fenced, PermanentError, TransientError, Versi
 from pipeline.domain.runs import Attempt, AttemptState, Run, RunState, StageName
 from pipeline.envs import jobs
 from pipeline.envs.books import Loaded
+from pipeline.envs.gate import Asking
 from pipeline.envs.lifecycle import JUDGEABLE
-from pipeline.envs.reaper import Reaper
+from pipeline.envs.reaper import TICK, Reaper
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.queues import JobQueue
 from pipeline.ports.stores import Fence, JobRequest, Outbox
@@ -161,7 +162,7 @@ class Tick:
 
     def _take_back(self, over: Iterable[tuple[str, str]]) -> None:
         for environment_id, reason in over:
-            self._survive(environment_id, self.reaper.take_back, environment_id, reason)
+            self._survive(environment_id, self.reaper.take_back, environment_id, Asking(TICK, reason))
 
     def _due_triggers(self) -> None:
         due = self.tools.books.triggers.due("triggers:due", self.tools.clock.now())

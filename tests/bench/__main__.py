@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 
-from tests.bench import intake, local_env, memory, placement, run_overhead
+from tests.bench import intake, local_env, memory, placement, placement_lag, placement_vs_nova, run_overhead
 from tests.bench.figures import Figure
 
 BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
@@ -13,6 +13,8 @@ BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "run_overhead": run_overhead.measure,
     "memory": memory.measure,
     "local_env": local_env.measure,
+    "placement_lag": placement_lag.measure,
+    "placement_vs_nova": placement_vs_nova.measure,
     "placement": placement.measure,
 }
 

@@ -10,6 +10,7 @@ from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
 from pipeline.envs import jobs
 from pipeline.envs.access import access_of
+from pipeline.envs.gate import Asking
 from pipeline.ports.common import Limits
 from pipeline.ports.transports import Connection
 from tests.bench.figures import Figure, median
@@ -67,7 +68,7 @@ class _Bench:
         """Seconds from giving them back until all are destroyed."""
         began = time.perf_counter()
         for id in self._ids[:count]:
-            self._app.reaper.take_back(id, "the measurement is over")
+            self._app.reaper.take_back(id, Asking("bench", "the measurement is over"))
         for _ in self._settled(E.DESTROYED):
             pass
         return time.perf_counter() - began

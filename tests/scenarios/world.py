@@ -37,6 +37,7 @@ from pipeline.domain.runs import Run, StageName
 from pipeline.domain.triggers import ZERO_SHA, Trigger, TriggerKind
 from pipeline.envs import jobs
 from pipeline.envs.books import Books
+from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
 from pipeline.envs.reaper import Reaper
@@ -225,7 +226,9 @@ class World:
         driver.grave = self.grave
         self.provider = Provider("cloud", driver, self.transport, max_nodes=max_nodes, build_s=120.0)
         self.tools = self._tools(scratch)
-        self.reaper = Reaper(self.books, self._provider, self.clock)
+        self.gate = Gate(self.books, self.clock)
+        self.inventories = Inventories(self.books, self.clock, self.gate)
+        self.reaper = Reaper(self.books, self._provider, self.clock, self.gate)
         self.control = Control(self.tools, self.reaper)
         self.projects = Projects(self.books, self.secrets, self.clock, self.ids)
         self.work = self._work()
@@ -282,7 +285,7 @@ class World:
     def _tick(self) -> Tick:
         return Tick(
             tools=self.tools,
-            scheduler=Scheduler(self.books, self._provider, Inventories(self.books, self.clock), self.clock),
+            scheduler=Scheduler(self.books, self._provider, self.inventories, self.clock),
             reaper=self.reaper,
             control=self.control,
             queue=self.queue,

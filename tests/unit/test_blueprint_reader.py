@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from pipeline.domain.blueprint import (
     Priority,
     PullRequestFilter,
     PushFilter,
+    QosSpec,
     Readiness,
     RoleSpec,
     Schedule,
@@ -35,8 +37,18 @@ from pipeline.domain.blueprint import (
     Triggers,
 )
 from pipeline.domain.errors import Finding, InvalidBlueprint
-from pipeline.domain.qos import QosClass, QosProfile
+from pipeline.domain.qos import PROFILES, QosClass, QosProfile
 from pipeline.domain.resources import SIZES
+from pipeline.domain.rules import (
+    Affinity,
+    Attribute,
+    BareMetal,
+    PlacementRules,
+    Spread,
+    Stance,
+    Strategy,
+    Within,
+)
 
 READER = YamlBlueprintReader()
 
@@ -96,9 +108,10 @@ def with_role(text: str) -> str:
 
 
 def test_the_example_of_the_documentation() -> None:
-    web = RoleSpec("web", count=2, spread="zone", run_list=("recipe[webapp]",))
+    web = RoleSpec("web", count=2, run_list=("recipe[webapp]",), rules=PlacementRules(spread=Spread.ZONE))
     promise = QosProfile(QosClass.GUARANTEED, disk_write_iops=500, network_in=100_000_000)
-    db = RoleSpec("db", size="medium", workload="high-io", run_list=("recipe[database]",), qos=promise)
+    high_io = PlacementRules(bare_metal=BareMetal.WANTED, workload="high-io")
+    db = RoleSpec("db", size="medium", run_list=("recipe[database]",), qos=promise, rules=high_io)
     ready = Readiness(http=":8080/health", within_s=60)
     assert read(FULL) == Blueprint(
         service="shop",
@@ -153,6 +166,47 @@ def test_everything_that_may_be_given() -> None:
         artifacts=(Artifact("/var/log/x.log", "web"), Artifact("/var/log")),
         timeout_s=7200,
     )
+
+
+def test_placement_rules_of_a_role() -> None:
+    text = with_(
+        environment="{image: i, within: region, strategy: spread, roles: {db: , web: {require: {zone: [a, b], "
+        "feature: sse}, prefer: {aggregate: fast}, forbid: {kind: bare-metal}, max_per_zone: 2, near: db, "
+        "apart_from: [billing], bare_metal: required, workload: high-io, spread: machine}}}"
+    )
+    environment = read(text).environment
+    assert (environment.within, environment.strategy) == (Within.REGION, Strategy.SPREAD)
+    assert environment.role("web").rules == PlacementRules(
+        affinities=(
+            Affinity(Stance.REQUIRE, Attribute.ZONE, ("a", "b")),
+            Affinity(Stance.REQUIRE, Attribute.FEATURE, ("sse",)),
+            Affinity(Stance.FORBID, Attribute.KIND, ("bare-metal",)),
+            Affinity(Stance.PREFER, Attribute.AGGREGATE, ("fast",)),
+        ),
+        spread=Spread.MACHINE,
+        max_per_zone=2,
+        apart_from=("billing",),
+        near="db",
+        bare_metal=BareMetal.REQUIRED,
+        workload="high-io",
+    )
+
+
+def test_a_qos_profile_by_name_and_with_changes() -> None:
+    assert read(with_role("{qos: steady}")).environment.role("web").qos == PROFILES["steady"]
+    changed = read(with_role("{qos: {profile: steady, cpu_shares: 7, network_in: 1Mbit/s}}"))
+    assert changed.environment.role("web").qos == replace(PROFILES["steady"], cpu_shares=7, network_in=10**6)
+
+
+def test_a_measurement_may_be_a_test() -> None:
+    assert read(with_(test="[{qos: true}, {qos: web}]")).test == (QosSpec("all"), QosSpec("web"))
+
+
+def test_every_key_of_roles_and_environments_is_documented() -> None:
+    document = (Path(__file__).parents[2] / "docs/greenroom-yml.md").read_text(encoding="utf-8")
+    for name in ("environment", "role", "qos", "qos_check"):
+        for key in load_schema()["$defs"][name]["properties"]:
+            assert f"`{key}" in document
 
 
 def test_on_is_a_key_and_names_what_runs() -> None:
@@ -236,6 +290,30 @@ MISTAKES: list[tuple[str, str, str]] = [
         "environment.roles",
         "200 nodes in an environment, got 201",
     ),
+    (with_role("{near: §db}"), "environment.roles.web.near", "no role db in environment.roles; known are web"),
+    (with_role("{near: §web}"), "environment.roles.web.near", "role web cannot be near itself"),
+    (
+        with_(environment="{image: i, roles: {a: {near: §c}, b: {near: a}, c: {near: b}}}"),
+        "environment.roles.a.near",
+        "in a circle (a near c near b near a)",
+    ),
+    (
+        with_role("{require: {zone: [a, b]}, forbid: {zone: §b}}"),
+        "environment.roles.web.forbid.zone",
+        "forbids zone b, which `require` in line 3 asks for",
+    ),
+    (with_role("{require: {§rack: a}}"), "environment.roles.web.require.rack", "unknown key"),
+    (with_role("{prefer: {zone: §7}}"), "environment.roles.web.prefer.zone", "expected a name or a list of names"),
+    (with_role("{max_per_zone: §0}"), "environment.roles.web.max_per_zone", "expected at least 1, got 0"),
+    (with_role("{bare_metal: §want}"), "environment.roles.web.bare_metal", "did you mean wanted?"),
+    (with_role("{qos: §stedy}"), "environment.roles.web.qos", "no QoS profile stedy; did you mean steady?"),
+    (with_role("{qos: {profile: §gold}}"), "environment.roles.web.qos.profile", "known are frugal, steady, strong"),
+    (with_role("{qos: {cpu_shares: §-1}}"), "environment.roles.web.qos.cpu_shares", "expected at least 2, got -1"),
+    (with_role("{qos: {disk_read_iops: §-5}}"), "environment.roles.web.qos.disk_read_iops", "expected at least 1"),
+    (with_role("{qos: {network_in: §999Tbit/s}}"), "environment.roles.web.qos.network_in", "at most 10^13"),
+    (with_(environment="{image: i, within: §rack, roles: {a: }}"), "environment.within", "anywhere or region or zone"),
+    (with_(test="[{qos: §wep}]"), "test[0].qos", "no role wep in environment.roles; did you mean web?"),
+    (with_(test="[{qos: §false}]"), "test[0].qos", "no meaning"),
     (with_(environment="§{roles: {a: }}"), "environment", "expected the key `image`"),
     (
         with_(configure="{with: §cheff}"),

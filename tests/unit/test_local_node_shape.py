@@ -66,6 +66,12 @@ def test_a_firmer_promise_weighs_more(qos_class: QosClass, shares: int, score: i
     assert config["process"]["oomScoreAdj"] == score
 
 
+@pytest.mark.parametrize(("vcpu", "told", "shares"), [(0.5, 300, 150), (0.01, 2, 2), (64, 16384, 262_144)])
+def test_shares_that_were_promised_go_before_those_of_the_class(vcpu: float, told: int, shares: int) -> None:
+    shape = replace(SHAPE, resources=replace(SHAPE.resources, vcpu=vcpu), qos=QosProfile(cpu_shares=told))
+    assert oci.config(shape)["linux"]["resources"]["cpu"]["shares"] == shares
+
+
 @pytest.mark.parametrize("systemd", [False, True])
 def test_every_node_has_its_own_users_and_namespaces(systemd: bool) -> None:
     linux = oci.config(replace(SHAPE, systemd=systemd))["linux"]

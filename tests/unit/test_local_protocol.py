@@ -39,7 +39,7 @@ NODE = NodeRequest(
     role="web",
     image="debian-12",
     resources=Resources(0.5, 256, 2),
-    qos=QosProfile(QosClass.GUARANTEED, disk_write_iops=500, network_in=10**8),
+    qos=QosProfile(QosClass.GUARANTEED, disk_write_iops=500, network_in=10**8, cpu_shares=7),
     host_key=Secret(PRIVATE),
     host_public_key=PUBLIC,
 )

@@ -13,6 +13,7 @@ from pipeline.domain.environments import EnvironmentState
 from pipeline.domain.errors import PermanentError, TransientError
 from pipeline.domain.runs import RunState, StageName, StageState, Verdict
 from pipeline.envs import jobs
+from pipeline.envs.gate import Asking
 from pipeline.ports.stores import JobRequest, Put
 from pipeline.stages import tick
 from tests.scenarios.player import USUAL, USUAL_COMMANDS
@@ -179,7 +180,7 @@ def test_nodes_that_are_gone_end_a_rerun_in_error(world: World) -> None:
     world.settle()
     (failed,) = world.all_runs()
     again = world.control.rerun(failed.id, StageName.TEST)
-    world.reaper.take_back(again.environment_id, "its leased time ended")
+    world.reaper.take_back(again.environment_id, Asking("tick", "its leased time ended"))
     world.work.advance_environment(again.environment_id)
     world.settle()
     ended = world.books.runs.get(again.id).value

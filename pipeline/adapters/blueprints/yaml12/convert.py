@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.domain.blueprint import (
@@ -16,6 +16,7 @@ from pipeline.domain.blueprint import (
     Priority,
     PullRequestFilter,
     PushFilter,
+    QosSpec,
     Readiness,
     RoleSpec,
     Schedule,
@@ -23,8 +24,8 @@ from pipeline.domain.blueprint import (
     Triggers,
 )
 from pipeline.domain.durations import parse_duration
-from pipeline.domain.qos import QosClass, QosProfile, disk_rate, network_rate
-from pipeline.domain.rules import BareMetal, PlacementRules, Spread
+from pipeline.domain.qos import PROFILES, QosProfile, profile_of
+from pipeline.domain.rules import Affinity, Attribute, BareMetal, PlacementRules, Spread, Stance, Strategy, Within
 
 Data = Mapping[str, Any]
 #: The workload that wants bare metal, and takes a virtual machine where there is none.
@@ -39,7 +40,7 @@ def blueprint(data: Data) -> Blueprint:
         triggers=_triggers(data["on"]) if "on" in data else Triggers(),
         configure=_configure(data.get("configure", {})),
         deploy=tuple(_deployment(item) for item in data.get("deploy", ())),
-        test=tuple(_testinfra(item) if "testinfra" in item else _command(item) for item in data["test"]),
+        test=tuple(_test(item) for item in data["test"]),
         destroy=_destroy(data.get("destroy", {})),
         artifacts=tuple(Artifact(**item) for item in data.get("artifacts", ())),
         **_seconds(data, timeout="timeout_s"),
@@ -77,7 +78,13 @@ def _schedule(data: Data) -> Schedule:
 
 def _environment(data: Data) -> EnvironmentSpec:
     roles = tuple(_role(name, role or {}) for name, role in data["roles"].items())
-    return EnvironmentSpec(image=data["image"], roles=roles, provider=data.get("provider"))
+    return EnvironmentSpec(
+        image=data["image"],
+        roles=roles,
+        provider=data.get("provider"),
+        within=Within(data.get("within", Within.ANYWHERE)),
+        strategy=Strategy(data.get("strategy", Strategy.PACK)),
+    )
 
 
 def _role(name: str, data: Data) -> RoleSpec:
@@ -91,18 +98,34 @@ def _role(name: str, data: Data) -> RoleSpec:
 
 
 def _rules(data: Data) -> PlacementRules:
-    workload = data.get("workload")
-    bare_metal = BareMetal.WANTED if workload == HIGH_IO else None
-    return PlacementRules(spread=Spread(data.get("spread", Spread.NONE)), bare_metal=bare_metal, workload=workload)
-
-
-def _qos(data: Data) -> QosProfile:
-    return QosProfile(
-        qos_class=QosClass(data.get("class", QosClass.BURSTABLE)),
-        **_given(data, "disk_read_iops", "disk_write_iops"),
-        **{name: disk_rate(data[name]) for name in ("disk_read_bytes", "disk_write_bytes") if name in data},
-        **{name: network_rate(data[name]) for name in ("network_in", "network_out") if name in data},
+    return PlacementRules(
+        affinities=tuple(_affinities(data)),
+        spread=Spread(data.get("spread", Spread.NONE)),
+        apart_from=tuple(data.get("apart_from", ())),
+        bare_metal=_bare_metal(data),
+        **_given(data, "max_per_zone", "near", "workload"),
     )
+
+
+def _affinities(data: Data) -> Iterator[Affinity]:
+    """Hard rules first, in the order in which they are told."""
+    for stance in (Stance.REQUIRE, Stance.FORBID, Stance.PREFER):
+        for attribute, values in data.get(stance, {}).items():
+            yield Affinity(stance, Attribute(attribute), (values,) if isinstance(values, str) else tuple(values))
+
+
+def _bare_metal(data: Data) -> BareMetal | None:
+    """What the role says itself, else what its workload wants."""
+    if "bare_metal" in data:
+        return BareMetal(data["bare_metal"])
+    return BareMetal.WANTED if data.get("workload") == HIGH_IO else None
+
+
+def _qos(data: Data | str) -> QosProfile:
+    if isinstance(data, str):
+        return PROFILES[data]
+    base = PROFILES[data["profile"]] if "profile" in data else QosProfile()
+    return profile_of({key: value for key, value in data.items() if key != "profile"}, base)
 
 
 def _configure(data: Data) -> ConfigureSpec:
@@ -122,6 +145,12 @@ def _deployment(data: Data) -> DeploySpec:
 
 def _readiness(data: Data) -> Readiness:
     return Readiness(**_given(data, "http", "tcp", "run"), **_seconds(data, within="within_s"))
+
+
+def _test(data: Data) -> TestinfraSpec | CommandSpec | QosSpec:
+    if "qos" in data:
+        return QosSpec(data["qos"] if isinstance(data["qos"], str) else "all")
+    return _testinfra(data) if "testinfra" in data else _command(data)
 
 
 def _testinfra(data: Data) -> TestinfraSpec:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.adapters.blueprints.yaml12.check import nearest
 from pipeline.adapters.blueprints.yaml12.formats import parse_selector
+from pipeline.adapters.blueprints.yaml12.placement import placement_findings
 from pipeline.adapters.blueprints.yaml12.tree import Path, Tree
 from pipeline.domain.errors import Finding
 
@@ -18,6 +19,7 @@ def rule_findings(tree: Tree) -> Iterator[Finding]:
     """All violations beyond the schema."""
     roles = _mapping(_mapping(_mapping(tree.data).get("environment")).get("roles"))
     yield from _too_many_nodes(tree, roles)
+    yield from placement_findings(tree, roles)
     yield from _deployments(tree, roles)
     yield from _tests(tree, roles)
     for i, artifact in _mappings(tree.data, "artifacts"):
@@ -42,6 +44,7 @@ def _deployments(tree: Tree, roles: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _tests(tree: Tree, roles: Mapping[str, Any]) -> Iterator[Finding]:
     for i, test in _mappings(tree.data, "test"):
+        yield from _known_role(tree, ("test", i, "qos"), test.get("qos"), roles)
         yield from _selected(tree, ("test", i, "on"), test.get("on"), roles)
         for j, role in enumerate(_sequence(test.get("roles"))):
             yield from _known_role(tree, ("test", i, "roles", j), role, roles)

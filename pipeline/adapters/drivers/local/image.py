@@ -225,6 +225,7 @@ def _bootstrap(state: Path, recipe: Recipe, root: Path, progress: Progress) -> N
     debs = [str(state / "recipes" / recipe.name / f"{digest}.deb") for digest in recipe.debs]
     excluded = [f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("man", "locale", "info")]
     argv = [
+        "ionice", "-c3", "nice", "-n19",  # neighbours keep their disk and processor while an image is made
         "mmdebstrap", "--variant=minbase", "--mode=root", "--format=directory",
         "--include=" + ",".join([*recipe.included, *debs]),
         *excluded, *([f"--hook-dir={HOOKS}"] if debs else []),

@@ -13,6 +13,8 @@ CPU_PERIOD_US = 100_000
 IDS = 65_536
 #: Weight of a core against other nodes when the machine is busy; 1024 is the kernel's usual one.
 CPU_SHARES = {QosClass.GUARANTEED: 2048, QosClass.BURSTABLE: 1024, QosClass.BEST_EFFORT: 64}
+#: The kernel takes no more; the runtime turns shares into a weight where control groups are of version 2.
+MOST_SHARES = 262_144
 #: Who is ended first when the machine itself runs out of memory.
 OOM_SCORE = {QosClass.GUARANTEED: 0, QosClass.BURSTABLE: 100, QosClass.BEST_EFFORT: 500}
 CAPABILITIES = (
@@ -118,7 +120,8 @@ def _linux(shape: NodeShape) -> dict[str, Any]:
 def _limits(shape: NodeShape) -> dict[str, Any]:
     memory = shape.resources.memory_mib << 20
     quota = max(1000, round(shape.resources.vcpu * CPU_PERIOD_US))
-    shares = max(2, round(shape.resources.vcpu * CPU_SHARES[shape.qos.qos_class]))
+    weight = shape.qos.cpu_shares or CPU_SHARES[shape.qos.qos_class]
+    shares = min(MOST_SHARES, max(2, round(shape.resources.vcpu * weight)))
     limits: dict[str, Any] = {
         "memory": {"limit": memory, **({"swap": memory} if shape.swap else {})},
         "cpu": {"quota": quota, "period": CPU_PERIOD_US, "shares": shares},

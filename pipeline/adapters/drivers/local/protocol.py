@@ -205,6 +205,7 @@ def _qos(fields: Fields) -> QosProfile:
 
 QOS_LIMITS = (
     "disk_read_iops", "disk_write_iops", "disk_read_bytes", "disk_write_bytes", "network_in", "network_out",
+    "cpu_shares",
 )  # fmt: skip
 
 

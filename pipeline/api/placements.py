@@ -1,0 +1,169 @@
+"""Routes of placement: a dry run, and the machines."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from pipeline.bootstrap import Application
+from pipeline.domain.inventory import Machine, MachineState
+from pipeline.domain.placement.model import Group, Infeasible, Placed, Unschedulable
+from pipeline.envs.gate import AUDIT, Asking
+from pipeline.envs.placements import Trial
+from pipeline.stages.control import BY_HAND
+
+#: Characters of a blueprint.
+LIMIT = 256 * 1024
+
+
+class NewPlacement(BaseModel):
+    """A whole greenroom.yml, and for whom it is to be tried out where."""
+
+    blueprint: str = Field(max_length=LIMIT)
+    provider: str = ""
+    project: str = ""
+
+
+class GroupView(BaseModel):
+    zone: str
+    role: str
+    rule: str
+    machines: list[str]
+    of: int
+    why: str
+    remedy: str
+
+    @classmethod
+    def of_group(cls, group: Group) -> GroupView:
+        return cls.model_validate({**vars(group), "machines": list(group.machines)})
+
+
+class PlaceView(BaseModel):
+    """Where one node would stand."""
+
+    role: str
+    node: str
+    machine: str
+    zone: str
+
+
+class PlacementView(BaseModel):
+    """`placed` now; `unschedulable`: it would wait; `infeasible`: proved that it never fits."""
+
+    answer: Literal["placed", "unschedulable", "infeasible"]
+    provider: str
+    nodes: list[PlaceView] = []
+    notes: list[str] = []
+    summary: str = ""
+    remedies: list[str] = []
+    groups: list[GroupView] = []
+
+    @classmethod
+    def of(cls, trial: Trial) -> PlacementView:
+        decision = trial.decision
+        if isinstance(decision, Placed):
+            nodes = [
+                PlaceView(role=role, node=f"{role}-{at}", machine=machine, zone=trial.zones[machine])
+                for role, machines in decision.machines.items()
+                for at, machine in enumerate(machines)
+            ]
+            return cls(answer="placed", provider=trial.provider, nodes=nodes, notes=list(decision.notes))
+        return cls.refused(trial.provider, decision)
+
+    @classmethod
+    def refused(cls, provider: str, decision: Unschedulable | Infeasible) -> PlacementView:
+        told = decision.explanation
+        return cls(
+            answer="infeasible" if isinstance(decision, Infeasible) else "unschedulable",
+            provider=provider,
+            summary=told.summary,
+            remedies=list(told.remedies),
+            groups=[GroupView.of_group(group) for group in told.groups],
+        )
+
+
+class MachineView(BaseModel):
+    provider: str
+    name: str
+    zone: str
+    aggregates: list[str]
+    kind: str
+    state: MachineState
+    state_reason: str
+    state_since: float
+    capacity: dict[str, float]
+    nodes: list[str]
+
+    @classmethod
+    def of(cls, provider: str, machine: Machine, nodes: list[str]) -> MachineView:
+        return cls(
+            provider=provider,
+            name=machine.name,
+            zone=machine.zone,
+            aggregates=list(machine.aggregates),
+            kind=machine.kind,
+            state=machine.state,
+            state_reason=machine.state_reason,
+            state_since=machine.state_since,
+            capacity=dict(machine.capacity),
+            nodes=nodes,
+        )
+
+
+class NewState(BaseModel):
+    """The state, why, and for each guard that is to be overridden the reason."""
+
+    state: MachineState
+    reason: str = Field(min_length=1, max_length=500)
+    overrides: dict[str, str] = {}
+    dry_run: bool = False
+
+
+class AuditView(BaseModel):
+    act: str
+    at: float
+    target: str
+    who: str
+    why: str
+    dry_run: bool
+    refused: str = ""
+    because: str = ""
+    overridden: dict[str, str] = {}
+
+
+def router(app: Application) -> APIRouter:
+    routes = APIRouter(tags=["placement"])
+
+    @routes.post("/placements", summary="Where a blueprint's nodes would stand now, or why nowhere; writes nothing")
+    def placement(new: NewPlacement) -> PlacementView:
+        blueprint = app.reader.read("greenroom.yml", new.blueprint.encode())
+        return PlacementView.of(app.placements.try_out(blueprint, new.provider, new.project))
+
+    @routes.get("/machines", summary="The machines of all providers, or of one, and what stands on them")
+    def machines(provider: str = "") -> list[MachineView]:
+        names = [provider] if provider else list(app.settings.providers)
+        return [view for name in names for view in _machines(app, name)]
+
+    @routes.post("/machines/{provider}/{name}/state", summary="Put a machine into another state, through the gate")
+    def state(provider: str, name: str, new: NewState) -> MachineView:
+        asking = Asking(BY_HAND, new.reason, new.overrides, new.dry_run)
+        return MachineView.of(provider, app.inventories.set_state(provider, name, new.state, asking), [])
+
+    @routes.get("/audit", summary="What passed the gate and what was refused, oldest first")
+    def audit(after: str = "", limit: int = 200) -> list[AuditView]:
+        found = app.store.events(AUDIT, after=after, limit=min(limit, 1000))
+        return [AuditView(act=one.type.removeprefix("audit."), at=one.at, **one.data) for one in found]
+
+    return routes
+
+
+def _machines(app: Application, provider: str) -> list[MachineView]:
+    app.provider(provider)
+    on: dict[str, list[str]] = {}
+    for loaded in app.books.environments.everything(f"environments:standing:{provider}"):
+        for node in loaded.value.nodes:
+            on.setdefault(node.machine, []).append(f"{loaded.value.id}/{node.name}")
+    machines = app.inventories.view(provider).inventory.machines
+    return [MachineView.of(provider, one, on.get(one.name, [])) for one in machines]

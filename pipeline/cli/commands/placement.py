@@ -1,0 +1,206 @@
+"""`place`, `machines`: where nodes would stand, and on what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.cli.commands import Json
+from pipeline.cli.output import FAILED, OK, REFUSED, USAGE, Complaint, Output
+
+#: Exit statuses of `place`, by the answer.
+STATUS = {"placed": OK, "unschedulable": FAILED, "infeasible": REFUSED}
+SAYS = {"unschedulable": "It would wait.", "infeasible": "It can never be placed."}
+
+
+def place(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="or a directory that holds it")] = Path("greenroom.yml"),
+    *,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="every group of machines, with the rule that refused it")
+    ] = False,
+    provider: Annotated[str, typer.Option(help="where; else as the blueprint or the project says")] = "",
+    project: Annotated[str, typer.Option("--project", "-p", help="for whom: its quota and provider count")] = "",
+    json: Json = False,
+) -> None:
+    """Try out where the nodes of a greenroom.yml would stand now; nothing is reserved."""
+    from pipeline.cli.client import connect
+
+    path = file / "greenroom.yml" if file.is_dir() else file
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise Complaint(f"{path} cannot be read: {error.strerror}", FAILED) from error
+    answer = connect().post("/v1/placements", {"blueprint": text, "provider": provider, "project": project})
+    out = Output(json)
+    if json:
+        out.data(answer)
+    else:
+        _tell(out, answer, explain=explain)
+    raise typer.Exit(STATUS[answer["answer"]])
+
+
+def _tell(out: Output, answer: dict[str, Any], *, explain: bool) -> None:
+    if answer["answer"] == "placed":
+        rows = [(node["node"], node["zone"], node["machine"]) for node in answer["nodes"]]
+        out.table(("node", "zone", "machine"), rows)
+        for note in answer["notes"]:
+            out.say(note)
+        return
+    out.say(f"{SAYS[answer['answer']]} {answer['summary']}")
+    if explain and answer["groups"]:
+        refusals = [
+            (one["zone"], f"{len(one['machines'])} of {one['of']}", one["rule"], one["why"], one["remedy"])
+            for one in answer["groups"]
+        ]
+        out.table(("zone", "machines", "rule", "why", "what would help"), refusals)
+
+
+def machines(
+    *,
+    provider: Annotated[str, typer.Option(help="of one provider alone")] = "",
+    json: Json = False,
+) -> None:
+    """List the machines of the inventories, with what stands on them."""
+    from pipeline.cli.client import connect
+
+    found = connect().get("/v1/machines", provider=provider)
+    out = Output(json)
+    if json:
+        out.data(found)
+        return
+    rows = [
+        (one["name"], one["zone"], one["provider"], one["state"], one["state_reason"], ", ".join(one["nodes"]))
+        for one in found
+    ]
+    out.table(("machine", "zone", "provider", "state", "reason", "nodes"), rows)
+
+
+machine = typer.Typer(help="Machines: taken out of service and put back.", no_args_is_help=True)
+Reason = Annotated[str, typer.Option("--reason", help="why, for whoever reads the audit")]
+Override = Annotated[list[str] | None, typer.Option("--override", metavar="GUARD=REASON", help="pass a guard")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="ask the guards, change nothing")]
+Provider = Annotated[str, typer.Option("--provider", help="whose machine it is")]
+
+
+@machine.command("drain")
+def drain(
+    name: str,
+    *,
+    reason: Reason,
+    provider: Provider = "local",
+    override: Override = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Let a machine take no more nodes; those on it stay until they are over."""
+    _to("draining", name, reason, provider, override, dry_run=dry_run, json=json)
+
+
+@machine.command("maintenance")
+def maintenance(
+    name: str,
+    *,
+    reason: Reason,
+    provider: Provider = "local",
+    override: Override = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Take a machine out of service; refused while nodes stand on it."""
+    _to("maintenance", name, reason, provider, override, dry_run=dry_run, json=json)
+
+
+@machine.command("quarantine")
+def quarantine(
+    name: str,
+    *,
+    reason: Reason,
+    provider: Provider = "local",
+    override: Override = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Let a machine that is suspect take no more nodes."""
+    _to("quarantined", name, reason, provider, override, dry_run=dry_run, json=json)
+
+
+@machine.command("return")
+def put_back(
+    name: str,
+    *,
+    reason: Reason,
+    provider: Provider = "local",
+    override: Override = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Put a machine back into service."""
+    _to("in-service", name, reason, provider, override, dry_run=dry_run, json=json)
+
+
+def _to(
+    state: str, name: str, reason: str, provider: str, override: list[str] | None, *, dry_run: bool, json: bool
+) -> None:
+    from pipeline.cli.client import connect
+
+    body = {"state": state, "reason": reason, "overrides": _overrides(override or []), "dry_run": dry_run}
+    now = connect().post(f"/v1/machines/{provider}/{name}/state", body)
+    out = Output(json)
+    if json:
+        out.data(now)
+    elif dry_run:
+        out.say(f"machine {name} could become {state}; it is {now['state']}, nothing was changed")
+    else:
+        out.say(f"machine {name} is {now['state']}")
+
+
+def _overrides(given: list[str]) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given]
+    for guard, _, reason in pairs:
+        if not reason.strip():
+            raise Complaint(f"--override {guard}: expected GUARD=REASON; `greenroom guards` lists them", USAGE)
+    return {guard: reason for guard, _, reason in pairs}
+
+
+def guards(*, json: Json = False) -> None:
+    """List the guards that every destructive act must pass."""
+    from pipeline.domain.guards import GUARDS
+
+    out = Output(json)
+    if json:
+        out.data(
+            [
+                {"guard": one.name, "acts": sorted(one.acts), "refuses_when": one.refuses_when, "remedy": one.remedy}
+                for one in GUARDS
+            ]
+        )
+        return
+    rows = [(one.name, ", ".join(sorted(one.acts)), one.refuses_when, one.remedy) for one in GUARDS]
+    out.table(("guard", "asked before", "refuses when", "what would have to change"), rows)
+
+
+def audit(*, json: Json = False) -> None:
+    """List who did what dangerous and why, and what the guards refused."""
+    from pipeline.cli import render
+    from pipeline.cli.client import connect
+
+    found = connect().get("/v1/audit")
+    out = Output(json)
+    if json:
+        out.data(found)
+        return
+    rows = [
+        (render.moment(one["at"]), one["act"], one["target"], one["who"], _outcome(one), one["why"]) for one in found
+    ]
+    out.table(("when", "act", "target", "who", "outcome", "why"), rows)
+
+
+def _outcome(one: dict[str, Any]) -> str:
+    if one["refused"]:
+        return f"refused by {one['refused']}: {one['because']}"
+    told = "dry run" if one["dry_run"] else "passed"
+    overridden = ", ".join(f"{guard} ({reason})" for guard, reason in one["overridden"].items())
+    return f"{told}, overriding {overridden}" if overridden else told
