@@ -18,6 +18,7 @@ from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
 from pipeline.envs.placements import Placements
+from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.blueprints import BlueprintReader
@@ -106,6 +107,10 @@ class Application:
     @cached_property
     def inventories(self) -> Inventories:
         return Inventories(self.books, self.clock, self.gate)
+
+    @cached_property
+    def qos_checks(self) -> QosChecks:
+        return QosChecks(self.books, self.provider, self.secrets, self.clock, self.ids)
 
     @cached_property
     def gate(self) -> Gate:
@@ -287,7 +292,16 @@ class Application:
     def work(self, pulse: Pulse) -> Work:
         """The tasks of a worker whose attempts show that they live by `pulse`."""
         runner = Runner(self.tools, pulse)
-        return Work(self.books, self.planner, runner, self.lifecycle, self.reaper, self.statuses, self.retention)
+        return Work(
+            self.books,
+            self.planner,
+            runner,
+            self.lifecycle,
+            self.reaper,
+            self.statuses,
+            self.retention,
+            self.qos_checks,
+        )
 
     @cached_property
     def retention(self) -> Retention:

@@ -56,3 +56,7 @@ def forget_old() -> None:
 
 def report_status(run_id: str) -> None:
     work().report_status(run_id)
+
+
+def check_qos(check_id: str) -> None:
+    work().check_qos(check_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from pipeline.api.projects import Limit, Offset
-from pipeline.api.views import EnvironmentView, Page
+from pipeline.api.views import EnvironmentView, Page, QosCheckView
 from pipeline.bootstrap import Application
 
 
@@ -21,5 +21,13 @@ def router(app: Application) -> APIRouter:
     @routes.get("/environments/{id}", summary="One environment")
     def environment(id: str) -> EnvironmentView:
         return EnvironmentView.of(app.books.environments.get(id).value)
+
+    @routes.post("/environments/{id}/qos-checks", status_code=202, summary="Measure what its nodes were promised")
+    def check(id: str) -> QosCheckView:
+        return QosCheckView.of(app.qos_checks.ask(id))
+
+    @routes.get("/qos-checks/{id}", summary="A measurement, finished or not; kept for a week")
+    def checked(id: str) -> QosCheckView:
+        return QosCheckView.of(app.books.qos_checks.get(id).value)
 
     return routes

@@ -13,6 +13,7 @@ from pipeline.domain.projects import Project
 from pipeline.domain.reports import CaseStatus, TestReport
 from pipeline.domain.runs import AttemptState, Run, RunState, StageName, StageRun, StageState, Verdict
 from pipeline.domain.triggers import TriggerKind
+from pipeline.envs.books import QosCheck
 
 T = TypeVar("T")
 
@@ -159,6 +160,31 @@ class EnvironmentView(BaseModel):
             for node in environment.nodes
         ]
         return cls.model_validate({**shown, "nodes": nodes})
+
+
+class MeasuredView(BaseModel):
+    node: str
+    direction: str
+    promise: int
+    measured: float
+    ratio: float
+    kept: bool
+
+
+class QosCheckView(BaseModel):
+    id: str
+    environment: str
+    asked_at: float
+    finished_at: float | None
+    kept: bool
+    fault: str
+    found: list[MeasuredView]
+
+    @classmethod
+    def of(cls, check: QosCheck) -> QosCheckView:
+        found = [MeasuredView(**vars(one), ratio=one.ratio, kept=one.kept) for one in check.found]
+        shown = {name: getattr(check, name) for name in cls.model_fields if name != "found"}
+        return cls.model_validate({**shown, "found": found})
 
 
 class TriggerView(BaseModel):

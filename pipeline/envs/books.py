@@ -24,6 +24,7 @@ from pipeline.domain.errors import NotFound, PermanentError, VersionConflict
 from pipeline.domain.intake import TriggerRecord, TriggerState
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.domain.projects import Project
+from pipeline.domain.promises import Measured
 from pipeline.domain.reports import TestReport
 from pipeline.domain.runs import ACTIVE_STATES, Run, RunState
 from pipeline.ports.stores import Body, Commit, Delete, Document, Event, Fence, JobRequest, Put, Store
@@ -81,9 +82,18 @@ class Kind(Generic[T]):
             wrong = ", ".join(".".join(map(str, each["loc"])) for each in error.errors()[:3])
             raise PermanentError(f"{self.name} {document.id} in the store cannot be read: {wrong}") from error
 
-    def put(self, id: str, value: T, version: int, indexes: Mapping[str, float] | None = None) -> Put:
-        """A write of it; `indexes` replaces those that its state asks for."""
-        return Put(self.name, id, version, self.body(value), self._indexes(value) if indexes is None else indexes)
+    def put(
+        self,
+        id: str,
+        value: T,
+        version: int,
+        indexes: Mapping[str, float] | None = None,
+        *,
+        ttl_s: int | None = None,
+    ) -> Put:
+        """A write of it; `indexes` replaces those that its state asks for. `ttl_s`: forgotten after so many seconds."""
+        named = self._indexes(value) if indexes is None else indexes
+        return Put(self.name, id, version, self.body(value), named, ttl_s)
 
 
 def lane_index(lane: str) -> str:
@@ -156,6 +166,23 @@ class Ledger:
     """Nothing but a version, which every reservation and every change of an inventory counts up."""
 
 
+@dataclass(frozen=True)
+class QosCheck:
+    """One measurement of an environment's promises; `fault` is why it could not be made, if so."""
+
+    id: str
+    environment: str
+    asked_at: float
+    finished_at: float | None = None
+    found: tuple[Measured, ...] = ()
+    fault: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether something was promised, and all of it is kept."""
+        return bool(self.found) and not self.fault and all(one.kept for one in self.found)
+
+
 RUNS = Kind("run", Run, _run_indexes)
 ENVIRONMENTS = Kind("environment", Environment, _environment_indexes)
 TRIGGERS = Kind("trigger", TriggerRecord, _trigger_indexes)
@@ -163,6 +190,7 @@ PROJECTS = Kind("project", Project, lambda project: {"projects": project.created
 INVENTORIES = Kind("inventory", Inventory, lambda _: {"inventories": 0.0})
 MACHINES = Kind("machine", MachineRecord, lambda record: {f"machines:{record.provider}": 0.0})
 LOADS: Kind[Loads] = Kind("loads", Loads, lambda _: {})
+QOS_CHECKS: Kind[QosCheck] = Kind("qos_check", QosCheck, lambda _: {})
 LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
 REPORTS: Kind[TestReport] = Kind("report", TestReport, lambda _: {})
 
@@ -240,6 +268,7 @@ class Books:
         self.inventories = Book(store, INVENTORIES)
         self.machines = Book(store, MACHINES)
         self.loads = Book(store, LOADS)
+        self.qos_checks = Book(store, QOS_CHECKS)
 
     def store_version(self, kind: str, id: str) -> int:
         """The version of a document, 0 when there is none."""

@@ -47,6 +47,10 @@ def report(run: Run) -> JobRequest:
     return JobRequest(f"{run.id}_status_{run.status.tries}", STATUS_QUEUE, "report_status", (run.id,))
 
 
+def qos_check(check_id: str) -> JobRequest:
+    return JobRequest(check_id, WORK_QUEUE, "check_qos", (check_id,))
+
+
 def wake(run: Run) -> JobRequest:
     """A waiting attempt may go on."""
     return JobRequest(f"{run.id}_wake", provider_queue(run.provider), "wake_run", (run.id,))

@@ -10,6 +10,7 @@ from pipeline.domain.errors import StaleAttempt
 from pipeline.domain.runs import StageName
 from pipeline.envs.books import Books
 from pipeline.envs.lifecycle import SETTLED, Lifecycle
+from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.stages.planner import Planner
 from pipeline.stages.retention import Retention
@@ -30,6 +31,7 @@ class Work:
     reaper: Reaper
     statuses: Statuses
     retention: Retention
+    qos_checks: QosChecks
 
     def plan_trigger(self, trigger_id: str) -> None:
         self.planner.plan(trigger_id)
@@ -55,6 +57,9 @@ class Work:
 
     def reap_provider(self, provider: str) -> None:
         self.reaper.reap(provider)
+
+    def check_qos(self, check_id: str) -> None:
+        self.qos_checks.carry_out(check_id)
 
     def forget_old(self) -> None:
         self.retention.forget_old()

@@ -40,6 +40,7 @@ from pipeline.envs.books import Books
 from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
+from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.common import Limits, Secret, Sink
@@ -263,7 +264,12 @@ class World:
             self.books, {"github": self.forge}, self.secrets, self.clock, self.ids, "http://greenroom.test"
         )
         runner = Runner(self.tools, self._pulse)
-        return Work(self.books, planner, runner, lifecycle, self.reaper, statuses, self._retention())
+        return Work(
+            self.books, planner, runner, lifecycle, self.reaper, statuses, self._retention(), self._qos_checks()
+        )
+
+    def _qos_checks(self) -> QosChecks:
+        return QosChecks(self.books, self._provider, self.secrets, self.clock, self.ids)
 
     def _retention(self) -> Retention:
         return Retention(self.books, self.logs, self.tools.workspaces, self.clock, KEEP_DAYS)

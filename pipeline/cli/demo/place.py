@@ -54,7 +54,10 @@ def temporary_place() -> Iterator[Place]:
 
 
 def _settings(api: int, hooks: int) -> str:
-    return f'api_bind = "127.0.0.1:{api}"\nhooks_bind = "127.0.0.1:{hooks}"\npublic_url = "http://127.0.0.1:{api}"\n'
+    return (
+        f'api_bind = "127.0.0.1:{api}"\nhooks_bind = "127.0.0.1:{hooks}"\npublic_url = "http://127.0.0.1:{api}"\n'
+        '[providers.local]\ndriver = "local"\nzones = 3\n'  # one machine poses as three racks
+    )
 
 
 def free_ports(count: int) -> list[int]:

@@ -17,11 +17,11 @@ import typer
 
 from pipeline.cli import deployment, ending, login, render, watch
 from pipeline.cli.client import Client, connect
-from pipeline.cli.commands import machine, projects, runs
+from pipeline.cli.commands import machine, placement, projects, qos, runs
 from pipeline.cli.demo.developer import BRANCH, Developer
 from pipeline.cli.demo.place import Place, temporary_place
 from pipeline.cli.demo.proof import Proof
-from pipeline.cli.output import FAILED, OK, Complaint, Output
+from pipeline.cli.output import FAILED, OK, REFUSED, Complaint, Output
 
 Json = dict[str, Any]
 PROJECT = "shop"
@@ -54,9 +54,12 @@ class Story:
             self._set_the_stage()
             self._push("A first push: everything should pass", "first push", "passed")
             self._note_configurator(self.runs[-1][1]["id"])
+            self._explain()
             self.developer.break_it()
             failed = self._push("A push that breaks the price: its nodes are held", "broken push", "failed")
             self._debug(failed)
+            self._guard(failed)
+            self._measure(failed)
             self.developer.fix_it()
             self._push("The fix", "fixed push", "passed")
             self._release(failed)
@@ -121,6 +124,41 @@ class Story:
         self.out.say(f"The nodes were configured by {self.configured_by}.")
         if refused:
             self.out.say(f"  {refused[0]}")
+
+    def _explain(self) -> None:
+        self._title("This machine poses as three racks: where nodes stand, and why they cannot stand elsewhere")
+        self._command("greenroom place")
+        self._expect(OK, lambda: placement.place(self.place.work))
+        wish = self.place.root / "impossible.yml"
+        text = (self.place.work / "greenroom.yml").read_text()
+        wish.write_text(text.replace("spread: zone", "require: {zone: rack-z}"))
+        self._command(f"greenroom place --explain {wish}")
+        self._expect(REFUSED, lambda: placement.place(wish, explain=True))
+
+    def _guard(self, failed: Json) -> None:
+        self._title("A guard keeps what is in use")
+        environment = connect().get(f"/v1/environments/{failed['environment']}")
+        machine = environment["nodes"][0]["machine"]
+        self._command(f"greenroom machine maintenance {machine} --reason 'a new disk'")
+        try:
+            placement.maintenance(machine, reason="a new disk")
+        except Complaint as refusal:
+            self.out.say(f"greenroom: {refusal}")
+        else:
+            raise Complaint(f"machine {machine} was taken away from nodes that stand on it", FAILED)
+
+    def _measure(self, failed: Json) -> None:
+        self._title("What its nodes were promised, measured from inside them")
+        self._command(f"greenroom qos check {failed['id']}")
+        self._expect(OK, lambda: qos.check(failed["id"]))
+
+    def _expect(self, status: int, act: Callable[[], None]) -> None:
+        """Call a command that ends with an exit status; the demo ends when it is another one."""
+        try:
+            act()
+        except typer.Exit as ended:
+            if ended.exit_code != status:
+                raise Complaint(f"exit status {ended.exit_code}, expected {status}", FAILED) from ended
 
     def _debug(self, failed: Json) -> None:
         self._title("Its nodes are still there: look at one")
