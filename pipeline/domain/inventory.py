@@ -118,7 +118,7 @@ class Inventory:
         """NotFound names the machine."""
         found = next((machine for machine in self.machines if machine.name == name), None)
         if found is None:
-            raise NotFound(f"there is no machine {name}; `greenroom machines ls` shows all")
+            raise NotFound(f"there is no machine {name}; `greenroom machines` shows all")
         return found
 
 

@@ -11,7 +11,7 @@ from pipeline.domain.errors import GuardRefused, UserError
 from pipeline.domain.guards import Act, Facts, Refused
 from pipeline.envs.books import Books
 from pipeline.ports.common import Clock
-from pipeline.ports.stores import Event, Put
+from pipeline.ports.stores import Document, Event, Put
 
 #: The subject of everything that passed or was refused.
 AUDIT = "audit"
@@ -70,15 +70,20 @@ class Gate:
         """Judge, and tell at once: for acts that write nothing themselves."""
         self._books.commit(events=self.judge(act, target, facts, asking))
 
-    def spend(self, provider: str) -> int:
-        """Count one act of the tick's own accord against its provider's budget; how many there were before it."""
-        return self._books.again(lambda: self._spend(provider))
+    def spent(self, provider: str) -> int:
+        """Acts of the tick's own accord at a provider in this interval."""
+        return len(self._lately(self._books.store.get("budget", provider)))
 
-    def _spend(self, provider: str) -> int:
-        now = self._clock.now()
+    def spend(self, provider: str) -> None:
+        """Count one act of the tick's own accord against its provider's budget."""
+        self._books.again(lambda: self._spend(provider))
+
+    def _spend(self, provider: str) -> None:
         document = self._books.store.get("budget", provider)
-        times = [at for at in (document.body["times"] if document else []) if now - at < INTERVAL_S]
-        if len(times) < BUDGET:
-            version = document.version if document else 0
-            self._books.commit(Put("budget", provider, version, {"times": [*times, now]}, ttl_s=int(2 * INTERVAL_S)))
-        return len(times)
+        times = [*self._lately(document), self._clock.now()]
+        version = document.version if document else 0
+        self._books.commit(Put("budget", provider, version, {"times": times}, ttl_s=int(2 * INTERVAL_S)))
+
+    def _lately(self, document: Document | None) -> list[float]:
+        now = self._clock.now()
+        return [at for at in (document.body["times"] if document else []) if now - at < INTERVAL_S]

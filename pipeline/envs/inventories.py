@@ -15,8 +15,10 @@ from pipeline.ports.stores import Delete, Event, Put
 
 #: The one ledger.
 PLACEMENT = "placement"
-#: States in which nothing may stand on a machine.
-OUT = frozenset({MachineState.MAINTENANCE, MachineState.DOWN})
+#: A wish, and no fact that Greenroom cannot change, as `down` is: nothing may stand there.
+OUT = frozenset({MachineState.MAINTENANCE})
+#: Why a machine is down that the file or the driver does not name.
+UNDECLARED = "it is not declared any more"
 #: The subject under which changes of machines are told, besides the machine's own.
 MACHINE_EVENTS = "machines"
 
@@ -95,7 +97,7 @@ class Inventories:
             if name not in used:
                 writes.append(Delete(MACHINES.name, machine_id(provider, name), gone.version))
             elif gone.value.machine.state is not MachineState.DOWN:
-                down = gone.value.machine.to(MachineState.DOWN, self._clock.now(), "it is not declared any more")
+                down = gone.value.machine.to(MachineState.DOWN, self._clock.now(), UNDECLARED)
                 writes.append(_machine_put(provider, down, gone.version))
         if not writes and loaded is not None and loaded.value == frame:
             return False
@@ -118,7 +120,7 @@ class Inventories:
         loaded = self._books.machines.find(machine_id(provider, name))
         frame = self._books.inventories.find(provider)
         if loaded is None or frame is None:
-            raise NotFound(f"provider {provider} has no machine {name}; `greenroom machines ls` shows all")
+            raise NotFound(f"provider {provider} has no machine {name}; `greenroom machines` shows all")
         now = self._clock.now()
         changed = loaded.value.machine.to(state, now, asking.why)
         if changed is loaded.value.machine:
@@ -155,6 +157,9 @@ class Inventories:
 
 
 def _with_state(declared: Machine, known: Machine) -> Machine:
+    """What is declared, in the state that it has; one that was missing for a while comes back as declared."""
+    if known.state is MachineState.DOWN and known.state_reason == UNDECLARED:
+        return declared
     return replace(declared, state=known.state, state_reason=known.state_reason, state_since=known.state_since)
 
 

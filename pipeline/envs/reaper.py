@@ -44,7 +44,7 @@ class Reaper:
     def abandoned(self) -> list[tuple[str, str]]:
         """Environments that are leased to a run which is over, since its destroy stage was given up."""
         timed = (loaded.value for loaded in self._books.environments.everything("environments:ending"))
-        leased = [environment for environment in timed if environment.state is EnvironmentState.LEASED]
+        leased = [one for one in timed if one.state is EnvironmentState.LEASED and not one.protected]
         return [(one.id, f"its run {one.owner} is over") for one in leased if self._is_over(one.owner)]
 
     def _is_over(self, run_id: str) -> bool:
@@ -111,11 +111,12 @@ class Reaper:
             who=TICK,
             known=self._books.environments.find(owned.environment_id) is not None,
             sightings=2,
-            spent=self._gate.spend(provider.name),
+            spent=self._gate.spent(provider.name),
             budget=BUDGET,
             now=self._clock.now(),
         )
         self._gate.pass_(Act.REAP, owned.environment_id, facts, Asking(TICK, f"leaked at {provider.name}"))
+        self._gate.spend(provider.name)
 
     def _seen_before(self, environment_id: str) -> bool:
         now = self._clock.now()

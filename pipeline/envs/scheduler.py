@@ -45,10 +45,10 @@ class _Round:
 
     fence: Fence | None
     now: float
-    uses: dict[str, Use]
     projects: dict[str, Project]
     requests: dict[str, Loaded[Environment]]
-    ledger: int
+    ledger: int = 0
+    uses: dict[str, Use] = field(default_factory=dict)
     reserved: list[_Answer] = field(default_factory=list)
     told: list[_Answer] = field(default_factory=list)
     rejected: list[Environment] = field(default_factory=list)
@@ -97,11 +97,10 @@ class Scheduler:
     def _begin(self, fence: Fence | None, loaded: list[Loaded[Environment]]) -> _Round:
         names = sorted({one.value.project for one in loaded})
         projects = {one.value.name: one.value for one in self._books.projects.many(names)}
-        ledger, now = self._inventories.ledger_version(), self._clock.now()
-        for provider in sorted({one.value.provider for one in loaded}):
-            if not self._gone(provider):
-                self._fleets.current(provider, now)
-        return _Round(fence, now, self._fleets.uses(), projects, {one.value.id: one for one in loaded}, ledger)
+        requests = {one.value.id: one for one in loaded}
+        round_ = _Round(fence, self._clock.now(), projects, requests)
+        self._refresh(round_)
+        return round_
 
     def _gone(self, provider: str) -> str:
         """Why there is no such provider (any more); empty when there is one."""
@@ -131,6 +130,8 @@ class Scheduler:
         if environment.provider in round_.closed:
             return None
         picture = self._fleets.kept(environment.provider)
+        if environment.id in picture.known:
+            return None  # another scheduler was quicker
         short = self._over_quota(environment, round_)
         if short:
             at_once = environment.priority is Priority.INTERACTIVE or short[1]
@@ -205,7 +206,15 @@ class Scheduler:
             for answer in answers:
                 self._fleets.kept(answer.after.provider).remove(answer.after.id)
                 round_.retry.add(answer.after.id)
-            round_.ledger = self._inventories.ledger_version()
+            self._refresh(round_)
+
+    def _refresh(self, round_: _Round) -> None:
+        """The ledger first, then the pictures: what is reserved between the two makes another conflict, no mistake."""
+        round_.ledger = self._inventories.ledger_version()
+        for provider in sorted({one.value.provider for one in round_.requests.values()}):
+            if not self._gone(provider):
+                self._fleets.current(provider, round_.now)
+        round_.uses = self._fleets.uses()
 
     def _write(self, puts: list[Put], told: list[Event], work: list[JobRequest], round_: _Round) -> None:
         ledger = self._inventories.ledger_put(round_.ledger)

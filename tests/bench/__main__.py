@@ -5,7 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 
-from tests.bench import intake, local_env, memory, placement, placement_lag, placement_vs_nova, run_overhead
+from tests.bench import (
+    intake,
+    local_env,
+    memory,
+    placement,
+    placement_lag,
+    placement_reserved,
+    placement_vs_nova,
+    run_overhead,
+)
 from tests.bench.figures import Figure
 
 BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
@@ -16,6 +25,7 @@ BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "placement_lag": placement_lag.measure,
     "placement_vs_nova": placement_vs_nova.measure,
     "placement": placement.measure,
+    "placement_reserved": placement_reserved.measure,
 }
 
 

@@ -54,6 +54,11 @@ def inventory(machines: int, zones: int) -> Inventory:
     )
 
 
+def idle(at: float) -> Load:
+    """A machine on which little goes on."""
+    return Load(at, {"vcpu": 0.2, "memory_mib": 0.1})
+
+
 def requests() -> Iterator[Request]:
     """Environments of nine nodes in three roles of 20 services, with spread, anti-affinity, rules and rates."""
     ssd = Affinity(Stance.REQUIRE, Attribute.FEATURE, ("ssd",))
@@ -88,7 +93,7 @@ def _rules(spread: Spread, apart: tuple[str, ...], *affinities: Affinity) -> Pla
 def decisions(machines: int, zones: int, environments: int) -> list[float]:
     """Seconds of each decision with its reservation, after each shape was seen once; half go again, so that the
     inventory neither fills up nor stays empty."""
-    measured = Load(999.0, {"vcpu": 0.2, "memory_mib": 0.1})
+    measured = idle(999.0)
     known = inventory(machines, zones)
     fleet = Fleet(known, loads={machine.name: measured for machine in known.machines})
     took, now = [], 1000.0

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineKind, MachineState, Zone
@@ -161,6 +161,7 @@ def test_machines_out_of_service_say_since_when_and_why() -> None:
     assert answer.explanation.remedies == ("put machine m0 back in service",)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9))
 def test_no_placement_breaks_a_rule_and_the_same_question_has_the_same_answer(seed: int) -> None:
     dice = random.Random(seed)
@@ -176,6 +177,7 @@ def test_no_placement_breaks_a_rule_and_the_same_question_has_the_same_answer(se
             fleet.reserve(request, answer, NOW)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9))
 def test_capacity_is_conserved_over_any_history(seed: int) -> None:
     dice = random.Random(seed)

@@ -19,6 +19,7 @@ from pipeline.domain.rules import Affinity, Attribute, OperatorRule, Stance
 
 _SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?) ?(MiB|GiB|TiB)", re.ASCII)
 _MIB: Mapping[str, float] = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _RANGE = re.compile(r"\{(\d{1,6})\.\.(\d{1,6})\}")
 #: Machines that one line may stand for.
 MOST = 100_000
@@ -134,10 +135,12 @@ class _File(_Part):
 def read(path: Path) -> Inventory:
     """The inventory of a file; UserError names every mistake with its place in the file."""
     try:
-        data: Any = YAML(typ="safe", pure=True).load(path.read_text())
+        data: Any = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
         return _inventory(_File.model_validate(data))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8: {error}") from error
     except YAMLError as error:
         raise UserError(f"{path} is no YAML: {error}") from error
     except ValidationError as error:
@@ -165,6 +168,10 @@ def _inventory(file: _File) -> Inventory:
 
 def _machines(one: _Machine) -> Iterator[Machine]:
     for name in _names(one.name):
+        if _NAME.fullmatch(name) is None:
+            raise UserError(
+                f"machine {name!r}: use letters, digits, dots, hyphens and underscores, and one range {{1..9}}"
+            )
         yield Machine(
             name,
             one.zone,

@@ -1,0 +1,63 @@
+"""Two schedulers with stale snapshots on one real Redis: nothing is ever overbooked, nobody is placed twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.stores.redis import RedisStore
+from pipeline.domain.environments import EnvironmentState
+from pipeline.domain.inventory import Inventory, Machine, Zone
+from pipeline.envs.books import Books
+from pipeline.envs.gate import Gate
+from pipeline.envs.inventories import Inventories
+from pipeline.envs.scheduler import Scheduler
+from tests.plugins.redis_server import RedisServer
+from tests.tools.requests import SINGLE, ask, provider, requested
+
+MACHINES = 100
+#: Nodes of 1 vCPU that a machine holds.
+SLOTS = 80
+REQUESTS = 10_000
+#: Rounds of each scheduler, more than it takes when all goes well.
+ROUNDS = 12
+
+
+def scheduler(server: RedisServer) -> tuple[Books, Scheduler]:
+    books, clock = Books(RedisStore(server.client())), SystemClock()
+    inventories = Inventories(books, clock, Gate(books, clock))
+    account = provider("lab", clock)
+    return books, Scheduler(books, lambda _: account, inventories, clock)
+
+
+@pytest.mark.redis
+@pytest.mark.timeout(300)
+def test_ten_thousand_requests_never_overbook(redis_server: RedisServer) -> None:
+    capacity = {"vcpu": float(SLOTS), "memory_mib": 512.0 * SLOTS, "disk_gib": 5.0 * SLOTS}
+    machines = tuple(Machine(f"m{at:03}", f"z{at % 10}", capacity) for at in range(MACHINES))
+    inventory = Inventory(machines, tuple(Zone(f"z{at}") for at in range(10)))
+    books, first = scheduler(redis_server)
+    _, second = scheduler(redis_server)
+    clock = SystemClock()
+    Inventories(books, clock, Gate(books, clock)).sync("lab", inventory)
+    ask(books, (requested(f"env-{at:05}", SINGLE, "lab", clock.now(), f"p{at % 9}") for at in range(REQUESTS)))
+
+    def turn(one: Scheduler) -> None:
+        for _ in range(ROUNDS):
+            one.reserve(None)
+            if books.store.count("environments:standing:lab") == MACHINES * SLOTS:
+                return
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(turn, (first, second)))
+    standing = books.environments.everything("environments:standing:lab")
+    on = Counter(node.machine for loaded in standing for node in loaded.value.nodes)
+    assert max(on.values()) <= SLOTS
+    assert sum(on.values()) == MACHINES * SLOTS
+    left = books.environments.everything("environments:requested")
+    assert len(left) == REQUESTS - MACHINES * SLOTS
+    assert {loaded.value.state for loaded in left} == {EnvironmentState.REQUESTED}
+    assert all(loaded.value.reason.startswith("waits, position") for loaded in left)

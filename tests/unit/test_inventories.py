@@ -1,0 +1,156 @@
+"""Inventories: read from a file, kept in the books, changed under the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.clock import ManualClock
+from pipeline.adapters.inventories import this_machine, yaml_file
+from pipeline.adapters.stores.memory import MemoryStore
+from pipeline.domain.blueprint import Priority
+from pipeline.domain.environments import Environment, EnvironmentState, Node
+from pipeline.domain.errors import GuardRefused, NotFound, UserError
+from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone, overcommit_of
+from pipeline.domain.resources import DIMENSIONS, SIZES
+from pipeline.envs.books import Books
+from pipeline.envs.gate import Asking, Gate
+from pipeline.envs.inventories import Inventories, implicit
+
+GUIDE = Path(__file__).resolve().parents[2] / "docs/guides/inventory.md"
+ME = Asking("me", "a new disk")
+FILE = """\
+version: 1
+zones: [{name: rack-a, region: tokyo, uplink: 10Gbit/s}, {name: rack-b}]
+aggregates: [{name: ssd, overcommit: {vcpu: 2}}]
+machines:
+  - {name: "a-{01..03}", zone: rack-a, aggregates: ssd, vcpu: 8, memory: 64GiB, disk: 1TiB, network: 1Gbit/s}
+"""
+
+
+def read(tmp_path: Path, text: str) -> Inventory:
+    file = tmp_path / "inventory.yml"
+    file.write_text(text)
+    return yaml_file.read(file)
+
+
+def test_a_file_is_read_with_its_units(tmp_path: Path) -> None:
+    inventory = read(tmp_path, FILE)
+    assert [machine.name for machine in inventory.machines] == ["a-01", "a-02", "a-03"]
+    first = inventory.machine("a-02")
+    assert first.capacity == {"vcpu": 8, "memory_mib": 65536, "disk_gib": 1024, "network_in": 1e9, "network_out": 1e9}
+    assert inventory.zones[0] == Zone("rack-a", "tokyo", 1e10, 1e10)
+    assert overcommit_of(first, inventory)[DIMENSIONS.index("vcpu")] == 2
+
+
+def test_the_guide_shows_a_good_file(tmp_path: Path) -> None:
+    text = GUIDE.read_text().split("```yaml\n")[1].split("```")[0]
+    assert len(read(tmp_path, text).machines) == 20
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("1Gbit/s}", "1GB/s}", "got bytes in '1GB/s'"),
+        ("vcpu: 8", "vcpu: -8", "machines.0.vcpu: Input should be greater than or equal to 0"),
+        ("64GiB", "64", "expected a size such as 256GiB"),
+        ("64GiB", "999999999TiB", "a capacity of 1.04858e+15 memory_mib makes no sense"),
+        ("name: rack-b", "name: rack-a", "zone rack-a stands there 2 times"),
+        ("zone: rack-a", "zone: rack-z", "machine a-01: there is no zone rack-z"),
+        ("aggregates: ssd", "aggregates: hdd", "machine a-01: there is no aggregate hdd"),
+        ("{vcpu: 2}", "{vcpus: 2}", "there is no overcommit 'vcpus'"),
+        ("a-{01..03}", "a-{03..01}", "expected a range upwards"),
+        ("a-{01..03}", "../a b", "use letters, digits"),
+        ("version: 1", "version: 2", "version"),
+        ("zones:", "zones: [", "is no YAML"),
+        ("vcpu: 8", "cores: 8", "machines.0.cores: Extra inputs are not permitted"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, old: str, new: str, told: str) -> None:
+    assert old in FILE
+    with pytest.raises(UserError) as error:
+        read(tmp_path, FILE.replace(old, new, 1))
+    assert told in str(error.value)
+
+
+def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        yaml_file.read(tmp_path / "none.yml")
+    (tmp_path / "bytes.yml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="is not UTF-8"):
+        yaml_file.read(tmp_path / "bytes.yml")
+
+
+def test_this_machine_poses_as_several(tmp_path: Path) -> None:
+    whole, parts = this_machine.report(tmp_path, 1, 1), this_machine.report(tmp_path / "not-yet", 3, 2)
+    assert [machine.name for machine in parts.machines][:3] == ["rack-a-1", "rack-a-2", "rack-b-1"]
+    memory = [machine.capacity["memory_mib"] for machine in parts.machines]
+    assert sum(memory) == pytest.approx(whole.machines[0].capacity["memory_mib"])
+
+
+@pytest.fixture
+def books() -> Books:
+    return Books(MemoryStore(ManualClock()))
+
+
+@pytest.fixture
+def inventories(books: Books) -> Inventories:
+    return Inventories(books, ManualClock(), Gate(books, ManualClock()))
+
+
+def small(*names: str) -> Inventory:
+    return Inventory(tuple(Machine(name, "z", {"vcpu": 4.0}) for name in names), (Zone("z"),))
+
+
+def stand_on(books: Books, machine: str) -> None:
+    node = Node("web-0", "web", "image", SIZES["small"], machine=machine, zone="z")
+    environment = Environment(
+        "env-1", "p", "s", "run-1", "lab", EnvironmentState.LEASED, (node,), Priority.PUSH, 0.0, 0.0, 1e9
+    )
+    books.commit(books.environments.kind.put("env-1", environment, 0))
+
+
+def test_what_is_declared_is_kept_and_counted_in_the_ledger(inventories: Inventories) -> None:
+    assert inventories.view("lab").inventory == implicit("lab")
+    assert inventories.sync("lab", small("m1", "m2"))
+    assert not inventories.sync("lab", small("m1", "m2"))
+    assert inventories.ledger_version() == 1
+    assert inventories.sync("lab", small("m1", "m3"))
+    assert [machine.name for machine in inventories.view("lab").inventory.machines] == ["m1", "m3"]
+    assert inventories.ledger_version() == 2
+
+
+def test_an_operators_state_outlives_a_sync(inventories: Inventories) -> None:
+    inventories.sync("lab", small("m1", "m2"))
+    version = inventories.version("lab")
+    assert inventories.set_state("lab", "m1", MachineState.DRAINING, ME).state_reason == "a new disk"
+    assert inventories.version("lab") == version + 1
+    inventories.sync("lab", small("m1", "m2", "m3"))
+    assert inventories.view("lab").inventory.machine("m1").state is MachineState.DRAINING
+
+
+def test_a_machine_that_vanishes_under_nodes_goes_down_and_comes_back(books: Books, inventories: Inventories) -> None:
+    inventories.sync("lab", small("m1", "m2"))
+    stand_on(books, "m2")
+    inventories.sync("lab", small("m1"))
+    assert inventories.view("lab").inventory.machine("m2").state is MachineState.DOWN
+    inventories.sync("lab", small("m1", "m2"))
+    assert inventories.view("lab").inventory.machine("m2").state is MachineState.IN_SERVICE
+
+
+def test_a_machine_in_use_is_not_taken_out_but_with_a_reason(books: Books, inventories: Inventories) -> None:
+    inventories.sync("lab", small("m1"))
+    stand_on(books, "m1")
+    with pytest.raises(GuardRefused, match="in-use: take-out of machine lab/m1 into maintenance: it is in use by"):
+        inventories.set_state("lab", "m1", MachineState.MAINTENANCE, ME)
+    forced = replace(ME, overrides={"in-use": "it burns"})
+    tried = inventories.set_state("lab", "m1", MachineState.MAINTENANCE, replace(forced, dry_run=True))
+    assert tried.state is MachineState.IN_SERVICE
+    assert inventories.set_state("lab", "m1", MachineState.MAINTENANCE, forced).state is MachineState.MAINTENANCE
+
+
+def test_a_machine_that_does_not_exist_is_named(inventories: Inventories) -> None:
+    with pytest.raises(NotFound, match="provider lab has no machine m9"):
+        inventories.set_state("lab", "m9", MachineState.DRAINING, ME)
