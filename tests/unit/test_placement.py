@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineKind, MachineState, Zone
@@ -162,6 +162,7 @@ def test_machines_out_of_service_say_since_when_and_why() -> None:
 
 
 @settings(deadline=None)
+@example(4159249)
 @given(st.integers(0, 10**9))
 def test_no_placement_breaks_a_rule_and_the_same_question_has_the_same_answer(seed: int) -> None:
     dice = random.Random(seed)

@@ -163,6 +163,8 @@ def _neighbours(q: Question) -> set[int]:
 
 def _apart(q: Question) -> Flags:
     rows = _neighbours(q)
+    if not rows:
+        return np.ones(len(q.rows), dtype=bool)
     return np.array([row not in rows for row in q.rows.tolist()], dtype=bool)
 
 
@@ -179,7 +181,7 @@ FILTERS: list[Filter] = [
     Filter("rules", _keeps_rules, _why_rules, lambda _, role: bool(hard(role)), fixed=True),
     Filter("bare-metal", _bare, _why_bare, lambda _, role: role.rules.bare_metal is BareMetal.REQUIRED, fixed=True),
     Filter("whole", _whole, _why_whole, lambda fleet, _: bool(fleet.bare.any())),
-    Filter("apart", _apart, _why_apart, lambda fleet, role: bool(role.rules.apart_from or fleet.shunned)),
+    Filter("apart", _apart, _why_apart),
     Filter("capacity", _has_room, _why_room),
     Filter("builds", _builds, _why_builds, lambda fleet, _: bool(np.isfinite(fleet.max_builds).any())),
     Filter("load", _not_loaded, _why_loaded, _loads_count),
