@@ -22,6 +22,7 @@ from pipeline.ports.stores import Fence, JobRequest, Outbox
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
 from pipeline.stages.planner import planning
+from pipeline.stages.preempted import Preempted
 from pipeline.stages.runner import save_run
 from pipeline.stages.statuses import reporting
 
@@ -49,6 +50,7 @@ class Tick:
     scheduler: Scheduler
     reaper: Reaper
     control: Control
+    preempted: Preempted
     queue: JobQueue
     outbox: Outbox
     provider_names: Sequence[str]
@@ -147,6 +149,8 @@ class Tick:
 
     def _chores(self, fence: Fence) -> None:
         self._admit(fence)
+        for environment_id in self.preempted.noticed():
+            self._survive(environment_id, self.preempted.settle, environment_id)
         self._survive("ends of leases", self._end_leases)
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
