@@ -146,9 +146,7 @@ class Tick:
             writes = (self.tools.books.environments.kind.put(renewed.id, renewed, lease.version),)
         self._save(loaded, runs.admit(run, now), fence, writes)
 
-    def _save(
-        self, loaded: Loaded[Run], run: Run, fence: Fence | None = None, writes: tuple[Put, ...] = ()
-    ) -> None:
+    def _save(self, loaded: Loaded[Run], run: Run, fence: Fence | None = None, writes: tuple[Put, ...] = ()) -> None:
         try:
             save_run(self.tools, loaded, run, writes, fence=fence)
         except VersionConflict:
