@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from pipeline.domain import admission
+from pipeline.domain import admission, preemption
 from pipeline.domain.admission import Use
 from pipeline.domain.environments import BUILD_STATES, Environment
 from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.placement.requests import NOMINATED, nominated_of, standing_of
-from pipeline.domain.qos import QosClass
+from pipeline.domain.preemption import Candidate
 from pipeline.envs.books import PAGE, Books
 from pipeline.envs.inventories import Inventories
 
@@ -24,12 +24,14 @@ class Picture:
     """One provider's fleet, and the versions it was made from.
 
     `freed` counts the changes that may have made room: what found no place before the last of them finds none now.
+    `candidates` may be taken back, as they were when they were placed. `nominated` maps requests that have places
+    waiting for them to how many.
     """
 
     fleet: Fleet
     inventory_version: int
     known: dict[str, tuple[str, Use]] = field(default_factory=dict)
-    best_effort: set[str] = field(default_factory=set)
+    candidates: dict[str, Candidate] = field(default_factory=dict)
     nominated: dict[str, int] = field(default_factory=dict)
     building: set[str] = field(default_factory=set)
     freed: int = 0
@@ -45,13 +47,14 @@ class Picture:
         self.fleet.add(standing_of(environment))
         if environment.state in BUILD_STATES:
             self.building.add(environment.id)
-        if all(node.qos.qos_class is QosClass.BEST_EFFORT for node in environment.nodes):
-            self.best_effort.add(environment.id)
+        may_go = preemption.candidate(environment)
+        if may_go is not None:
+            self.candidates[environment.id] = may_go
 
     def remove(self, environment_id: str) -> None:
         self.known.pop(environment_id, None)
         self.building.discard(environment_id)
-        self.best_effort.discard(environment_id)
+        self.candidates.pop(environment_id, None)
         self.fleet.remove(environment_id)
         self.freed += 1
 

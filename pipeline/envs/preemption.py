@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -21,6 +21,10 @@ from pipeline.ports.stores import Event, Put
 
 log = logging.getLogger(__name__)
 E = EnvironmentState
+#: Searches for one request at a time: some of those found may stay after all, being held or protected meanwhile.
+TRIES = 10
+#: Seconds after which a request that found nobody looks again.
+RETRY_S = 5.0
 #: Seconds after the end of the grace in which the victims must be gone; then the request looks for others.
 GOING_S = 300.0
 
@@ -41,30 +45,42 @@ class Preemptions:
         self._books = books
         self._gate = gate
         self._grace_s = grace_s
-        self._in_vain: dict[str, int] = {}
+        self._again_at: dict[str, float] = {}
 
     def plan(self, loaded: Loaded[Environment], picture: Picture, max_nodes: int, now: float) -> Planned | None:
         """Who goes for a request that found no room; None when it may take nobody's, or nobody's would help."""
         environment = loaded.value
-        if not preemption.may_preempt(environment) or self._in_vain.get(environment.id) == picture.freed:
+        if not preemption.may_preempt(environment) or now < self._again_at.get(environment.id, 0.0):
             return None
-        standing = {one.value.id: one for one in self._books.environments.many(sorted(picture.best_effort))}
-        candidates = [self._candidate(one.value, environment, now) for one in standing.values()]
-        request = request_of(environment, picture.fleet.inventory.rules)
-        room = max_nodes - picture.nodes
-        found = preemption.preempt(picture.fleet, request, [one for one in candidates if one], now, room)
-        if found is None or not found.victims:
-            self._in_vain[environment.id] = picture.freed
-            return None
-        victims = [standing[id] for id in found.victims]
-        return self._planned(loaded, victims, found, picture, now)
+        candidates = dict(picture.candidates)
+        for _ in range(TRIES):
+            found = self._search(environment, picture, candidates.values(), max_nodes, now)
+            if found is None or not found.victims:
+                break
+            victims = self._books.environments.many(found.victims)
+            stay = set(found.victims) - {one.value.id for one in victims if self._may_go(one.value, environment)}
+            if not stay:
+                return self._planned(loaded, victims, found, picture, now)
+            candidates = {id: one for id, one in candidates.items() if id not in stay}
+        self._again_at = {id: at for id, at in self._again_at.items() if at > now} | {environment.id: now + RETRY_S}
+        return None
 
-    def _candidate(self, environment: Environment, wanted_by: Environment, now: float) -> preemption.Candidate | None:
-        """A candidate that no guard would refuse; asked in silence, since most of them will never be victims."""
-        facts = self._facts(environment, wanted_by)
-        if isinstance(judge(Act.PREEMPT, replace(facts, now=now)), Refused):
-            return None
-        return preemption.candidate(environment)
+    def _search(
+        self,
+        environment: Environment,
+        picture: Picture,
+        candidates: Iterable[preemption.Candidate],
+        max_nodes: int,
+        now: float,
+    ) -> preemption.Preemption | None:
+        request = request_of(environment, picture.fleet.inventory.rules)
+        return preemption.preempt(picture.fleet, request, candidates, now, max_nodes - picture.nodes)
+
+    def _may_go(self, environment: Environment, wanted_by: Environment) -> bool:
+        """Whether it is a candidate as it stands in the books now, and no guard would refuse; asked in silence."""
+        if preemption.candidate(environment) is None:
+            return False
+        return not isinstance(judge(Act.PREEMPT, self._facts(environment, wanted_by)), Refused)
 
     def _facts(self, environment: Environment, wanted_by: Environment) -> Facts:
         facts = self._gate.facts_of(environment, _asking(wanted_by))
