@@ -12,7 +12,7 @@ from pipeline.domain.environments import BUILD_STATES, Environment
 from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.placement.requests import NOMINATED, nominated_of, standing_of
 from pipeline.domain.preemption import Candidate
-from pipeline.envs.books import PAGE, Books
+from pipeline.envs.books import PAGE, Books, Loaded
 from pipeline.envs.inventories import Inventories
 
 #: Seconds between two looks at what was measured.
@@ -25,7 +25,7 @@ class Picture:
 
     `freed` counts the changes that may have made room: what found no place before the last of them finds none now.
     `candidates` may be taken back, as they were when they were placed. `nominated` maps requests that have places
-    waiting for them to how many.
+    waiting for them to how many. What is `leaving` was told to go.
     """
 
     fleet: Fleet
@@ -33,6 +33,7 @@ class Picture:
     known: dict[str, tuple[str, Use]] = field(default_factory=dict)
     candidates: dict[str, Candidate] = field(default_factory=dict)
     nominated: dict[str, int] = field(default_factory=dict)
+    leaving: set[str] = field(default_factory=set)
     building: set[str] = field(default_factory=set)
     freed: int = 0
     loads_at: float = 0.0
@@ -55,6 +56,7 @@ class Picture:
         self.known.pop(environment_id, None)
         self.building.discard(environment_id)
         self.candidates.pop(environment_id, None)
+        self.leaving.discard(environment_id)
         self.fleet.remove(environment_id)
         self.freed += 1
 
@@ -90,6 +92,7 @@ class Fleets:
             picture.inventory_version = view.version
             picture.freed += 1
         self._follow(provider, picture)
+        picture.leaving = picture.known.keys() & set(self._every("environments:noticed"))
         self._measure(provider, picture, now)
         return picture
 
@@ -97,12 +100,16 @@ class Fleets:
         """The picture as it was when it was last brought up to date."""
         return self._pictures[provider]
 
-    def forget_nominations(self, standing: frozenset[str]) -> None:
-        """Keep no place for requests that are not among these any more."""
-        for picture in self._pictures.values():
-            for gone in picture.nominated.keys() - standing:
+    def keep_nominations(self, nominated: Iterable[Loaded[Environment]]) -> None:
+        """Places that these requests wait for count as taken; those of others do not any more."""
+        waiting = {loaded.value.id: loaded.value for loaded in nominated}
+        for name, picture in self._pictures.items():
+            for gone in picture.nominated.keys() - waiting.keys():
                 picture.step_aside(gone)
                 picture.freed += 1
+            for environment in waiting.values():
+                if environment.provider == name:
+                    picture.nominate(environment)
 
     def _follow(self, provider: str, picture: Picture) -> None:
         standing = set(self._every(f"environments:standing:{provider}"))

@@ -74,7 +74,8 @@ class Preemptions:
         now: float,
     ) -> preemption.Preemption | None:
         request = request_of(environment, picture.fleet.inventory.rules)
-        return preemption.preempt(picture.fleet, request, candidates, now, max_nodes - picture.nodes)
+        room = max_nodes - picture.nodes
+        return preemption.preempt(picture.fleet, request, candidates, now, room, picture.leaving)
 
     def _may_go(self, environment: Environment, wanted_by: Environment) -> bool:
         """Whether it is a candidate as it stands in the books now, and no guard would refuse; asked in silence."""
@@ -102,6 +103,7 @@ class Preemptions:
         at = now + self._grace_s
         nominated = _nominated(loaded.value, found, picture, at, now)
         told = [event for events_ in passed for event in events_]
+        picture.leaving.update(found.victims)
         puts = [self._books.environments.kind.put(nominated.id, nominated, loaded.version)]
         told += events.of_environment(loaded.value, nominated, now)
         for victim in victims:
