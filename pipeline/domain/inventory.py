@@ -90,12 +90,14 @@ class LoadLimits:
     """The overcommit failsafe, for providers that measure: shares of a machine's real capacity.
 
     At `full` of a dimension a machine takes nothing more; above `drain` its best-effort nodes go. A measurement older
-    than `stale_s` counts as full.
+    than `stale_s` counts as full. `ramp_s`: so long after its build a node may take to bear what it will bear, and so
+    long before its time a measurement may begin.
     """
 
     full: Mapping[str, float] = field(default_factory=dict)
     drain: Mapping[str, float] = field(default_factory=dict)
     stale_s: float = 60.0
+    ramp_s: float = 5.0
 
 
 @dataclass(frozen=True)

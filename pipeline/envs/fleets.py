@@ -69,7 +69,7 @@ class Fleets:
             picture.fleet.replace_inventory(view.inventory)
             picture.inventory_version = view.version
             picture.freed += 1
-        self._follow(provider, picture)
+        self._follow(provider, picture, now)
         self._measure(provider, picture, now)
         return picture
 
@@ -77,7 +77,7 @@ class Fleets:
         """The picture as it was when it was last brought up to date."""
         return self._pictures[provider]
 
-    def _follow(self, provider: str, picture: Picture) -> None:
+    def _follow(self, provider: str, picture: Picture, now: float) -> None:
         standing = set(self._every(f"environments:standing:{provider}"))
         for gone in [id for id in picture.known if id not in standing]:
             picture.remove(gone)
@@ -87,7 +87,7 @@ class Fleets:
                 picture.add(loaded.value)
         building = set(self._every(f"environments:building:{provider}"))
         for built in picture.building - building:
-            picture.fleet.built(built)
+            picture.fleet.built(built, now)  # or a little earlier: its load counts in full for so much longer
             picture.freed += 1
         picture.building &= building
 

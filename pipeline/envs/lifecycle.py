@@ -210,7 +210,9 @@ class Lifecycle:
                 return self._still_building(loaded, environment, provider, f"node {name} does not answer: {why}")
         serving = [node.to(N.REACHABLE).to(N.IN_SERVICE) for node in environment.nodes]
         state = E.LEASED if environment.owner else E.READY
-        return self._save(loaded, environment.to(state, self._clock.now()).with_nodes(serving)).value
+        now = self._clock.now()
+        built = replace(environment.to(state, now), built_at=now)
+        return self._save(loaded, built.with_nodes(serving)).value
 
     def _still_building(
         self, loaded: Loaded[Environment], environment: Environment, provider: Provider, why: str
