@@ -148,6 +148,8 @@ class Lifecycle:
             qos=node.qos,
             host_key=self._secrets.open(node.sealed_host_key),
             host_public_key=node.host_public_key,
+            machine=node.machine,
+            zone=node.zone,
         )
 
     def _build_failed(self, environment_id: str, provider: Provider, error: InfraError) -> Environment:

@@ -40,6 +40,7 @@ from pipeline.envs.books import Books
 from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
+from pipeline.envs.measuring import Measuring
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.scheduler import Scheduler
@@ -265,7 +266,15 @@ class World:
         )
         runner = Runner(self.tools, self._pulse)
         return Work(
-            self.books, planner, runner, lifecycle, self.reaper, statuses, self._retention(), self._qos_checks()
+            self.books,
+            planner,
+            runner,
+            lifecycle,
+            self.reaper,
+            statuses,
+            self._retention(),
+            self._qos_checks(),
+            Measuring(self._provider, self.inventories),
         )
 
     def _qos_checks(self) -> QosChecks:
@@ -292,6 +301,7 @@ class World:
         return Tick(
             tools=self.tools,
             scheduler=Scheduler(self.books, self._provider, self.inventories, self.clock),
+            inventories=self.inventories,
             reaper=self.reaper,
             control=self.control,
             queue=self.queue,
