@@ -17,6 +17,7 @@ from pipeline.envs.books import Books
 from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
+from pipeline.envs.measuring import Measuring
 from pipeline.envs.placements import Placements
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.qos_checks import QosChecks
@@ -119,24 +120,19 @@ class Application:
         return Gate(self.books, self.clock)
 
     def declared_inventory(self, provider: str) -> Inventory | None:
-        """What the settings of a provider say of its machines; None when they say nothing."""
+        """What the settings of a provider, or else its driver, say of its machines; None when neither knows any."""
         settings = self.settings.providers[provider]
         if settings.inventory is not None:
             from pipeline.adapters.inventories import yaml_file
 
             return yaml_file.read(settings.inventory)
-        if settings.driver == "local":
-            from pipeline.adapters.inventories import this_machine
+        return self.provider(provider).driver.inventory()
 
-            return this_machine.report(self.settings.helper_state, settings.zones, settings.machines_per_zone)
-        return None
-
-    def sync_inventories(self) -> None:
-        """Take over what the settings declare."""
-        for name in self.settings.providers:
-            declared = self.declared_inventory(name)
-            if declared is not None:
-                self.inventories.sync(name, declared)
+    def sync_inventory(self, provider: str) -> None:
+        """Take over what is declared of a provider's machines, or reported by its driver."""
+        declared = self.declared_inventory(provider)
+        if declared is not None:
+            self.inventories.sync(provider, declared)
 
     @cached_property
     def placements(self) -> Placements:
@@ -255,8 +251,11 @@ class Application:
 
             return MemoryDriver(MemoryCloud(), self.settings.deployment), MemoryTransport(self.clock)
         from pipeline.adapters.drivers.local.driver import LocalDriver
+        from pipeline.adapters.drivers.local.this_machine import Pose
 
-        return LocalDriver(str(self.settings.helper_socket), self.settings.deployment), self.transport
+        state = self.settings.helper_state
+        pose = Pose(state, settings.zones, settings.machines_per_zone, settings.full, settings.drain)
+        return LocalDriver(str(self.settings.helper_socket), self.settings.deployment, pose), self.transport
 
     @cached_property
     def lifecycle(self) -> Lifecycle:
@@ -307,6 +306,7 @@ class Application:
             self.statuses,
             self.retention,
             self.qos_checks,
+            Measuring(self.provider, self.inventories),
         )
 
     @cached_property
@@ -325,6 +325,7 @@ class Application:
         return Tick(
             tools=self.tools,
             scheduler=Scheduler(self.books, self.provider, self.inventories, self.preemptions, self.clock),
+            inventories=self.inventories,
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools, self.gate),

@@ -91,7 +91,7 @@ class Fleets:
             picture.fleet.replace_inventory(view.inventory)
             picture.inventory_version = view.version
             picture.freed += 1
-        self._follow(provider, picture)
+        self._follow(provider, picture, now)
         picture.leaving = picture.known.keys() & set(self._every("environments:noticed"))
         self._measure(provider, picture, now)
         return picture
@@ -111,7 +111,7 @@ class Fleets:
                 if environment.provider == name:
                     picture.nominate(environment)
 
-    def _follow(self, provider: str, picture: Picture) -> None:
+    def _follow(self, provider: str, picture: Picture, now: float) -> None:
         standing = set(self._every(f"environments:standing:{provider}"))
         for gone in [id for id in picture.known if id not in standing]:
             picture.remove(gone)
@@ -121,7 +121,7 @@ class Fleets:
                 picture.add(loaded.value)
         building = set(self._every(f"environments:building:{provider}"))
         for built in picture.building - building:
-            picture.fleet.built(built)
+            picture.fleet.built(built, now)  # or a little earlier: its load counts in full for so much longer
             picture.freed += 1
         picture.building &= building
 

@@ -67,7 +67,15 @@ class Inventories:
         return {} if loaded is None else loaded.value.machines
 
     def report_loads(self, provider: str, machines: Mapping[str, Load]) -> None:
-        """Keep new measurements in place of the old ones."""
+        """Keep new measurements in place of the old ones; when two report at once, the later one stays."""
+        self._books.again(lambda: self._report_loads(provider, machines))
+
+    def limited(self, provider: str) -> bool:
+        """Whether measured load limits what the provider's machines take: then they have to be measured."""
+        loaded = self._books.inventories.find(provider)
+        return loaded is not None and loaded.value.limits is not None
+
+    def _report_loads(self, provider: str, machines: Mapping[str, Load]) -> None:
         loaded = self._books.loads.find(provider)
         version = 0 if loaded is None else loaded.version
         self._books.commit(LOADS.put(provider, Loads(machines), version))

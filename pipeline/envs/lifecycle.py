@@ -148,6 +148,8 @@ class Lifecycle:
             qos=node.qos,
             host_key=self._secrets.open(node.sealed_host_key),
             host_public_key=node.host_public_key,
+            machine=node.machine,
+            zone=node.zone,
         )
 
     def _build_failed(self, environment_id: str, provider: Provider, error: InfraError) -> Environment:
@@ -210,7 +212,9 @@ class Lifecycle:
                 return self._still_building(loaded, environment, provider, f"node {name} does not answer: {why}")
         serving = [node.to(N.REACHABLE).to(N.IN_SERVICE) for node in environment.nodes]
         state = E.LEASED if environment.owner else E.READY
-        return self._save(loaded, environment.to(state, self._clock.now()).with_nodes(serving)).value
+        now = self._clock.now()
+        built = replace(environment.to(state, now), built_at=now)
+        return self._save(loaded, built.with_nodes(serving)).value
 
     def _still_building(
         self, loaded: Loaded[Environment], environment: Environment, provider: Provider, why: str

@@ -14,6 +14,7 @@ from pipeline.domain.runs import Attempt, AttemptState, Run, RunState, StageName
 from pipeline.envs import jobs
 from pipeline.envs.books import Loaded
 from pipeline.envs.gate import Asking
+from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import JUDGEABLE
 from pipeline.envs.reaper import TICK, Reaper
 from pipeline.envs.scheduler import Scheduler
@@ -37,6 +38,8 @@ ROUND = 500
 CHORES_S = 1.0
 #: Seconds between two comparisons of the books with what the providers have.
 REAP_S = 30.0
+#: Seconds between two measurements of a provider's machines.
+MEASURE_S = 5.0
 #: Seconds between two rounds of forgetting what is old.
 FORGET_S = 3600.0
 #: A job that was handed over so long ago and does not wait any more was taken or lost.
@@ -49,6 +52,7 @@ class Tick:
 
     tools: Tools
     scheduler: Scheduler
+    inventories: Inventories
     reaper: Reaper
     control: Control
     preempted: Preempted
@@ -58,6 +62,7 @@ class Tick:
     _chores_at: float = 0.0
     _reap_at: float = 0.0
     _forget_at: float = 0.0
+    _measure_at: float = 0.0
     _troubles: dict[str, str] = field(default_factory=dict)
     _poll_at: dict[str, float] = field(default_factory=dict)
 
@@ -263,9 +268,16 @@ class Tick:
             self._reap_at = now + REAP_S
             self.queue.enqueue([jobs.reap(name) for name in self.provider_names])
             self._survive("abandoned leases", lambda: self._take_back(self.reaper.abandoned()))
+        if now >= self._measure_at:
+            self._measure_at = now + MEASURE_S
+            self._survive("measurements", self._measure)
         if now >= self._forget_at:
             self._forget_at = now + FORGET_S
             self.queue.enqueue([jobs.FORGET])
+
+    def _measure(self) -> None:
+        limited = [name for name in self.provider_names if self.inventories.limited(name)]
+        self.queue.enqueue([jobs.measure(name) for name in limited])
 
 
 def _running(run: Run) -> Attempt | None:

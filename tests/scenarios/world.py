@@ -40,6 +40,7 @@ from pipeline.envs.books import Books
 from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
+from pipeline.envs.measuring import Measuring
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
@@ -267,7 +268,15 @@ class World:
         )
         runner = Runner(self.tools, self._pulse)
         return Work(
-            self.books, planner, runner, lifecycle, self.reaper, statuses, self._retention(), self._qos_checks()
+            self.books,
+            planner,
+            runner,
+            lifecycle,
+            self.reaper,
+            statuses,
+            self._retention(),
+            self._qos_checks(),
+            Measuring(self._provider, self.inventories),
         )
 
     def _qos_checks(self) -> QosChecks:
@@ -296,6 +305,7 @@ class World:
             scheduler=Scheduler(
                 self.books, self._provider, self.inventories, Preemptions(self.books, self.gate), self.clock
             ),
+            inventories=self.inventories,
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools, self.gate),

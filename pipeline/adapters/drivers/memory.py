@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.domain.errors import CapacityError, InfraError, PermanentError
+from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import (
     Capabilities,
     EnvironmentRequest,
@@ -24,6 +25,7 @@ class MemoryCloud:
 
     `fail_create`, `fail_destroy`, `fail_list`: errors to raise, one a call. `slow`: new nodes stay building until
     `finish` is called. `faults`: node name to the fault it comes up with. `room`: nodes that fit, None for any number.
+    `inventory`: what the cloud reports of its machines. `loads`: what it measures of them.
     """
 
     nodes: dict[tuple[str, str], NodeView] = field(default_factory=dict)
@@ -34,6 +36,8 @@ class MemoryCloud:
     faults: dict[str, str] = field(default_factory=dict)
     slow: bool = False
     room: int | None = None
+    inventory: Inventory | None = None
+    loads: dict[str, Load] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     made: int = 0
 
@@ -85,6 +89,7 @@ class MemoryDriver:
             status=NodeStatus.ERROR if fault else usual,
             address=f"192.0.2.{self._cloud.made % 250 + 1}",
             fault=fault,
+            machine=node.machine,
         )
 
     def list(self) -> Listing:
@@ -106,6 +111,14 @@ class MemoryDriver:
                     del self._cloud.nodes[id, name]
             if nodes is None:
                 self._cloud.marks.pop(environment_id, None)
+
+    def inventory(self) -> Inventory | None:
+        return self._cloud.inventory
+
+    def loads(self, machines: Sequence[Machine]) -> Mapping[str, Load]:
+        with self._cloud.lock:
+            names = [machine.name for machine in machines]
+            return {name: self._cloud.loads[name] for name in names if name in self._cloud.loads}
 
     def close(self) -> None:
         """Nothing is kept open."""

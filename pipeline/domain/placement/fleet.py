@@ -41,6 +41,7 @@ class Fleet:
     ) -> None:
         self.standing: dict[str, list[Standing]] = defaultdict(list)
         self.loads: Mapping[str, Load] = dict(loads or {})
+        self._unshown: set[str] = set()
         for one in standing:
             self.standing[one.environment].append(one)
         self.replace_inventory(inventory)
@@ -97,6 +98,7 @@ class Fleet:
         self.epoch = 0
         self.shapes: dict[Any, Any] = {}
         self._take_loads()
+        self._unshown = set(self.standing)
         self._count([node for nodes in self.standing.values() for node in nodes], 1)
 
     # -- what stands
@@ -106,19 +108,21 @@ class Fleet:
         nodes = list(standing)
         for one in nodes:
             self.standing[one.environment].append(one)
+            self._unshown.add(one.environment)
         self._count(nodes, 1)
 
     def remove(self, *environments: str) -> list[Standing]:
         """Forget the nodes of environments; what they were."""
         gone = [node for environment in environments for node in self.standing.pop(environment, [])]
+        self._unshown.difference_update(environments)
         self._count(gone, -1)
         return gone
 
-    def built(self, environment: str) -> None:
+    def built(self, environment: str, now: float) -> None:
         """The builds of an environment are over."""
         nodes = self.standing.get(environment, [])
         if any(node.building for node in nodes):
-            self.add(_settled(node) for node in self.remove(environment))
+            self.add(replace(node, building=False, built_at=now) for node in self.remove(environment))
 
     def reserve(self, request: Request, placed: Placed, now: float) -> None:
         """Count what was decided; the same as `add` of its nodes."""
@@ -149,11 +153,7 @@ class Fleet:
         _add(self.free, rows, -demands)
         _add(self.zone_free, zones, -demands[:SPARE_DIMS] * self.open[:, rows])
         _add(self.uplink_free, zones, -demands[NETWORK])
-        _add(
-            self.headroom,
-            rows,
-            -demands * [node.since > self.load_at[row] for node, row in zip(known, rows, strict=True)],
-        )
+        _add(self.headroom, rows, -demands * ~self._shown(known, rows))
         if self.inventory.spare_zones:
             _add(self.kept, zones, demands[:SPARE_DIMS] * [self._spared(node) for node in known])
         np.add.at(self.nodes, rows, sign)
@@ -192,15 +192,30 @@ class Fleet:
     # -- what was measured
 
     def set_loads(self, loads: Mapping[str, Load]) -> None:
-        """Take new measurements; nodes that were placed after one count on top of it."""
+        """Take new measurements; nodes whose load they do not show yet count in full on top of them."""
+        before = self.load_at
         self.loads = dict(loads)
         self._take_loads()
-        for nodes in self.standing.values():
-            for node in nodes:
-                row = self.row.get(node.machine)
-                if row is not None and node.since > self.load_at[row]:
-                    self.headroom[:, row] -= np.asarray(node.demand)
+        if (self.load_at < before).any():  # the clock of a machine jumped, or nobody measures it any more
+            self._unshown = set(self.standing)
+        self._count_unshown()
         self.epoch += 1
+
+    def _count_unshown(self) -> None:
+        """Look at those alone that the last measurements did not show: most of what stands was shown long ago."""
+        nodes = [node for name in self._unshown for node in self.standing[name] if node.machine in self.row]
+        rows = np.array([self.row[node.machine] for node in nodes], dtype=np.intp)
+        hidden = ~self._shown(nodes, rows)
+        demands = np.array([node.demand for node in nodes]).reshape(len(nodes), len(DIMENSIONS)).T
+        _add(self.headroom, rows, -demands * hidden)
+        self._unshown = {node.environment for node, counts in zip(nodes, hidden.tolist(), strict=True) if counts}
+
+    def _shown(self, nodes: Sequence[Standing], rows: Rows) -> Flags:
+        """Which nodes' load is part of what was measured last of their machines."""
+        ramp_s = self.inventory.limits.ramp_s if self.inventory.limits else 0.0
+        times = self.load_at[rows].tolist()
+        shown = [node.shown_by(at, ramp_s) for node, at in zip(nodes, times, strict=True)]
+        return np.array(shown, dtype=bool)
 
     def _take_loads(self) -> None:
         """`headroom`: what a machine may still take by its measured load; infinite where nothing limits it."""
@@ -211,13 +226,12 @@ class Fleet:
         limited = [at for at, share in enumerate(full) if np.isfinite(share)]
         for at in limited:
             self.headroom[at] = self.real[at] * full[at]
-        for name, load in self.loads.items():
-            row = self.row.get(name)
-            if row is not None:
-                self.load_at[row] = load.at
-                for at in limited:
-                    if np.isfinite(self.real[at, row]):
-                        self.headroom[at, row] -= load.used.get(DIMENSIONS[at], 0.0) * self.real[at, row]
+        known = [(row, load) for name, load in self.loads.items() if (row := self.row.get(name)) is not None]
+        rows = np.array([row for row, _ in known], dtype=np.intp)
+        self.load_at[rows] = [load.at for _, load in known]
+        for at in limited:
+            used = np.array([load.used.get(DIMENSIONS[at], 0.0) for _, load in known]) * self.real[at, rows]
+            self.headroom[at, rows] -= np.where(np.isfinite(self.real[at, rows]), used, 0.0)
         self._stale_at = -np.inf
 
     def age(self, now: float) -> None:
@@ -304,7 +318,3 @@ def _capacities(machines: tuple[Machine, ...]) -> Floats:
 
 def _amount(limit: float | None) -> float:
     return float("inf") if limit is None else limit
-
-
-def _settled(node: Standing) -> Standing:
-    return replace(node, building=False)
