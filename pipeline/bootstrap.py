@@ -22,6 +22,7 @@ from pipeline.envs.placements import Placements
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
+from pipeline.envs.relief import Relief
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.common import Secret
@@ -326,6 +327,7 @@ class Application:
             tools=self.tools,
             scheduler=Scheduler(self.books, self.provider, self.inventories, self.preemptions, self.clock),
             inventories=self.inventories,
+            relief=Relief(self.books, self.inventories, self.gate, self.clock, self.settings.preemption_grace_s),
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools, self.gate),

@@ -17,6 +17,7 @@ from pipeline.envs.gate import Asking
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import JUDGEABLE
 from pipeline.envs.reaper import TICK, Reaper
+from pipeline.envs.relief import Relief
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.queues import JobQueue
 from pipeline.ports.stores import Fence, JobRequest, Outbox, Put
@@ -53,6 +54,7 @@ class Tick:
     tools: Tools
     scheduler: Scheduler
     inventories: Inventories
+    relief: Relief
     reaper: Reaper
     control: Control
     preempted: Preempted
@@ -278,6 +280,8 @@ class Tick:
     def _measure(self) -> None:
         limited = [name for name in self.provider_names if self.inventories.limited(name)]
         self.queue.enqueue([jobs.measure(name) for name in limited])
+        for name in limited:
+            self._survive(f"load at {name}", self.relief.relieve, name)
 
 
 def _running(run: Run) -> Attempt | None:

@@ -44,6 +44,7 @@ from pipeline.envs.measuring import Measuring
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
+from pipeline.envs.relief import Relief
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.common import Limits, Secret, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
@@ -306,6 +307,7 @@ class World:
                 self.books, self._provider, self.inventories, Preemptions(self.books, self.gate), self.clock
             ),
             inventories=self.inventories,
+            relief=Relief(self.books, self.inventories, self.gate, self.clock),
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools, self.gate),
