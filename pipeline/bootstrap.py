@@ -14,12 +14,13 @@ from pipeline.domain.errors import UserError
 from pipeline.domain.inventory import Inventory
 from pipeline.envs import books
 from pipeline.envs.books import Books
-from pipeline.envs.gate import Gate
+from pipeline.envs.gate import Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
 from pipeline.envs.placements import Placements
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
+from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.common import Secret
@@ -114,7 +115,15 @@ class Application:
 
     @cached_property
     def gate(self) -> Gate:
-        return Gate(self.books, self.clock)
+        budgets = {
+            name: Budget(provider.delete_budget, provider.delete_interval_s)
+            for name, provider in self.settings.providers.items()
+        }
+        return Gate(self.books, self.clock, budgets)
+
+    @cached_property
+    def removals(self) -> Removals:
+        return Removals(self.books, self.gate, self.clock)
 
     def declared_inventory(self, provider: str) -> Inventory | None:
         """What the settings of a provider say of its machines; None when they say nothing."""
@@ -183,6 +192,7 @@ class Application:
         return Tools(
             books=self.books,
             providers=self.provider,
+            removals=self.removals,
             repositories=GitRepositories(
                 mirrors,
                 allow_local=self.settings.allow_local_repositories,
@@ -261,12 +271,19 @@ class Application:
         from pipeline.adapters.keys import SshKeys
 
         return Lifecycle(
-            self.books, self.provider, self.secrets, SshKeys(), self.clock, self.ids, self.settings.deployment
+            self.books,
+            self.provider,
+            self.removals,
+            self.secrets,
+            SshKeys(),
+            self.clock,
+            self.ids,
+            self.settings.deployment,
         )
 
     @cached_property
     def reaper(self) -> Reaper:
-        return Reaper(self.books, self.provider, self.clock, self.gate)
+        return Reaper(self.books, self.provider, self.clock, self.gate, self.removals)
 
     @cached_property
     def control(self) -> Control:

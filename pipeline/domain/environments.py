@@ -126,7 +126,8 @@ class Environment:
     `sealed_key` is the private SSH key of all its nodes. `fault` is why it cannot be used, if so.
     `faults_seen` counts faults of the provider, `waits` how often it had no room. `placed_at` is when its nodes got
     their machines (0: not yet), `notes` what placement says of it, such as a fall-back. `protected` is why nothing but
-    its owner may take it back, if so. `told_at`: when `reason` was last written while it waits.
+    its owner may take it back, if so. `told_at`: when `reason` was last written while it waits. `ended_by` is who asked
+    for its end.
     """
 
     id: str
@@ -152,6 +153,7 @@ class Environment:
     notes: tuple[str, ...] = ()
     protected: str = ""
     told_at: float = 0.0
+    ended_by: str = ""
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""

@@ -37,11 +37,12 @@ from pipeline.domain.runs import Run, StageName
 from pipeline.domain.triggers import ZERO_SHA, Trigger, TriggerKind
 from pipeline.envs import jobs
 from pipeline.envs.books import Books
-from pipeline.envs.gate import Gate
+from pipeline.envs.gate import Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
+from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.common import Limits, Secret, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
@@ -226,10 +227,12 @@ class World:
         driver = MortalDriver(self.cloud, "world", images=("debian-12",), login=True)
         driver.grave = self.grave
         self.provider = Provider("cloud", driver, self.transport, max_nodes=max_nodes, build_s=120.0)
+        self.budgets = {"cloud": Budget()}
+        self.gate = Gate(self.books, self.clock, self.budgets)
+        self.removals = Removals(self.books, self.gate, self.clock)
         self.tools = self._tools(scratch)
-        self.gate = Gate(self.books, self.clock)
         self.inventories = Inventories(self.books, self.clock, self.gate)
-        self.reaper = Reaper(self.books, self._provider, self.clock, self.gate)
+        self.reaper = Reaper(self.books, self._provider, self.clock, self.gate, self.removals)
         self.control = Control(self.tools, self.reaper)
         self.projects = Projects(self.books, self.secrets, self.clock, self.ids)
         self.work = self._work()
@@ -245,6 +248,7 @@ class World:
         return Tools(
             books=self.books,
             providers=self._provider,
+            removals=self.removals,
             repositories=self.repositories,
             configurator=lambda name: {"chef": self.chef, "script": self.script}[name],
             testinfra=self.suites,
@@ -258,7 +262,9 @@ class World:
         )
 
     def _work(self) -> Work:
-        lifecycle = Lifecycle(self.books, self._provider, self.secrets, SshKeys(), self.clock, self.ids, "world")
+        lifecycle = Lifecycle(
+            self.books, self._provider, self.removals, self.secrets, SshKeys(), self.clock, self.ids, "world"
+        )
         planner = Planner(self.tools, YamlBlueprintReader(), "cloud")
         statuses = Statuses(
             self.books, {"github": self.forge}, self.secrets, self.clock, self.ids, "http://greenroom.test"

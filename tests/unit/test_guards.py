@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.domain.errors import GuardRefused, UserError
 from pipeline.domain.guards import GUARDS, Act, Allowed, Facts, Refused, judge, table
 from pipeline.envs.books import Books
-from pipeline.envs.gate import AUDIT, BUDGET, INTERVAL_S, Asking, Gate
+from pipeline.envs.gate import AUDIT, TICK, Asking, Budget, Gate
 
+OF_CLOUD = Facts(TICK, provider="cloud")
+BY_ITSELF = Asking(TICK, "its time ended", again=True)
 ROOT = Path(__file__).resolve().parents[2]
 #: For each guard, facts that it alone refuses.
 BAD = {
@@ -95,11 +98,17 @@ def test_an_override_of_a_guard_that_does_not_exist_is_a_mistake() -> None:
         gate.pass_(Act.TAKE_OUT, "machine m1", Facts("me"), Asking("me", "x", {"gard": "y"}))
 
 
-def test_a_budget_is_spent_and_comes_back() -> None:
+@pytest.mark.parametrize("act", [Act.REAP, Act.PREEMPT, Act.DELETE_OBJECT, Act.DESTROY])
+def test_a_budget_is_spent_and_comes_back(act: Act) -> None:
     clock = ManualClock()
-    gate = Gate(Books(MemoryStore(clock)), clock)
-    for _ in range(BUDGET):
-        gate.spend("cloud")
-    assert gate.spent("cloud") == BUDGET
-    clock.sleep(INTERVAL_S + 1)
-    assert gate.spent("cloud") == 0
+    gate = Gate(Books(MemoryStore(clock)), clock, {"cloud": Budget(acts=2, interval_s=30)})
+    for number in range(2):
+        gate.pass_(act, f"env-{number}", OF_CLOUD, BY_ITSELF)
+    assert (gate.spent("cloud"), gate.left("cloud")) == (2, 0)
+    with pytest.raises(GuardRefused, match="2 of 2 such acts of this interval are done") as refused:
+        gate.pass_(act, "env-3", OF_CLOUD, BY_ITSELF)
+    assert refused.value.passing
+    gate.pass_(act, "env-3", replace(OF_CLOUD, provider="other"), BY_ITSELF)
+    clock.sleep(31)
+    gate.pass_(act, "env-3", OF_CLOUD, BY_ITSELF)
+    assert gate.spent("cloud") == 1

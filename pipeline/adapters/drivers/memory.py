@@ -24,6 +24,7 @@ class MemoryCloud:
 
     `fail_create`, `fail_destroy`, `fail_list`: errors to raise, one a call. `slow`: new nodes stay building until
     `finish` is called. `faults`: node name to the fault it comes up with. `room`: nodes that fit, None for any number.
+    `lies`: so many calls of destroy return although everything still stands.
     """
 
     nodes: dict[tuple[str, str], NodeView] = field(default_factory=dict)
@@ -34,6 +35,7 @@ class MemoryCloud:
     faults: dict[str, str] = field(default_factory=dict)
     slow: bool = False
     room: int | None = None
+    lies: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     made: int = 0
 
@@ -100,6 +102,9 @@ class MemoryDriver:
         with self._cloud.lock:
             _raise_next(self._cloud.fail_destroy)
             if self._cloud.marks.get(environment_id, (self._deployment,))[0] != self._deployment:
+                return
+            if self._cloud.lies > 0:
+                self._cloud.lies -= 1
                 return
             for id, name in list(self._cloud.nodes):
                 if id == environment_id and (nodes is None or name in nodes):
