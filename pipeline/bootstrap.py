@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from pipeline.adapters.clock import RandomIds, SystemClock
 from pipeline.adapters.secrets.sealed import SealedSecrets, key_from, token_from
 from pipeline.domain.errors import UserError
+from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory
 from pipeline.envs import books
 from pipeline.envs.books import Books
-from pipeline.envs.gate import Budget, Gate
+from pipeline.envs.gate import Asking, Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
 from pipeline.envs.placements import Placements
@@ -34,7 +35,7 @@ from pipeline.ports.transports import Transport
 from pipeline.ports.verifiers import Verifier
 from pipeline.settings import ProviderSettings, Settings
 from pipeline.stages.context import Tools
-from pipeline.stages.control import Control
+from pipeline.stages.control import BY_HAND, Control
 from pipeline.stages.intake import Intake
 from pipeline.stages.planner import Planner
 from pipeline.stages.projects import Projects
@@ -347,11 +348,13 @@ class Application:
         """End every kept connection of the deployment, which stops."""
         self.transport.close_all()
 
-    def clean_nodes(self) -> None:
-        """Remove every node on this machine that bears the deployment's mark."""
+    def clean_nodes(self, why: str, overrides: Mapping[str, str]) -> None:
+        """Remove every node on this machine that bears the deployment's mark; GuardRefused, or told in the audit."""
         from pipeline.adapters.drivers.local.driver import LocalDriver
 
         if any(provider.driver == "local" for provider in self.settings.providers.values()):
+            everything = f"everything of {self.settings.deployment} on this machine"
+            self.gate.pass_(Act.DESTROY, everything, Facts(BY_HAND), Asking(BY_HAND, why, overrides))
             LocalDriver(str(self.settings.helper_socket), self.settings.deployment).clean()
 
     def traces(self) -> Mapping[str, list[str]]:

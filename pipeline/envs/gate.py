@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.domain import guards
-from pipeline.domain.environments import Environment, EnvironmentState
-from pipeline.domain.errors import GuardRefused, UserError
+from pipeline.domain.environments import Environment, EnvironmentState, NodeState
+from pipeline.domain.errors import GuardRefused, InfraError, UserError
 from pipeline.domain.guards import COUNTED, Act, Facts, Refused
 from pipeline.envs.books import Books
 from pipeline.ports.common import Clock
+from pipeline.ports.routers import Router
 from pipeline.ports.stores import Event, Put
 
 #: The subject of everything that passed or was refused.
 AUDIT = "audit"
 #: Who asks when nobody does.
 TICK = "tick"
+#: A node in one of these can do its work.
+HEALTHY = frozenset({NodeState.REACHABLE, NodeState.IN_SERVICE})
 
 
 @dataclass(frozen=True)
@@ -54,25 +57,41 @@ class Passed:
 
 
 class Gate:
-    """Any number of processes at once."""
+    """Any number of processes at once. `routers` are all that may send traffic to environments."""
 
-    def __init__(self, books: Books, clock: Clock, budgets: Mapping[str, Budget] | None = None) -> None:
+    def __init__(
+        self,
+        books: Books,
+        clock: Clock,
+        budgets: Mapping[str, Budget] | None = None,
+        routers: Sequence[Router] = (),
+    ) -> None:
         self._books = books
         self._clock = clock
         self._budgets = budgets or {}
+        self._routers = routers
 
     def facts_of(self, environment: Environment, asking: Asking, *, given_back: bool = False) -> Facts:
-        """What the books know of an environment."""
+        """What the books and the routers know of an environment."""
         held = environment.state is EnvironmentState.HELD
         return Facts(
             who=asking.who,
             owner=environment.owner,
             provider=environment.provider,
+            in_traffic=self._traffic(environment.id),
             protected=environment.protected,
             held_until=environment.ends_at if held else 0.0,
             given_back=given_back,
             now=self._clock.now(),
         )
+
+    def facts_of_node(self, environment: Environment, node: str, asking: Asking) -> Facts:
+        """The same of one node of it, for acts on single nodes."""
+        return replace(self.facts_of(environment, asking), last_of=last_healthy(environment, node))
+
+    def _traffic(self, environment_id: str) -> str:
+        """Who sends traffic there; a router that cannot be asked counts as one that does."""
+        return next((said for router in self._routers if (said := _said(router, environment_id))), "")
 
     def judge(self, act: Act, target: str, facts: Facts, asking: Asking) -> Passed:
         """What is to be written with an act that is allowed; GuardRefused, told as well, else.
@@ -140,6 +159,21 @@ class Gate:
         kept = {"times": [*times, self._clock.now()]}
         ttl_s = math.ceil(2 * self.budget(facts.provider).interval_s)
         return Put("budget", facts.provider, version, kept, ttl_s=ttl_s)
+
+
+def last_healthy(environment: Environment, name: str) -> str:
+    """The role of which a node is the last healthy one; nothing when others are left, or when it is not healthy."""
+    healthy = [node for node in environment.nodes if node.state in HEALTHY]
+    role = next((node.role for node in healthy if node.name == name), "")
+    others = [node for node in healthy if node.role == role and node.name != name]
+    return "" if others else role
+
+
+def _said(router: Router, environment_id: str) -> str:
+    try:
+        return f"router {router.name}" if environment_id in router.serving() else ""
+    except InfraError as error:
+        return f"perhaps router {router.name}, which cannot be asked ({error}),"
 
 
 def _check_names(asking: Asking) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState
@@ -40,14 +40,22 @@ class Reaper:
     def overdue(self) -> list[tuple[str, str]]:
         """Environments whose time is over, and why each is to be taken back; the protected ones stay."""
         due = self._books.environments.due("environments:ending", self._clock.now())
-        ended = (loaded.value for loaded in due)
-        return [(one.id, f"its {one.state} time ended") for one in ended if not one.protected]
+        ended = self._affordable(loaded.value for loaded in due if not loaded.value.protected)
+        return [(one.id, f"its {one.state} time ended") for one in ended]
 
     def abandoned(self) -> list[tuple[str, str]]:
         """Environments that are leased to a run which is over, since its destroy stage was given up."""
         timed = (loaded.value for loaded in self._books.environments.everything("environments:ending"))
         leased = [one for one in timed if one.state is EnvironmentState.LEASED and not one.protected]
-        return [(one.id, f"its run {one.owner} is over") for one in leased if self._is_over(one.owner)]
+        left = self._affordable(one for one in leased if self._is_over(one.owner))
+        return [(one.id, f"its run {one.owner} is over") for one in left]
+
+    def _affordable(self, environments: Iterable[Environment]) -> list[Environment]:
+        """All of them, but of a provider whose budget is spent the first alone: it is enough to be refused once."""
+        by_provider: dict[str, list[Environment]] = {}
+        for one in environments:
+            by_provider.setdefault(one.provider, []).append(one)
+        return [one for name, some in by_provider.items() for one in (some if self._gate.left(name) else some[:1])]
 
     def _is_over(self, run_id: str) -> bool:
         run = self._books.runs.find(run_id)

@@ -19,6 +19,7 @@ from pipeline.adapters.logs.memory import MemoryLogStore
 from pipeline.adapters.queues.memory import MemoryJobQueue
 from pipeline.adapters.reports.junit import JUnitReader
 from pipeline.adapters.repositories.memory import MemoryRepositories
+from pipeline.adapters.routers.memory import MemoryRouter
 from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.adapters.transports.memory import Call, MemoryTransport
 from pipeline.adapters.verifiers.commands import CommandVerifier
@@ -228,7 +229,8 @@ class World:
         driver.grave = self.grave
         self.provider = Provider("cloud", driver, self.transport, max_nodes=max_nodes, build_s=120.0)
         self.budgets = {"cloud": Budget()}
-        self.gate = Gate(self.books, self.clock, self.budgets)
+        self.router = MemoryRouter("front")
+        self.gate = Gate(self.books, self.clock, self.budgets, (self.router,))
         self.removals = Removals(self.books, self.gate, self.clock)
         self.tools = self._tools(scratch)
         self.inventories = Inventories(self.books, self.clock, self.gate)

@@ -79,6 +79,18 @@ def test_that_place_asks_the_gate() -> None:
     assert "is not EnvironmentState.DESTROYING" in functions["carry_out"]
 
 
+def test_cleaning_a_machine_asks_the_gate() -> None:
+    calls = {
+        f"{name}: {function.name}": ast.unparse(function)
+        for name, tree in sources()
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef) and ".clean()" in ast.unparse(function)
+    }
+    assert list(calls) == ["pipeline/bootstrap.py: clean_nodes"]
+    text = calls["pipeline/bootstrap.py: clean_nodes"]
+    assert text.index("self.gate.pass_(") < text.index(".clean()")
+
+
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
