@@ -144,9 +144,9 @@ def cancel(
     from pipeline.cli.client import connect
     from pipeline.cli.targets import run_id
 
-    client = connect()
+    wish, client = guarded.wish(reason, override, dry_run=dry_run), connect()
     id = run_id(client, run)
-    found = client.post(f"/v1/runs/{id}/cancel", guarded.wish(reason, override, dry_run=dry_run))
+    found = client.post(f"/v1/runs/{id}/cancel", wish)
     could = "could be cancelled; nothing was changed, it " if dry_run else ""
     _answer(Output(json), found, f"{id} {could}is {render.outcome(found)}")
 
@@ -219,9 +219,9 @@ def release(
     from pipeline.cli.client import connect
     from pipeline.cli.targets import run_id
 
-    client = connect()
+    wish, client = guarded.wish(reason, override, dry_run=dry_run), connect()
     id = run_id(client, run)
-    found = client.post(f"/v1/runs/{id}/release", guarded.wish(reason, override, dry_run=dry_run))
+    found = client.post(f"/v1/runs/{id}/release", wish)
     environment = client.get(f"/v1/environments/{found['environment']}")
     _answer(Output(json), found, f"the nodes of {id} {_going(environment)}")
 
