@@ -83,6 +83,22 @@ def test_a_destroy_stage_that_a_guard_refuses_waits_and_is_tried_again(world: Wo
     assert audit(world) == [f"{run.id}: refused by traffic", f"{run.id}: passed", f"{run.id}: gone"]
 
 
+def test_a_destroy_stage_asks_again_also_while_its_nodes_are_being_built(world: World) -> None:
+    world.cloud.slow = True
+    push(world)
+    run, _ = the(world)
+    into_traffic(world)
+    world.control.time_out(run.id, "too slow")
+    world.advance(20)
+    run, environment = the(world)
+    assert (run.stage(StageName.DESTROY).attempts[-1].state, environment.state) == (AttemptState.WAITING, E.BUILDING)
+    world.router.live.clear()
+    world.advance(20)
+    run, environment = the(world)
+    assert (run.verdict, environment.state) == (Verdict.ERROR, E.DESTROYED)
+    assert world.cloud.nodes == {}
+
+
 def test_a_router_that_cannot_be_asked_counts_as_one_that_sends_traffic(world: World) -> None:
     world.router.down = True
     push(world)
@@ -128,6 +144,26 @@ def test_a_build_that_failed_and_is_in_traffic_stays_without_keeping_others(worl
     world.advance(40)
     assert [one.state for one in world.all_environments()] == [E.DESTROYED, E.DESTROYED]
     assert "no valid hypervisor" in world.all_runs()[0].reason
+
+
+def test_one_that_a_guard_refuses_does_not_keep_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.cloud.slow = True
+    for branch in ("a", "b"):
+        push(world, branch=branch)
+    refused, _ = (one.id for one in world.all_environments())
+    advance = world.work.lifecycle.advance
+
+    def picky(id: str, *more: Any) -> Environment:
+        if id == refused:
+            raise GuardRefused("traffic", "it is live", "drain it first", passing=True)
+        return advance(id, *more)
+
+    monkeypatch.setattr(world.work.lifecycle, "advance", picky)
+    world.cloud.finish()
+    world.cloud.slow = False
+    world.advance(10)
+    assert [run.state for run in world.all_runs()] == [RunState.RUNNING, RunState.FINISHED]
+    assert world.broken == []
 
 
 def test_an_environment_is_destroyed_when_it_is_seen_to_be_gone(world: World) -> None:
@@ -200,6 +236,17 @@ def test_a_spent_budget_keeps_neither_runs_nor_people(world: World) -> None:
     assert {one.state for one in world.all_environments()} == {E.DESTROYED}
     with pytest.raises(GuardRefused, match="0 of 0 such acts"):
         world.removals.begin(replace(the_last(world), state=E.LEASED), Asking(TICK, "for env-9"), act=Act.PREEMPT)
+
+
+def test_a_budget_of_nothing_is_told_once_an_interval(world: World) -> None:
+    for branch in ("a", "b"):
+        push(world, HELD, check=1, branch=branch)
+    world.budgets["cloud"] = Budget(acts=0, interval_s=60)
+    world.advance(1801 + 50)
+    assert {one.state for one in world.all_environments()} == {E.HELD}
+    assert audit(world).count("tick: refused by budget") == 1
+    world.advance(60)
+    assert audit(world).count("tick: refused by budget") == 2
 
 
 def the_last(world: World) -> Environment:
