@@ -10,11 +10,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pipeline.domain.placement.attempt import machine_share, zone_share
 from pipeline.domain.placement.filters import hard
 from pipeline.domain.placement.fleet import Fleet, Floats
 from pipeline.domain.placement.model import Explanation, Request, RoleRequest
-from pipeline.domain.placement.shapes import Shape, shape_of
+from pipeline.domain.placement.shapes import Shape, machine_share, shape_of, zone_share
 from pipeline.domain.placement.units import amount, demand
 from pipeline.domain.resources import DIMENSIONS
 from pipeline.domain.rules import Stance, Within

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.domain.placement.filters import Question
-from pipeline.domain.placement.fleet import SPARE_DIMS, Floats
+from pipeline.domain.placement.fleet import SPARE_DIMS, Floats, columns
 from pipeline.domain.rules import Stance, Strategy
 
 
 @dataclass(frozen=True)
 class Score:
-    """A wish between 0 and 1 for every row of a question, and how much it weighs.
-
-    `fixed`: it does not depend on what stands anywhere.
-    """
+    """A wish between 0 and 1 for every row of a question, and how much it weighs; `kept` and `fixed` as of filters."""
 
     name: str
     weight: float
     of: Callable[[Question, Strategy], Floats | float]
     fixed: bool = False
+    kept: bool = False
 
 
 def _fullness(q: Question, strategy: Strategy) -> Floats:
@@ -30,10 +28,10 @@ def _fullness(q: Question, strategy: Strategy) -> Floats:
 
     By vcpu, memory and disk. A machine that is opened should take as much of what follows as it can.
     """
-    used = q.fleet.used[:SPARE_DIMS, q.rows] + q.need.column[:SPARE_DIMS]
+    used = columns(q.fleet.used, q.rows)[:SPARE_DIMS] + q.need.column[:SPARE_DIMS]
     if not isinstance(q.taken, float):
         used += q.taken[:SPARE_DIMS]
-    used *= q.fleet.inverse[:, q.rows]
+    used *= columns(q.fleet.inverse, q.rows)
     mean: Floats = used.sum(axis=0) / SPARE_DIMS
     if strategy is Strategy.SPREAD:
         return 1.0 - mean
@@ -66,7 +64,7 @@ def _right_kind(q: Question, _strategy: Strategy) -> Floats | float:
 
 #: Weights keep the order: the right kind, then preferences, then the image, then how full it is.
 SCORES: list[Score] = [
-    Score("fullness", 1.0, _fullness),
+    Score("fullness", 1.0, _fullness, kept=True),
     Score("image", 2.0, _image, fixed=True),
     Score("preferred", 4.0, _preferred, fixed=True),
     Score("kind", 8.0, _right_kind, fixed=True),
@@ -78,10 +76,9 @@ def register(extra: Score) -> None:
     SCORES.append(extra)
 
 
-def total(question: Question, strategy: Strategy, *, fixed: bool) -> Floats | float:
-    """The weighted sum of those scores that are fixed, or of those that are not."""
+def total(scores: Sequence[Score], question: Question, strategy: Strategy) -> Floats | float:
+    """The weighted sum of some scores."""
     points: Floats | float = 0.0
-    for score in SCORES:
-        if score.fixed is fixed:
-            points = points + score.weight * score.of(question, strategy)
+    for score in scores:
+        points = points + score.weight * score.of(question, strategy)
     return points
