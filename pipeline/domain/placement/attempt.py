@@ -55,9 +55,7 @@ class Attempt:
             rows = rows[values[rows] != NEVER]
             values[rows] = self._value(choice, rows.tolist())
         self._close_zones(self.full_zones(role) | self._short_zones(role), values)
-        for row, count in Counter(self.chosen[role.role]).items():
-            if choice.per_machine is not None and count >= choice.per_machine:
-                values[row] = NEVER
+        values[self._full_machines(role)] = NEVER
         return values
 
     def _within(self, current: Floats, role: RoleRequest) -> Floats:
@@ -125,6 +123,10 @@ class Attempt:
         counts = Counter(int(self.fleet.zone[row]) for row in self.chosen[role.role])
         return {zone for zone, count in counts.items() if count >= most}
 
+    def _full_machines(self, role: RoleRequest) -> list[int]:
+        most = self.choice(role).per_machine
+        return [] if most is None else [row for row, count in Counter(self.chosen[role.role]).items() if count >= most]
+
     def _short_zones(self, role: RoleRequest) -> set[int]:
         """Zones whose uplink, or the spare room that is kept for them, allows no more."""
         return set() if self.roomy else self.uplinked_out(role) | self.unspared(role)
@@ -132,7 +134,8 @@ class Attempt:
     @cached_property
     def roomy(self) -> bool:
         """Whether no zone's uplink or spare room can run out, wherever the whole request goes."""
-        wanted = np.sum([role.count * np.asarray(role.demand) for role in self.request.roles], axis=0)
+        roles = self.request.roles
+        wanted = np.array([role.count for role in roles]) @ np.array([role.demand for role in roles])
         if wanted[NETWORK].any() and (self.fleet.uplink_free < wanted[NETWORK, None]).any():
             return False
         if not self.fleet.inventory.spare_zones:

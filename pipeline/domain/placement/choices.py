@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.domain.placement import scores
 from pipeline.domain.placement.filters import FILTERS, Question
 from pipeline.domain.placement.fleet import Fleet, Floats, Rows
 from pipeline.domain.placement.model import Request, RoleRequest
-from pipeline.domain.placement.scores import SCORES, total
 from pipeline.domain.placement.shapes import NEVER, machine_share, shape_of, zone_share
 
 
@@ -18,7 +18,7 @@ class Choice:
         self._fleet, self._request, self._role = fleet, request, role
         self._shape = shape_of(fleet, request, role)
         self._filters = [one for one in FILTERS if not (one.kept or one.fixed) and one.applies(fleet, role)]
-        self._scores = [one for one in SCORES if not (one.kept or one.fixed)]
+        self._scores = [one for one in scores.SCORES if not (one.kept or one.fixed)]
         self.per_zone = zone_share(self._shape, role)
         self.per_machine = machine_share(self._shape, role)
         self.demand: Floats = self._shape.need.column[:, 0]
@@ -38,8 +38,7 @@ class Choice:
         return Question(self._fleet, self._role, self._request.service, need, rows, taken, nodes)
 
     def _asked_anew(self, values: Floats, question: Question) -> Floats:
-        if self._scores:
-            values += total(self._scores, question, self._request.strategy)
+        scores.add(values, self._scores, question, self._request.strategy)
         for one in self._filters:
             np.copyto(values, NEVER, where=~one.allows(question))
         return values

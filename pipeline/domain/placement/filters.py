@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from pipeline.domain.inventory import MachineState
-from pipeline.domain.placement.fleet import Flags, Fleet, Floats, Rows, columns
+from pipeline.domain.placement.fleet import SPARE_DIMS, Flags, Fleet, Floats, Rows, columns
 from pipeline.domain.placement.model import RoleRequest
 from pipeline.domain.placement.units import amount
 from pipeline.domain.resources import DIMENSIONS
@@ -21,12 +21,13 @@ SLACK = 1e-9
 
 
 class Need:
-    """What one node takes, as columns: `column`, and `least`, which what is free must reach (any of what it takes
-    nothing of is enough).
+    """What one node takes, as columns: `column`, its part `spare`, and `least`, which what is free must reach (any of
+    what it takes nothing of is enough).
     """
 
     def __init__(self, role: RoleRequest) -> None:
         self.column: Floats = np.asarray(role.demand, dtype=float)[:, None]
+        self.spare: Floats = self.column[:SPARE_DIMS]
         self.least: Floats = np.where(self.column > 0, self.column * (1 - SLACK), -np.inf)
 
 

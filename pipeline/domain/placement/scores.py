@@ -28,15 +28,15 @@ def _fullness(q: Question, strategy: Strategy) -> Floats:
 
     By vcpu, memory and disk. A machine that is opened should take as much of what follows as it can.
     """
-    used = columns(q.fleet.used, q.rows)[:SPARE_DIMS] + q.need.column[:SPARE_DIMS]
+    used = columns(q.fleet.used, q.rows)[:SPARE_DIMS] + q.need.spare
     if not isinstance(q.taken, float):
         used += q.taken[:SPARE_DIMS]
     used *= columns(q.fleet.inverse, q.rows)
-    mean: Floats = used.sum(axis=0) / SPARE_DIMS
+    half: Floats = used.sum(axis=0) / (2 * SPARE_DIMS)
     if strategy is Strategy.SPREAD:
-        return 1.0 - mean
+        return 1.0 - 2 * half
     in_use = q.fleet.nodes[q.rows] + q.nodes > 0
-    return np.where(in_use, 0.5 + mean / 2, (1.0 - mean) / 2)
+    return 0.5 + np.where(in_use, half, -half)
 
 
 def _image(q: Question, _strategy: Strategy) -> Floats | float:
@@ -76,9 +76,7 @@ def register(extra: Score) -> None:
     SCORES.append(extra)
 
 
-def total(scores: Sequence[Score], question: Question, strategy: Strategy) -> Floats | float:
-    """The weighted sum of some scores."""
-    points: Floats | float = 0.0
+def add(points: Floats, scores: Sequence[Score], question: Question, strategy: Strategy) -> None:
+    """Add the weighted sum of some scores."""
     for score in scores:
-        points = points + score.weight * score.of(question, strategy)
-    return points
+        points += score.weight * score.of(question, strategy)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipeline.domain.placement import scores
 from pipeline.domain.placement.filters import FILTERS, Need, Question
 from pipeline.domain.placement.fleet import MOST_SHAPES, Flags, Fleet, Floats, Rows
 from pipeline.domain.placement.model import Request, RoleRequest
-from pipeline.domain.placement.scores import SCORES, total
 from pipeline.domain.rules import Spread, Strategy
 
 NEVER = -np.inf
@@ -34,11 +34,11 @@ class Shape:
     def __post_init__(self) -> None:
         asked = [one for one in FILTERS if one.applies(self.fleet, self.role)]
         self.moving = tuple(one for one in asked if one.kept and not one.fixed)
-        self.moving_scores = tuple(one for one in SCORES if one.kept and not one.fixed)
+        self.moving_scores = tuple(one for one in scores.SCORES if one.kept and not one.fixed)
         self.need = Need(self.role)
         every = Question(self.fleet, self.role, "", self.need, self.fleet.every)
-        fixed_scores = [one for one in SCORES if one.fixed]
-        self.points = np.zeros(len(every.rows)) + total(fixed_scores, every, self.strategy)
+        self.points = np.zeros(len(every.rows))
+        scores.add(self.points, [one for one in scores.SCORES if one.fixed], every, self.strategy)
         permitted = np.ones(len(every.rows), dtype=bool)
         for one in asked:
             if one.fixed and one.name != STATE:
@@ -68,7 +68,8 @@ class Shape:
         allowed = self.fixed[question.rows]
         for one in self.moving:
             allowed &= one.allows(question)
-        points = self.points[question.rows] + total(self.moving_scores, question, self.strategy)
+        points = self.points[question.rows]
+        scores.add(points, self.moving_scores, question, self.strategy)
         return np.where(allowed, points, NEVER)
 
 
