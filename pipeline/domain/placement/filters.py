@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from pipeline.domain.errors import AlreadyExists
 from pipeline.domain.inventory import MachineState
 from pipeline.domain.placement.fleet import SPARE_DIMS, Flags, Fleet, Floats, Rows, columns
 from pipeline.domain.placement.model import RoleRequest
@@ -172,19 +173,29 @@ def _why_apart(q: Question) -> tuple[str, str]:
     return f"service {q.service} shares no machine with {other}", f"move {other} off {q.fleet.machines[row].name}"
 
 
+#: Names that are used elsewhere. What the first refuses today, a rule about even shares still counts.
+STATE, RULES, CAPACITY = "state", "rules", "capacity"
+
 #: In the order in which they are asked; a refusal is told by the first that refuses.
 FILTERS: list[Filter] = [
-    Filter("state", _in_service, _why_state, fixed=True),
-    Filter("rules", _keeps_rules, _why_rules, lambda _, role: bool(hard(role)), fixed=True),
+    Filter(STATE, _in_service, _why_state, fixed=True),
+    Filter(RULES, _keeps_rules, _why_rules, lambda _, role: bool(hard(role)), fixed=True),
     Filter("bare-metal", _bare, _why_bare, lambda _, role: role.rules.bare_metal is BareMetal.REQUIRED, fixed=True),
     Filter("whole", _whole, _why_whole, lambda fleet, _: bool(fleet.bare.any()), kept=True),
     Filter("apart", _apart, _why_apart),
-    Filter("capacity", _has_room, _why_room, kept=True),
+    Filter(CAPACITY, _has_room, _why_room, kept=True),
     Filter("builds", _builds, _why_builds, lambda fleet, _: bool(np.isfinite(fleet.max_builds).any()), kept=True),
     Filter("load", _not_loaded, _why_loaded, _loads_count, kept=True),
 ]
 
 
 def register(extra: Filter) -> None:
-    """Add a filter behind the others."""
+    """Add a filter behind the others, for fleets that are made from then on; the same one again changes nothing.
+
+    AlreadyExists when another one has its name, by which explanations tell them apart.
+    """
+    if extra in FILTERS:
+        return
+    if any(one.name == extra.name for one in FILTERS):
+        raise AlreadyExists(f"there is another filter {extra.name}; choose a name that no filter has")
     FILTERS.append(extra)

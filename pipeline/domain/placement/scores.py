@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.domain.errors import AlreadyExists
 from pipeline.domain.placement.filters import Question
 from pipeline.domain.placement.fleet import SPARE_DIMS, Floats, columns
 from pipeline.domain.rules import Stance, Strategy
@@ -72,7 +73,14 @@ SCORES: list[Score] = [
 
 
 def register(extra: Score) -> None:
-    """Add a score to the sum."""
+    """Add a score to the sum, for fleets that are made from then on; the same one again changes nothing.
+
+    AlreadyExists when another one has its name.
+    """
+    if extra in SCORES:
+        return
+    if any(one.name == extra.name for one in SCORES):
+        raise AlreadyExists(f"there is another score {extra.name}; choose a name that no score has")
     SCORES.append(extra)
 
 

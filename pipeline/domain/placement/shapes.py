@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.domain.placement import scores
-from pipeline.domain.placement.filters import FILTERS, Need, Question
+from pipeline.domain.placement.filters import FILTERS, STATE, Need, Question
 from pipeline.domain.placement.fleet import MOST_SHAPES, Flags, Fleet, Floats, Rows
 from pipeline.domain.placement.model import Request, RoleRequest
 from pipeline.domain.rules import Spread, Strategy
 
 NEVER = -np.inf
-#: The filter that looks at states: what it refuses today, a rule about even shares still counts.
-STATE = "state"
 
 
 @dataclass
