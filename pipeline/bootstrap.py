@@ -147,6 +147,7 @@ class Application:
 
     @cached_property
     def placements(self) -> Placements:
+        load_placement()
         return Placements(self.books, self.provider, self.inventories, self.clock, self.settings.default_provider)
 
     @cached_property
@@ -341,6 +342,7 @@ class Application:
 
     @cached_property
     def tick(self) -> Tick:
+        load_placement()
         return Tick(
             tools=self.tools,
             scheduler=Scheduler(self.books, self.provider, self.inventories, self.preemptions, self.clock),
@@ -401,6 +403,13 @@ class Application:
     def token(self) -> Secret:
         """The API's token, made at the first start with mode 0600."""
         return token_from(str(self.settings.token_file))
+
+
+def load_placement() -> None:
+    """Take over the filters and scores that installed packages bring; before the first fleet is made."""
+    from pipeline.adapters import plugins
+
+    plugins.load()
 
 
 def build(settings: Settings | None = None) -> Application:
