@@ -65,7 +65,7 @@ def test_a_kept_fleet_answers_as_a_fresh_one_after_any_history(seed: int) -> Non
         if isinstance(answer, Placed):
             fleet.reserve(request, answer, now)
         if fleet.standing and dice.random() < 0.4:
-            fleet.built(dice.choice(sorted(fleet.standing)))
+            fleet.built(dice.choice(sorted(fleet.standing)), now)
         if fleet.standing and dice.random() < 0.3:
             fleet.remove(dice.choice(sorted(fleet.standing)))
         if dice.random() < 0.1:
