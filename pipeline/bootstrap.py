@@ -14,6 +14,7 @@ from pipeline.domain.errors import UserError
 from pipeline.domain.inventory import Inventory
 from pipeline.envs import books
 from pipeline.envs.books import Books
+from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
@@ -21,6 +22,7 @@ from pipeline.envs.placements import Placements
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.scheduler import Scheduler
+from pipeline.envs.suspects import Suspects
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.common import Secret
 from pipeline.ports.configurators import Configurator
@@ -237,13 +239,15 @@ class Application:
 
     def _make_provider(self, name: str, settings: ProviderSettings) -> Provider:
         driver, transport = self._driver(settings)
+        limits = CallLimits(settings.max_deletes, settings.calls_per_s)
         return Provider(
             name=name,
-            driver=driver,
+            driver=WatchedDriver(name, driver, self.books, self.clock, limits),
             transport=transport,
             max_nodes=settings.max_nodes,
             build_s=settings.build_s,
             poll_s=settings.poll_s,
+            max_builds=settings.max_builds,
         )
 
     def _driver(self, settings: ProviderSettings) -> tuple[Driver, Transport]:
@@ -261,7 +265,14 @@ class Application:
         from pipeline.adapters.keys import SshKeys
 
         return Lifecycle(
-            self.books, self.provider, self.secrets, SshKeys(), self.clock, self.ids, self.settings.deployment
+            self.books,
+            self.provider,
+            Suspects(self.books, self.inventories, self.clock),
+            self.secrets,
+            SshKeys(),
+            self.clock,
+            self.ids,
+            self.settings.deployment,
         )
 
     @cached_property
@@ -319,6 +330,7 @@ class Application:
         return Tick(
             tools=self.tools,
             scheduler=Scheduler(self.books, self.provider, self.inventories, self.clock),
+            inventories=self.inventories,
             reaper=self.reaper,
             control=self.control,
             queue=self.queue,

@@ -25,7 +25,8 @@ class ProviderSettings(BaseModel):
     """One provider: `max_nodes` at once, `build_s` for a build, `poll_s` between two looks at it (seconds).
 
     `inventory` is a file that declares its machines. Without one the local driver reports this machine, which may pose
-    as `zones` racks of `machines_per_zone` machines.
+    as `zones` racks of `machines_per_zone` machines. It builds `max_builds` and deletes `max_deletes` environments at a
+    time, and takes `calls_per_s`; None: any number.
     """
 
     driver: Literal["local", "memory"]
@@ -36,6 +37,9 @@ class ProviderSettings(BaseModel):
     inventory: Path | None = None
     zones: int = Field(default=1, ge=1, le=26)
     machines_per_zone: int = Field(default=1, ge=1, le=100)
+    max_builds: int | None = Field(default=None, ge=1)
+    max_deletes: int | None = Field(default=None, ge=1)
+    calls_per_s: float | None = Field(default=None, gt=0)
 
 
 class Settings(BaseSettings):

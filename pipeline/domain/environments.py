@@ -125,7 +125,8 @@ class Environment:
     `owner` is the id of the run that uses it. `ends_at` is when its lease or hold ends: after that it is taken back.
     `sealed_key` is the private SSH key of all its nodes. `fault` is why it cannot be used, if so.
     `faults_seen` counts faults of the provider, `waits` how often it had no room. `placed_at` is when its nodes got
-    their machines (0: not yet), `notes` what placement says of it, such as a fall-back. `protected` is why nothing but
+    their machines (0: not yet), `avoid` the machines on which its nodes failed, after which it was placed again
+    `placed_again` times, `notes` what placement says of it, such as a fall-back. `protected` is why nothing but
     its owner may take it back, if so. `told_at`: when `reason` was last written while it waits.
     """
 
@@ -152,6 +153,8 @@ class Environment:
     notes: tuple[str, ...] = ()
     protected: str = ""
     told_at: float = 0.0
+    avoid: tuple[str, ...] = ()
+    placed_again: int = 0
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""
@@ -177,6 +180,28 @@ def planned_nodes(spec: EnvironmentSpec) -> tuple[Node, ...]:
 
 def _planned(role: RoleSpec, index: int, image: str) -> Node:
     return Node(name=f"{role.name}-{index}", role=role.name, image=image, resources=role.resources, qos=role.qos)
+
+
+#: How often an environment whose nodes failed gets another place.
+MAX_AGAIN = 3
+
+
+def rebuilt_later(environment: Environment, now: float, reason: str) -> Environment:
+    """What was begun is taken back: it keeps its place, and is built once more."""
+    return environment.to(E.RESERVED, now, reason).with_nodes(_planned_again(environment.nodes))
+
+
+def place_again(environment: Environment, avoid: Iterable[str], now: float, reason: str) -> Environment:
+    """What stood on its machines is taken back: a reserved environment asks for another place, away from `avoid`."""
+    asking = environment.to(E.REQUESTED, now, reason)
+    nodes = (replace(node, machine="", zone="") for node in environment.nodes)
+    shunned = tuple(dict.fromkeys((*environment.avoid, *avoid)))
+    again = replace(asking, avoid=shunned, placed_again=environment.placed_again + 1, placed_at=0.0, told_at=0.0)
+    return again.with_nodes(nodes)
+
+
+def _planned_again(nodes: Iterable[Node]) -> Iterable[Node]:
+    return (replace(node, state=N.PLANNED, address=None, fault="") for node in nodes)
 
 
 def begin_destroying(environment: Environment, now: float, reason: str) -> Environment:

@@ -15,6 +15,8 @@ from pipeline.ports.stores import Document, Event, Put
 
 #: The subject of everything that passed or was refused.
 AUDIT = "audit"
+#: Who asks when nobody does.
+TICK = "tick"
 #: Acts of the tick's own accord that one provider allows in an interval, and its length in seconds.
 BUDGET = 60
 INTERVAL_S = 60.0

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState, begin_destroying
-from pipeline.domain.errors import GuardRefused, InfraError, VersionConflict
+from pipeline.domain.errors import CallsPaused, GuardRefused, InfraError, VersionConflict
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.runs import RunState
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
-from pipeline.envs.gate import BUDGET, Asking, Gate
+from pipeline.envs.gate import BUDGET, TICK, Asking, Gate
 from pipeline.envs.lifecycle import Provider
 from pipeline.ports.common import Clock
 from pipeline.ports.drivers import OwnedEnvironment
@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 #: A leak must be seen twice, at least so far apart; a build whose record is still on its way is none.
 SECOND_SIGHTING_S = 10.0
 SIGHTING_TTL_S = 3600
-#: Who asks when nobody does.
-TICK = "tick"
 
 
 class Reaper:
@@ -80,7 +78,11 @@ class Reaper:
     def reap(self, provider_name: str) -> list[str]:
         """Compare what the provider has of ours with the books; the environment ids that were acted upon."""
         provider = self._provider(provider_name)
-        owned = provider.driver.list().environments
+        try:
+            owned = provider.driver.list().environments
+        except CallsPaused as paused:
+            log.info("provider %s is reaped later: %s", provider_name, paused)
+            return []
         return [one.environment_id for one in owned if self._is_leak(one) and self._act_alone(provider, one)]
 
     def _is_leak(self, owned: OwnedEnvironment) -> bool:

@@ -13,9 +13,10 @@ from pipeline.domain.errors import Fenced, PermanentError, TransientError, Versi
 from pipeline.domain.runs import Attempt, AttemptState, Run, RunState, StageName
 from pipeline.envs import jobs
 from pipeline.envs.books import Loaded
-from pipeline.envs.gate import Asking
+from pipeline.envs.gate import TICK, Asking
+from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import JUDGEABLE
-from pipeline.envs.reaper import TICK, Reaper
+from pipeline.envs.reaper import Reaper
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.queues import JobQueue
 from pipeline.ports.stores import Fence, JobRequest, Outbox
@@ -47,6 +48,7 @@ class Tick:
 
     tools: Tools
     scheduler: Scheduler
+    inventories: Inventories
     reaper: Reaper
     control: Control
     queue: JobQueue
@@ -148,6 +150,7 @@ class Tick:
     def _chores(self, fence: Fence) -> None:
         self._admit(fence)
         self._survive("ends of leases", self._end_leases)
+        self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
         active = self.tools.books.runs.everything("runs:active")
