@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+#: Tokens that every bucket has room for, so that a call which leaves one may go at all.
+FEWEST = 2.0
+
 
 @dataclass(frozen=True)
 class Bucket:
@@ -14,16 +17,15 @@ class Bucket:
     at: float = 0.0
 
 
-def take(bucket: Bucket, rate: float, now: float) -> tuple[Bucket, float]:
-    """The bucket after one call at `rate` calls/s, and 0; or as it was, and the seconds until there is a token.
+def take(bucket: Bucket, rate: float, now: float, leave: float = 0.0) -> tuple[Bucket, float]:
+    """The bucket after one call at `rate` calls/s, and 0; or as it was, and the seconds until the call may go.
 
-    It holds what fills it in one second, at least one token.
+    It holds what fills it in one second, at least `FEWEST`. A call that must `leave` tokens lets others go first.
     """
-    most = max(1.0, rate)
     # a clock that jumped back must not stop the calls for the length of the jump
-    tokens = min(most, bucket.tokens + max(0.0, now - bucket.at) * rate)
-    if tokens < 1.0:
-        return bucket if bucket.at <= now else Bucket(bucket.tokens, now), (1.0 - tokens) / rate
+    tokens = min(max(FEWEST, rate), bucket.tokens + max(0.0, now - bucket.at) * rate)
+    if tokens < 1.0 + leave:
+        return bucket if bucket.at <= now else Bucket(bucket.tokens, now), (1.0 + leave - tokens) / rate
     return Bucket(tokens - 1.0, now), 0.0
 
 

@@ -158,23 +158,25 @@ class WatchedDriver:
         rate = self._limits.calls_per_s
         if rate is not None:
             self._breakers.check(self._provider, call)
-            self._books.again(lambda: self._take(rate))
+            # who looks again and again must not take every token before those who look once
+            leave = 1.0 if call is Call.LIST else 0.0
+            self._books.again(lambda: self._take(rate, leave))
 
-    def _take(self, rate: float) -> None:
+    def _take(self, rate: float, leave: float) -> None:
         loaded, now = self._books.buckets.find(self._provider), self._clock.now()
         was, version = (Bucket(), 0) if loaded is None else (loaded.value, loaded.version)
-        bucket, wait = limits.take(was, rate, now)
+        bucket, wait = limits.take(was, rate, now, leave)
         if bucket != was:
             self._books.commit(BUCKETS.put(self._provider, bucket, version))
         if wait:
-            raise CallsPaused(f"provider {self._provider}: it takes {rate:g} calls/s, and has them now", now + wait)
+            raise CallsPaused(f"provider {self._provider}: its limit of {rate:g} calls/s is reached", now + wait)
 
     def _occupy(self, holder: str) -> None:
         slots, version = self._slots()
         most, now = self._limits.max_deletes or 1, self._clock.now()
         taken = limits.occupy(slots, holder, most, now, now + SLOT_S)
         if taken is None:
-            why = f"provider {self._provider}: it deletes {most} environments at a time, and does so now"
+            why = f"provider {self._provider}: its limit of deletions at a time ({most}) is reached"
             raise CallsPaused(why, now + SLOT_RETRY_S)
         self._books.commit(SLOTS.put(self._provider, taken, version))
 

@@ -153,7 +153,7 @@ class Lifecycle:
         id = f"builds.{provider.name}"
         version = self._books.store_version(LEDGERS.name, id)
         if self._books.store.count(f"environments:begun:{provider.name}") >= provider.max_builds:
-            why = f"provider {provider.name}: it builds {provider.max_builds} environments at a time, and does so now"
+            why = f"provider {provider.name}: its limit of builds at a time ({provider.max_builds}) is reached"
             raise CallsPaused(why, self._clock.now() + SLOT_RETRY_S)
         return (LEDGERS.put(id, Ledger(), version),)
 

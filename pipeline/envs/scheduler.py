@@ -136,7 +136,8 @@ class Scheduler:
             return None  # another scheduler was quicker
         short = self._over_quota(environment, round_)
         if short:
-            at_once = environment.priority is Priority.INTERACTIVE or short[1]
+            new = environment.priority is Priority.INTERACTIVE and not environment.placed_again
+            at_once = new or short[1]
             return self._reject(loaded, round_, short[0]) if at_once else self._wait(loaded, round_, short[0])
         return self._place(loaded, round_, picture)
 

@@ -49,7 +49,8 @@ class Suspects:
         return next((poison for poison in poisons if poison), "")
 
     def _build(self, environment: Environment, node: Node, fault: str) -> Build:
-        return Build(node.machine, node.zone, node.image, environment.service, self._clock.now(), fault)
+        blueprint = f"{environment.project}/{environment.service}"  # other projects' service may be another one
+        return Build(node.machine, node.zone, node.image, blueprint, self._clock.now(), fault)
 
     def _remember(self, provider: str, builds: Iterable[Build]) -> History:
         return self._change(provider, lambda history: suspicion.remember(history, builds, self._clock.now()))

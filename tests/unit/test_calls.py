@@ -143,11 +143,18 @@ def test_a_limit_of_calls_holds_for_all_processes_and_says_when_the_next_may_go(
     clock: ManualClock, watch: Callable[..., WatchedDriver]
 ) -> None:
     for _ in range(2):
-        watch(calls_per_s=2.0).list()
-    with pytest.raises(CallsPaused, match="provider lab: it takes 2 calls/s, and has them now") as told:
-        watch(calls_per_s=2.0).list()
+        watch(calls_per_s=2.0).destroy("env-1")
+    with pytest.raises(CallsPaused, match="provider lab: its limit of 2 calls/s is reached") as told:
+        watch(calls_per_s=2.0).destroy("env-1")
     clock.sleep(told.value.until - clock.now())
-    watch(calls_per_s=2.0).list()
+    watch(calls_per_s=2.0).destroy("env-1")
+
+
+def test_listing_leaves_a_call_to_those_who_have_something_to_do(watch: Callable[..., WatchedDriver]) -> None:
+    watch(calls_per_s=0.5).list()
+    with pytest.raises(CallsPaused, match=r"its limit of 0\.5 calls/s is reached"):
+        watch(calls_per_s=0.5).list()
+    watch(calls_per_s=0.5).destroy("env-1")
 
 
 def test_what_a_breaker_stops_uses_up_no_call(
@@ -168,7 +175,7 @@ def test_deletions_beyond_the_limit_wait_and_a_dead_one_frees_its_slot(
     class Nested(MemoryDriver):
         def destroy(self, environment_id: str, nodes: object = None) -> None:
             if environment_id == "env-1":
-                with pytest.raises(CallsPaused, match="it deletes 1 environments at a time, and does so now"):
+                with pytest.raises(CallsPaused, match="its limit of deletions at a time"):
                     watch(max_deletes=1).destroy("env-2")
             inner.append(environment_id)
 

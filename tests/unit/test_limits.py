@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.limits import Bucket, Slots, occupy, take, vacate
+from pipeline.domain.limits import FEWEST, Bucket, Slots, occupy, take, vacate
 
 
 @given(st.floats(0.1, 50.0), st.lists(st.floats(0.0, 3.0), min_size=1, max_size=200))
@@ -15,7 +15,7 @@ def test_calls_never_exceed_the_rate_by_more_than_what_one_second_holds(rate: fl
         now += pause
         bucket, wait = take(bucket, rate, now)
         made += wait == 0.0
-        assert made <= max(1.0, rate) + rate * (now - 1000.0) + 1e-6
+        assert made <= max(FEWEST, rate) + rate * (now - 1000.0) + 1e-6
 
 
 @given(st.floats(0.1, 50.0), st.integers(0, 100))
@@ -27,6 +27,13 @@ def test_whoever_waits_as_told_gets_a_token(rate: float, calls: int) -> None:
             now += wait + 1e-6
             bucket, wait = take(bucket, rate, now)
             assert wait == 0.0
+
+
+def test_a_call_that_leaves_a_token_waits_for_one_more() -> None:
+    bucket, wait = take(Bucket(1.5, 10.0), 0.5, 10.0, leave=1.0)
+    assert (bucket, wait) == (Bucket(1.5, 10.0), 1.0)
+    assert take(bucket, 0.5, 11.0, leave=1.0)[1] == 0.0
+    assert take(bucket, 0.5, 10.0)[1] == 0.0
 
 
 def test_a_clock_that_jumps_back_stops_nothing_for_long() -> None:
