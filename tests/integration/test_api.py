@@ -20,13 +20,17 @@ from pipeline.api.doctor import Check, checks
 from pipeline.api.hooks import LIMIT_BYTES
 from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import Blueprint, EnvironmentSpec, RoleSpec
+from pipeline.domain.breakers import FAILURES, Call
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
+from pipeline.domain.errors import TransientError
 from pipeline.domain.guards import Act, Facts
+from pipeline.domain.inventory import Inventory, Machine, Zone
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
 from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, lose_attempt, start_attempt
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.envs import events
 from pipeline.envs.books import ENVIRONMENTS, REPORTS, RUNS
+from pipeline.envs.calls import Breakers
 from pipeline.envs.gate import Asking
 from pipeline.ports.common import Secret
 from pipeline.ports.stores import Commit, Event
@@ -541,7 +545,19 @@ async def test_test_cases_are_shown_by_report(app: Application, client: httpx.As
 async def test_metrics_count_what_is_stored(app: Application, client: httpx.AsyncClient) -> None:
     make_run(app, "run-1")
     make_environment(app, "env-1", EnvironmentState.LEASED)
+    inventory = Inventory((Machine("m1", "z", {}), Machine("m2", "z", {})), (Zone("z"),))
+    app.inventories.sync("memory", inventory)
+    app.inventories.quarantine("memory", "m1", Asking("tick", "3 of its last 3 builds failed: no disk"))
+    for _ in range(FAILURES):
+        Breakers(app.books, app.clock).failed("memory", Call.CREATE, TransientError("timeout"))
     text = (await client.get("/metrics")).text
+    assert 'greenroom_machines_quarantined{provider="memory"} 1.0' in text
+    assert 'greenroom_breaker_open{call="create",provider="memory"} 1.0' in text
+    assert 'greenroom_breaker_open{call="list",provider="memory"} 0.0' in text
+    first, second = (await client.get("/v1/machines", params={"provider": "memory"})).json()
+    assert (first["state"], first["back_at"] > app.clock.now(), second["back_at"]) == ("quarantined", True, None)
+    (told,) = (await client.get("/v1/audit")).json()
+    assert (told["act"], told["target"], told["who"]) == ("quarantine", "machine memory/m1 into quarantined", "tick")
     assert "greenroom_runs_pending 1.0" in text
     assert 'greenroom_environments_standing{provider="memory"} 1.0' in text
 
