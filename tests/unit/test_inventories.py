@@ -17,7 +17,7 @@ from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone, ov
 from pipeline.domain.resources import DIMENSIONS, SIZES
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Asking, Gate
-from pipeline.envs.inventories import Inventories, implicit
+from pipeline.envs.inventories import MACHINE_EVENTS, Inventories, implicit
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs/guides/inventory.md"
 ME = Asking("me", "a new disk")
@@ -149,6 +149,16 @@ def test_a_machine_in_use_is_not_taken_out_but_with_a_reason(books: Books, inven
     tried = inventories.set_state("lab", "m1", MachineState.MAINTENANCE, replace(forced, dry_run=True))
     assert tried.state is MachineState.IN_SERVICE
     assert inventories.set_state("lab", "m1", MachineState.MAINTENANCE, forced).state is MachineState.MAINTENANCE
+
+
+def test_a_suspect_machine_is_quarantined_under_its_nodes_and_who_did_it_is_told(
+    books: Books, inventories: Inventories
+) -> None:
+    inventories.sync("lab", small("m1"))
+    stand_on(books, "m1")
+    assert inventories.set_state("lab", "m1", MachineState.QUARANTINED, ME).state is MachineState.QUARANTINED
+    (told,) = books.store.events(MACHINE_EVENTS)
+    assert (told.type, told.data["who"], told.data["reason"]) == ("machine.quarantined", "me", "a new disk")
 
 
 def test_a_machine_that_does_not_exist_is_named(inventories: Inventories) -> None:
