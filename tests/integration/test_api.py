@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from pipeline.adapters.drivers.local.driver import LocalDriver
 from pipeline.api.app import create, create_hooks
 from pipeline.api.doctor import Check, checks
 from pipeline.api.hooks import LIMIT_BYTES
@@ -31,7 +32,7 @@ from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.envs import events
 from pipeline.envs.books import ENVIRONMENTS, REPORTS, RUNS
 from pipeline.envs.calls import Breakers
-from pipeline.envs.gate import Asking
+from pipeline.envs.gate import AUDIT, Asking
 from pipeline.ports.common import Secret
 from pipeline.ports.stores import Commit, Event
 from pipeline.settings import ProviderSettings, Settings
@@ -503,6 +504,21 @@ async def test_held_nodes_are_released_for_a_reason_or_tried_to(app: Application
     assert app.books.environments.get("env-1").value.state is EnvironmentState.HELD
     assert (await client.post("/v1/runs/run-1/release", json={"reason": "seen enough"})).status_code == 202
     assert app.books.environments.get("env-1").value.reason == "seen enough"
+
+
+def test_cleaning_the_machine_passes_the_gate_first(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Mapping[str, Any]] = []
+
+    def clean(_: LocalDriver) -> int:
+        told.extend(event.data for event in app.store.events(AUDIT))
+        return 0
+
+    monkeypatch.setattr(LocalDriver, "clean", clean)
+    app.settings.providers["local"] = ProviderSettings(driver="local")
+    app.clean_nodes("greenroom down --force", {"traffic": "greenroom down --force"})
+    (passed,) = told
+    assert (passed["who"], passed["why"]) == ("operator", "greenroom down --force")
+    assert passed["target"] == f"everything of {app.settings.deployment} on this machine"
 
 
 async def test_metrics_and_doctor_show_the_delete_budget(app: Application, client: httpx.AsyncClient) -> None:
