@@ -174,6 +174,8 @@ class Fleet:
     def _tidy(self, rows: Rows) -> None:
         """Take away what floating point left behind on machines that are empty again."""
         empty = rows[self.nodes[rows] == 0]
+        if not len(empty):
+            return
         self.used[:, empty] = 0.0
         self.free[:, empty] = self.usable[:, empty]
 
