@@ -14,6 +14,7 @@ from pipeline.domain.errors import UserError
 from pipeline.domain.inventory import Inventory
 from pipeline.envs import books
 from pipeline.envs.books import Books
+from pipeline.envs.census import Censuses
 from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
@@ -131,6 +132,10 @@ class Application:
         declared = self.declared_inventory(provider)
         if declared is not None:
             self.inventories.sync(provider, declared)
+
+    @cached_property
+    def censuses(self) -> Censuses:
+        return Censuses(self.books, self.inventories, self.clock)
 
     @cached_property
     def placements(self) -> Placements:
