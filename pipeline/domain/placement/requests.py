@@ -85,12 +85,17 @@ def standing_of(environment: Environment) -> list[Standing]:
             qos_class=node.qos.qos_class,
             since=environment.placed_at,
             building=building,
-            built_at=environment.built_at,
+            built_at=build_ended_at(environment),
             apart_from=environment.rules.roles.get(node.role, PlacementRules()).apart_from,
         )
         for node in environment.nodes
         if node.machine
     ]
+
+
+def build_ended_at(environment: Environment) -> float:
+    """When an environment's builds were over, well or badly, at the latest."""
+    return environment.built_at or environment.state_since
 
 
 def with_placement(environment: Environment, placed: Placed, zones: Mapping[str, str], now: float) -> Environment:
