@@ -10,10 +10,10 @@ from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.inventory import Inventory, Load, LoadLimits
 from pipeline.domain.placement.model import Standing
 from pipeline.domain.placement.requests import standing_of
-from pipeline.domain.qos import QosClass
+from pipeline.domain.preemption import candidate
 from pipeline.domain.resources import DIMENSIONS
 
-#: In use, and not kept on purpose: what is held or adopted stays.
+#: Only what is in use bears load.
 TAKEABLE = frozenset({EnvironmentState.READY, EnvironmentState.LEASED})
 #: Rounding, relative to the amount that has to go.
 SLACK = 1e-9
@@ -109,7 +109,7 @@ def _targets(
     excess: Amounts, known: Iterable[Environment], candidates: Iterable[Environment], shares: Mapping[str, Amounts]
 ) -> Amounts:
     """What is left of each excess after what goes anyway, and no more than can be taken at all."""
-    leaving = [one.id for one in known if one.state is EnvironmentState.DESTROYING]
+    leaving = [one.id for one in known if one.state is EnvironmentState.DESTROYING or one.notice is not None]
     takeable = [one.id for one in candidates]
     least = {
         spot: min(amount - _sum(leaving, shares, spot), _sum(takeable, shares, spot)) for spot, amount in excess.items()
@@ -122,11 +122,7 @@ def _sum(ids: Iterable[str], shares: Mapping[str, Amounts], spot: tuple[str, str
 
 
 def _takeable(environment: Environment) -> bool:
-    return (
-        environment.state in TAKEABLE
-        and not environment.protected
-        and all(node.qos.qos_class is QosClass.BEST_EFFORT for node in environment.nodes)
-    )
+    return environment.state in TAKEABLE and candidate(environment) is not None
 
 
 def _chosen(

@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from pipeline.domain import admission
+from pipeline.domain import admission, preemption
 from pipeline.domain.admission import Use
 from pipeline.domain.environments import BUILD_STATES, Environment
 from pipeline.domain.placement.fleet import Fleet
-from pipeline.domain.placement.requests import build_ended_at, standing_of
-from pipeline.envs.books import PAGE, Books
+from pipeline.domain.placement.requests import NOMINATED, build_ended_at, nominated_of, standing_of
+from pipeline.domain.preemption import Candidate
+from pipeline.envs.books import PAGE, Books, Loaded
 from pipeline.envs.inventories import Inventories
 
 #: Seconds between two looks at what was measured.
@@ -23,31 +24,52 @@ class Picture:
     """One provider's fleet, and the versions it was made from.
 
     `freed` counts the changes that may have made room: what found no place before the last of them finds none now.
+    `candidates` may be taken back, as they were when they were placed. `nominated` maps requests that have places
+    waiting for them to how many. What is `leaving` was told to go.
     """
 
     fleet: Fleet
     inventory_version: int
     known: dict[str, tuple[str, Use]] = field(default_factory=dict)
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    nominated: dict[str, int] = field(default_factory=dict)
+    leaving: set[str] = field(default_factory=set)
     building: set[str] = field(default_factory=set)
     freed: int = 0
     loads_at: float = 0.0
 
     @property
     def nodes(self) -> int:
-        """How many nodes stand at the provider."""
-        return sum(use.nodes for _, use in self.known.values())
+        """How many nodes stand at the provider, or have a place that waits for them."""
+        return sum(use.nodes for _, use in self.known.values()) + sum(self.nominated.values())
 
     def add(self, environment: Environment) -> None:
         self.known[environment.id] = (environment.project, admission.use_of(environment))
         self.fleet.add(standing_of(environment))
         if environment.state in BUILD_STATES:
             self.building.add(environment.id)
+        may_go = preemption.candidate(environment)
+        if may_go is not None:
+            self.candidates[environment.id] = may_go
 
     def remove(self, environment_id: str) -> None:
         self.known.pop(environment_id, None)
         self.building.discard(environment_id)
+        self.candidates.pop(environment_id, None)
+        self.leaving.discard(environment_id)
         self.fleet.remove(environment_id)
         self.freed += 1
+
+    def nominate(self, environment: Environment) -> None:
+        """Keep the places that a request will have once its victims are gone."""
+        if environment.nomination is not None and environment.id not in self.nominated:
+            self.nominated[environment.id] = len(environment.nodes)
+            self.fleet.add(nominated_of(environment))
+
+    def step_aside(self, environment_id: str) -> None:
+        """Keep them no more: the request has them, tries anew, or is gone."""
+        if self.nominated.pop(environment_id, None) is not None:
+            self.fleet.remove(NOMINATED + environment_id)
 
 
 class Fleets:
@@ -70,12 +92,24 @@ class Fleets:
             picture.inventory_version = view.version
             picture.freed += 1
         self._follow(provider, picture)
+        picture.leaving = picture.known.keys() & set(self._every("environments:noticed"))
         self._measure(provider, picture, now)
         return picture
 
     def kept(self, provider: str) -> Picture:
         """The picture as it was when it was last brought up to date."""
         return self._pictures[provider]
+
+    def keep_nominations(self, nominated: Iterable[Loaded[Environment]]) -> None:
+        """Places that these requests wait for count as taken; those of others do not any more."""
+        waiting = {loaded.value.id: loaded.value for loaded in nominated}
+        for name, picture in self._pictures.items():
+            for gone in picture.nominated.keys() - waiting.keys():
+                picture.step_aside(gone)
+                picture.freed += 1
+            for environment in waiting.values():
+                if environment.provider == name:
+                    picture.nominate(environment)
 
     def _follow(self, provider: str, picture: Picture) -> None:
         standing = set(self._every(f"environments:standing:{provider}"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.domain.errors import NotFound
 from pipeline.domain.guards import Act, Facts
-from pipeline.domain.inventory import Inventory, Load, Machine, MachineState, Zone, checked
+from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone, checked
 from pipeline.envs.books import INVENTORIES, LEDGERS, LOADS, MACHINES, Books, Ledger, Loads, MachineRecord
 from pipeline.envs.gate import Asking, Gate
 from pipeline.ports.common import Clock
@@ -72,8 +72,12 @@ class Inventories:
 
     def limited(self, provider: str) -> bool:
         """Whether measured load limits what the provider's machines take: then they have to be measured."""
+        return self.limits(provider) is not None
+
+    def limits(self, provider: str) -> LoadLimits | None:
+        """How much measured load the provider's machines may bear; None where nobody measures."""
         loaded = self._books.inventories.find(provider)
-        return loaded is not None and loaded.value.limits is not None
+        return None if loaded is None else loaded.value.limits
 
     def _report_loads(self, provider: str, machines: Mapping[str, Load]) -> None:
         loaded = self._books.loads.find(provider)

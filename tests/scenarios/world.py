@@ -41,8 +41,10 @@ from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
 from pipeline.envs.measuring import Measuring
+from pipeline.envs.preemption import Preemptions
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
+from pipeline.envs.relief import Relief
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.common import Limits, Secret, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
@@ -54,6 +56,7 @@ from pipeline.ports.verifiers import VerifyRequest, VerifyResult
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
 from pipeline.stages.planner import Planner
+from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import BEAT_TTL_S, Runner
@@ -300,10 +303,14 @@ class World:
     def _tick(self) -> Tick:
         return Tick(
             tools=self.tools,
-            scheduler=Scheduler(self.books, self._provider, self.inventories, self.clock),
+            scheduler=Scheduler(
+                self.books, self._provider, self.inventories, Preemptions(self.books, self.gate), self.clock
+            ),
             inventories=self.inventories,
+            relief=Relief(self.books, self.inventories, self.gate, self.clock),
             reaper=self.reaper,
             control=self.control,
+            preempted=Preempted(self.tools, self.gate),
             queue=self.queue,
             outbox=self.store,
             provider_names=("cloud",),

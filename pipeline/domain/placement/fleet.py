@@ -111,10 +111,10 @@ class Fleet:
             self._unshown.add(one.environment)
         self._count(nodes, 1)
 
-    def remove(self, environment: str) -> list[Standing]:
-        """Forget the nodes of an environment; what they were."""
-        gone = self.standing.pop(environment, [])
-        self._unshown.discard(environment)
+    def remove(self, *environments: str) -> list[Standing]:
+        """Forget the nodes of environments; what they were."""
+        gone = [node for environment in environments for node in self.standing.pop(environment, [])]
+        self._unshown.difference_update(environments)
         self._count(gone, -1)
         return gone
 
