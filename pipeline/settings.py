@@ -26,7 +26,8 @@ class ProviderSettings(BaseModel):
 
     `inventory` is a file that declares its machines. Without one the local driver reports this machine, which may pose
     as `zones` racks of `machines_per_zone` machines, and limits their measured load by `full` and `drain`: shares of
-    what there is, by dimension.
+    what there is, by dimension. Of its own accord Greenroom removes at most `delete_budget` environments in any
+    `delete_interval_s` seconds.
     """
 
     driver: Literal["local", "memory"]
@@ -39,6 +40,8 @@ class ProviderSettings(BaseModel):
     machines_per_zone: int = Field(default=1, ge=1, le=100)
     full: dict[str, float] = {}
     drain: dict[str, float] = {}
+    delete_budget: int = Field(default=60, ge=0, le=10_000)
+    delete_interval_s: float = Field(default=60.0, ge=1, le=86_400)
 
 
 class Settings(BaseSettings):

@@ -158,7 +158,7 @@ class Environment:
     their machines (0: not yet), `notes` what placement says of it, such as a fall-back. `protected` is why nothing but
     its owner may take it back, if so. `told_at`: when `reason` was last written while it waits. `preempted` counts how
     often its run was taken back for somebody else. `built_at` is when all its nodes were in service for the first time
-    (0: not yet).
+    (0: not yet). `ended_by` is who asked for its end.
     """
 
     id: str
@@ -189,6 +189,7 @@ class Environment:
     notice: Notice | None = None
     nomination: Nomination | None = None
     built_at: float = 0.0
+    ended_by: str = ""
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""

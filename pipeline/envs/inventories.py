@@ -141,7 +141,7 @@ class Inventories:
         if asking.dry_run:
             self._books.commit(events=passed)
             return loaded.value.machine
-        data = {"provider": provider, "machine": name, "reason": asking.why}
+        data = {"provider": provider, "machine": name, "who": asking.who, "reason": asking.why}
         told = [*passed, Event(MACHINE_EVENTS, f"machine.{state}", now, data)]
         self._books.commit(
             _machine_put(provider, changed, loaded.version),
@@ -152,13 +152,17 @@ class Inventories:
         return changed
 
     def _pass(self, provider: str, name: str, state: MachineState, asking: Asking) -> tuple[Event, ...]:
-        """The gate, where a machine is taken away from what stands on it."""
+        """The gate, where a machine is taken away from what stands on it.
+
+        A quarantine or a drain takes nothing away: what stands there goes on, and a suspect machine must never wait
+        for those on it. No guard could refuse it; who did it and why is told with the change.
+        """
         if state not in OUT:
             return ()
         standing = self._books.environments.everything(f"environments:standing:{provider}")
         nodes = [f"{one.value.id}/{node.name}" for one in standing for node in one.value.nodes if node.machine == name]
         facts = Facts(who=asking.who, used_by=nodes, now=self._clock.now())
-        return self._gate.judge(Act.TAKE_OUT, f"machine {provider}/{name} into {state}", facts, asking)
+        return self._gate.judge(Act.TAKE_OUT, f"machine {provider}/{name} into {state}", facts, asking).events
 
     def ledger_version(self) -> int:
         return self._books.store_version(LEDGERS.name, PLACEMENT)

@@ -14,9 +14,8 @@ from pipeline.domain.inventory import LoadLimits
 from pipeline.domain.overload import TakeBack, relieving
 from pipeline.envs import events
 from pipeline.envs.books import Books, Loaded
-from pipeline.envs.gate import BUDGET, Asking, Gate
+from pipeline.envs.gate import TICK, Asking, Gate
 from pipeline.envs.inventories import Inventories
-from pipeline.envs.reaper import TICK
 from pipeline.ports.common import Clock
 
 log = logging.getLogger(__name__)
@@ -67,15 +66,13 @@ class Relief:
 
     def _tell(self, loaded: Loaded[Environment], wanted: TakeBack) -> bool:
         """Give notice through the gate; False when a guard refuses, or something changed meanwhile."""
-        now, asking = self._clock.now(), Asking(TICK, wanted.reason)
-        facts = replace(
-            self._gate.facts_of(loaded.value, asking), spent=self._gate.spent(loaded.value.provider), budget=BUDGET
-        )
+        now, asking = self._clock.now(), Asking(TICK, wanted.reason, again=True)
+        facts = self._gate.facts_of(loaded.value, asking)
         told = replace(loaded.value, notice=Notice(now + self._grace_s, "", wanted.reason))
         put = self._books.environments.kind.put(told.id, told, loaded.version)
         try:
             passed = self._gate.judge(Act.PREEMPT, told.id, facts, asking)
-            self._books.commit(put, events=(*passed, *events.of_environment(loaded.value, told, now)))
+            self._books.commit(put, events=(*passed.events, *events.of_environment(loaded.value, told, now)))
         except (GuardRefused, VersionConflict) as error:
             log.warning("environment %s: stays for now: %s", told.id, error)
             return False

@@ -9,14 +9,14 @@ from typing import TypeVar
 
 from pipeline.domain import admission, runs
 from pipeline.domain.environments import Environment, EnvironmentState
-from pipeline.domain.errors import Fenced, PermanentError, TransientError, VersionConflict
+from pipeline.domain.errors import Fenced, GuardRefused, PermanentError, TransientError, VersionConflict
 from pipeline.domain.runs import Attempt, AttemptState, Run, RunState, StageName
 from pipeline.envs import jobs
 from pipeline.envs.books import Loaded
-from pipeline.envs.gate import Asking
+from pipeline.envs.gate import TICK, Asking
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import JUDGEABLE
-from pipeline.envs.reaper import TICK, Reaper
+from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.queues import JobQueue
@@ -184,7 +184,14 @@ class Tick:
 
     def _take_back(self, over: Iterable[tuple[str, str]]) -> None:
         for environment_id, reason in over:
-            self._survive(environment_id, self.reaper.take_back, environment_id, Asking(TICK, reason))
+            self._survive(environment_id, self._take_back_one, environment_id, Asking(TICK, reason, again=True))
+
+    def _take_back_one(self, environment_id: str, asking: Asking) -> None:
+        """What a guard refuses is told in the audit stream, and asked for again at the next round."""
+        try:
+            self.reaper.take_back(environment_id, asking)
+        except GuardRefused as refused:
+            log.debug("environment %s stays for now: %s", environment_id, refused)
 
     def _due_triggers(self) -> None:
         due = self.tools.books.triggers.due("triggers:due", self.tools.clock.now())
@@ -232,6 +239,8 @@ class Tick:
         stage, attempt = run.current
         if attempt.state is AttemptState.QUEUED and now >= max(attempt.not_before, attempt.queued_at + HANDOVER_S):
             return jobs.stage(run, stage.name, attempt.number)
+        if attempt.is_to_ask_again(now):
+            return jobs.wake(run)
         if attempt.state is AttemptState.WAITING and self._is_settled(run, stage.name, now):
             return jobs.wake(run)
         return None

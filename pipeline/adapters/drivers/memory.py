@@ -25,7 +25,8 @@ class MemoryCloud:
 
     `fail_create`, `fail_destroy`, `fail_list`: errors to raise, one a call. `slow`: new nodes stay building until
     `finish` is called. `faults`: node name to the fault it comes up with. `room`: nodes that fit, None for any number.
-    `inventory`: what the cloud reports of its machines. `loads`: what it measures of them.
+    `inventory`: what the cloud reports of its machines. `loads`: what it measures of them. `lies`: so many calls of
+    destroy return although everything still stands.
     """
 
     nodes: dict[tuple[str, str], NodeView] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class MemoryCloud:
     room: int | None = None
     inventory: Inventory | None = None
     loads: dict[str, Load] = field(default_factory=dict)
+    lies: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     made: int = 0
 
@@ -105,6 +107,9 @@ class MemoryDriver:
         with self._cloud.lock:
             _raise_next(self._cloud.fail_destroy)
             if self._cloud.marks.get(environment_id, (self._deployment,))[0] != self._deployment:
+                return
+            if self._cloud.lies > 0:
+                self._cloud.lies -= 1
                 return
             for id, name in list(self._cloud.nodes):
                 if id == environment_id and (nodes is None or name in nodes):

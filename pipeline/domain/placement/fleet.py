@@ -30,7 +30,8 @@ MOST_SHAPES = 64
 
 
 class Fleet:
-    """Machines sorted by zone: `slices[z]` are the rows of zone `z`. Arrays are dimensions x machines.
+    """Machines sorted by zone: `slices[z]` are the rows of zone `z`. Arrays are dimensions x machines; what belongs to
+    one machine lies side by side in memory, since decisions look at few machines at a time.
 
     `free` is what may still be promised, infinite where it is not limited. `journal` lists the rows that changed, in
     order; whoever keeps something by row reads on from where it stopped. Changed by its methods alone.
@@ -56,10 +57,11 @@ class Fleet:
         self.row: Mapping[str, int] = {machine.name: at for at, machine in enumerate(self.machines)}
         self.zone = np.array([order[machine.zone] for machine in self.machines], dtype=np.intp)
         bounds = np.searchsorted(self.zone, np.arange(len(self.zones) + 1))
+        self.every: Rows = np.arange(len(self.machines))
         self.slices = tuple(slice(a, b) for a, b in pairwise(bounds.tolist()))
         amounts = usable(inventory)
         shape = (len(self.machines), len(DIMENSIONS))
-        self.usable: Floats = np.array([amounts[at] for at in places], dtype=float).reshape(shape).T.copy()
+        self.usable: Floats = np.array([amounts[at] for at in places], dtype=float).reshape(shape).T
         self.real = _capacities(self.machines)
         self._fixed()
         self._count_again()
@@ -81,7 +83,7 @@ class Fleet:
 
     def _count_again(self) -> None:
         n = len(self.machines)
-        self.free: Floats = self.usable.copy()
+        self.free: Floats = self.usable.copy(order="K")
         self.used: Floats = np.zeros_like(self.free)
         self.open: Floats = (np.isfinite(self.usable[:SPARE_DIMS]) & self.in_service).astype(float)
         open_ = np.where(self.open > 0, self.usable[:SPARE_DIMS], 0.0)
@@ -97,6 +99,7 @@ class Fleet:
         self.forgotten = 0
         self.epoch = 0
         self.shapes: dict[Any, Any] = {}
+        self._company: tuple[Any, Flags] | None = None
         self._take_loads()
         self._unshown = set(self.standing)
         self._count([node for nodes in self.standing.values() for node in nodes], 1)
@@ -160,9 +163,9 @@ class Fleet:
         np.add.at(self.building, rows, [sign * node.building for node in known])
         self._tidy(rows)
         for node, row in zip(known, rows.tolist(), strict=True):
-            self.services[node.service][row] += sign
+            _step(self.services[node.service], row, sign)
             for service in node.apart_from:
-                self.shunned[service][row] += sign
+                _step(self.shunned[service], row, sign)
         self._note(rows)
 
     def _spared(self, node: Standing) -> bool:
@@ -264,6 +267,19 @@ class Fleet:
             self._holding[image] = np.array([image in one.images for one in self.machines], dtype=bool)
         return self._holding[image]
 
+    def company(self, service: str, apart_from: tuple[str, ...]) -> Flags:
+        """The machines with a service that this one shuns, or that shuns this one."""
+        key = (self.position, service, apart_from)
+        if self._company is None or self._company[0] != key:
+            self._company = key, self._shunning(service, apart_from)
+        return self._company[1]
+
+    def _shunning(self, service: str, apart_from: tuple[str, ...]) -> Flags:
+        flags = np.zeros(len(self.machines), dtype=bool)
+        for rows in (self.shunned[service], *(self.services[other] for other in apart_from)):
+            flags[np.fromiter(rows, dtype=np.intp, count=len(rows))] = True
+        return flags
+
     def zone_of(self, machine: str) -> str:
         return self.zones[int(self.zone[self.row[machine]])].name
 
@@ -303,6 +319,18 @@ class Fleet:
         return {"full": int(full.sum()), "stale": int(self.stale.sum()), "drain": drain}
 
 
+def columns(array: Floats, rows: Rows) -> Floats:
+    """Some columns of an array whose columns lie side by side; quicker than an index."""
+    return array.T.take(rows, axis=0).T
+
+
+def _step(counter: Counter[int], row: int, by: int) -> None:
+    """Count up or down; what is nothing again is dropped."""
+    counter[row] += by
+    if not counter[row]:
+        del counter[row]
+
+
 def _add(there: Floats, columns: Rows, what: Floats) -> None:
     """Add to columns, each as often as it is named."""
     np.add.at(there.T, columns, what.T)
@@ -329,7 +357,7 @@ def traits_of(machine: Machine, attribute: Attribute, inventory: Inventory) -> f
 
 def _capacities(machines: tuple[Machine, ...]) -> Floats:
     rows = [[machine.capacity.get(dimension, np.inf) for dimension in DIMENSIONS] for machine in machines]
-    return np.array(rows, dtype=float).reshape(len(machines), len(DIMENSIONS)).T.copy()
+    return np.array(rows, dtype=float).reshape(len(machines), len(DIMENSIONS)).T
 
 
 def _amount(limit: float | None) -> float:
