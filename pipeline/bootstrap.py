@@ -16,6 +16,7 @@ from pipeline.domain.inventory import Inventory
 from pipeline.envs import books
 from pipeline.envs.books import Books
 from pipeline.envs.calls import CallLimits, WatchedDriver
+from pipeline.envs.census import Censuses
 from pipeline.envs.gate import Asking, Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
@@ -146,6 +147,10 @@ class Application:
         declared = self.declared_inventory(provider)
         if declared is not None:
             self.inventories.sync(provider, declared)
+
+    @cached_property
+    def censuses(self) -> Censuses:
+        return Censuses(self.books, self.inventories, self.clock)
 
     @cached_property
     def placements(self) -> Placements:

@@ -25,7 +25,7 @@ from pipeline.domain.breakers import FAILURES, Call
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
 from pipeline.domain.errors import TransientError
 from pipeline.domain.guards import Act, Facts
-from pipeline.domain.inventory import Inventory, Machine, Zone
+from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
 from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, lose_attempt, start_attempt
 from pipeline.domain.triggers import Trigger, TriggerKind
@@ -576,6 +576,24 @@ async def test_metrics_count_what_is_stored(app: Application, client: httpx.Asyn
     assert (told["act"], told["target"], told["who"]) == ("quarantine", "machine memory/m1 into quarantined", "tick")
     assert "greenroom_runs_pending 1.0" in text
     assert 'greenroom_environments_standing{provider="memory"} 1.0' in text
+
+
+async def test_metrics_count_machines_by_state_promise_and_load(app: Application, client: httpx.AsyncClient) -> None:
+    limits = LoadLimits(full={"vcpu": 0.8}, drain={"vcpu": 0.9})
+    machines = tuple(Machine(name, "z", {"vcpu": 4.0}) for name in ("m1", "m2", "m3", "m4"))
+    app.inventories.sync("memory", Inventory(machines, (Zone("z"),), limits=limits))
+    app.inventories.set_state("memory", "m4", MachineState.DRAINING, Asking("me", "a new disk"))
+    now = app.clock.now()
+    shares = {"m1": 0.85, "m2": 0.95, "m3": 0.1}
+    app.inventories.report_loads("memory", {name: Load(now, {"vcpu": share}) for name, share in shares.items()})
+    text = (await client.get("/metrics")).text
+    assert 'greenroom_machines{provider="memory",state="in-service"} 3.0' in text
+    assert 'greenroom_machines{provider="memory",state="draining"} 1.0' in text
+    assert 'greenroom_machines{provider="memory",state="down"} 0.0' in text
+    assert 'greenroom_promised_share{dimension="vcpu",provider="memory"} 0.0' in text
+    loads = {"full": 2, "drain": 1, "stale": 1}
+    for load, count in loads.items():
+        assert f'greenroom_machines_by_load{{load="{load}",provider="memory"}} {count}.0' in text
 
 
 async def test_every_route_is_described(client: httpx.AsyncClient) -> None:

@@ -304,6 +304,22 @@ class Fleet:
                 shares[dimension] = 1 - float(self.free[at, limited].sum()) / total
         return shares
 
+    def by_load(self, now: float) -> Mapping[str, int]:
+        """How many machines take nothing by their load (`full`), were not measured lately (`stale`), or are measured
+        above a drain limit (`drain`); empty where there are no limits.
+        """
+        limits = self.inventory.limits
+        if limits is None:
+            return {}
+        self.age(now)
+        full = ~self.stale & (self.headroom <= 0).any(axis=0)
+        drain = sum(
+            any(load.used.get(dimension, 0.0) > most for dimension, most in limits.drain.items())
+            for name, load in self.loads.items()
+            if name in self.row and not self.stale[self.row[name]]
+        )
+        return {"full": int(full.sum()), "stale": int(self.stale.sum()), "drain": drain}
+
 
 def columns(array: Floats, rows: Rows) -> Floats:
     """Some columns of an array whose columns lie side by side; quicker than an index."""

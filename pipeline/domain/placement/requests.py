@@ -93,7 +93,7 @@ def standing_of(environment: Environment) -> list[Standing]:
             qos_class=node.qos.qos_class,
             since=environment.placed_at,
             building=building,
-            built_at=environment.built_at,
+            built_at=build_ended_at(environment),
             apart_from=environment.rules.roles.get(node.role, PlacementRules()).apart_from,
         )
         for node in environment.nodes
@@ -101,8 +101,15 @@ def standing_of(environment: Environment) -> list[Standing]:
     ]
 
 
+def build_ended_at(environment: Environment) -> float:
+    """When an environment's builds were over, well or badly, at the latest."""
+    return environment.built_at or environment.state_since
+
+
 #: Before the id of a request, under which its nominated places stand in a fleet.
 NOMINATED = "nominated:"
+#: No measurement shows what is not there yet.
+NEVER = float("inf")
 
 
 def nominated_of(environment: Environment) -> list[Standing]:
@@ -113,7 +120,7 @@ def nominated_of(environment: Environment) -> list[Standing]:
     placed = [replace(node, machine=nomination.machines.get(node.name, "")) for node in environment.nodes]
     nodes = standing_of(environment.with_nodes(placed))
     name, since = NOMINATED + environment.id, environment.told_at
-    return [replace(node, environment=name, since=since, building=False) for node in nodes]
+    return [replace(node, environment=name, since=since, building=False, built_at=NEVER) for node in nodes]
 
 
 def with_placement(environment: Environment, placed: Placed, zones: Mapping[str, str], now: float) -> Environment:
