@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from pipeline.adapters.clock import RandomIds, SystemClock
 from pipeline.adapters.secrets.sealed import SealedSecrets, key_from, token_from
 from pipeline.domain.errors import UserError
-from pipeline.domain.inventory import Inventory
+from pipeline.domain.inventory import Inventory, unknown_names
+from pipeline.domain.rules import OperatorRule
 from pipeline.envs import books
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Gate
@@ -129,6 +130,16 @@ class Application:
             return this_machine.report(self.settings.helper_state, settings.zones, settings.machines_per_zone)
         return None
 
+    def read_rules(self, project: str, text: str) -> tuple[OperatorRule, ...]:
+        """The rules that a project lays on its own requests; UserError names every mistake."""
+        from pipeline.adapters.inventories import yaml_file
+
+        return yaml_file.read_rules("the rules", text, f"project {project}")
+
+    def unknown_names(self, rules: Sequence[OperatorRule]) -> list[str]:
+        """What rules name that no provider's inventory has now."""
+        return list(unknown_names(rules, [self.inventories.view(name).inventory for name in self.settings.providers]))
+
     def sync_inventories(self) -> None:
         """Take over what the settings declare."""
         for name in self.settings.providers:
@@ -138,7 +149,8 @@ class Application:
 
     @cached_property
     def placements(self) -> Placements:
-        return Placements(self.books, self.provider, self.inventories, self.clock, self.settings.default_provider)
+        default, names = self.settings.default_provider, tuple(self.settings.providers)
+        return Placements(self.books, self.provider, self.inventories, self.clock, default, names)
 
     @cached_property
     def secrets(self) -> SealedSecrets:
@@ -274,7 +286,8 @@ class Application:
 
     @cached_property
     def projects(self) -> Projects:
-        return Projects(self.books, self.secrets, self.clock, self.ids)
+        names = tuple(self.settings.providers)
+        return Projects(self.books, self.secrets, self.clock, self.ids, self.gate, names)
 
     @cached_property
     def intake(self) -> Intake:
@@ -316,14 +329,15 @@ class Application:
 
     @cached_property
     def tick(self) -> Tick:
+        names = tuple(self.settings.providers)
         return Tick(
             tools=self.tools,
-            scheduler=Scheduler(self.books, self.provider, self.inventories, self.clock),
+            scheduler=Scheduler(self.books, self.provider, self.inventories, self.clock, names),
             reaper=self.reaper,
             control=self.control,
             queue=self.queue,
             outbox=self.store,
-            provider_names=tuple(self.settings.providers),
+            provider_names=names,
         )
 
     def hang_up(self) -> None:

@@ -107,7 +107,7 @@ class EnvironmentRules:
 
 @dataclass(frozen=True)
 class OperatorRule:
-    """Rules that an operator lays on what matches; an empty field matches everything.
+    """Rules that an operator or a project lays on what matches; an empty field matches everything.
 
     `match` maps `project`, `service`, `role`, `workload` or `qos_class` to the values it holds for.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.domain import admission
@@ -15,6 +15,7 @@ from pipeline.domain.placement import engine
 from pipeline.domain.placement.model import Infeasible, Placed, Unschedulable
 from pipeline.domain.placement.requests import request_of, with_placement
 from pipeline.domain.projects import Project, Quota
+from pipeline.domain.rules import OperatorRule
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.fleets import Fleets, Picture
@@ -60,6 +61,10 @@ class _Round:
         known = self.projects.get(project)
         return Quota() if known is None else known.quota
 
+    def rules(self, project: str) -> tuple[OperatorRule, ...]:
+        known = self.projects.get(project)
+        return () if known is None else known.rules
+
     def weight(self, project: str) -> float:
         known = self.projects.get(project)
         return 1.0 if known is None else known.weight
@@ -69,14 +74,21 @@ class Scheduler:
     """Reserves capacity before anything is built."""
 
     def __init__(
-        self, books: Books, providers: Callable[[str], Provider], inventories: Inventories, clock: Clock
+        self,
+        books: Books,
+        providers: Callable[[str], Provider],
+        inventories: Inventories,
+        clock: Clock,
+        provider_names: Sequence[str] = (),
     ) -> None:
+        """`provider_names` are all whose environments count against quotas, whether anybody requests there or not."""
         self._books = books
+        self._names = provider_names
         self._provider = providers
         self._inventories = inventories
         self._clock = clock
         self._fleets = Fleets(books, inventories)
-        self._refused: dict[str, int] = {}
+        self._refused: dict[str, tuple[int, tuple[OperatorRule, ...]]] = {}
 
     def reserve(self, fence: Fence | None) -> list[Environment]:
         """Give places to what fits, reject what never fits; the environments that were rejected."""
@@ -91,7 +103,7 @@ class Scheduler:
             second = self._begin(fence, again)
             self._look(second, 1)
             round_.rejected += second.rejected
-        self._refused = {id: freed for id, freed in self._refused.items() if id in round_.requests}
+        self._refused = {id: seen for id, seen in self._refused.items() if id in round_.requests}
         return round_.rejected
 
     def _begin(self, fence: Fence | None, loaded: list[Loaded[Environment]]) -> _Round:
@@ -152,16 +164,17 @@ class Scheduler:
             return self._reject(loaded, round_, room.reason)
         if isinstance(room, admission.Unschedulable):
             return self._hold_back(loaded, round_, room.reason)
-        if self._refused.get(environment.id) == picture.freed:
+        own = round_.rules(environment.project)
+        if self._refused.get(environment.id) == (picture.freed, own):
             return self._hold_back(loaded, round_, "")
-        request = request_of(environment, picture.fleet.inventory.rules)
+        request = request_of(environment, (*own, *picture.fleet.inventory.rules))
         decision = engine.decide(picture.fleet, request, round_.now)
         if isinstance(decision, Placed):
             return self._reserve(loaded, round_, picture, decision)
         if isinstance(decision, Infeasible):
             return self._reject(loaded, round_, str(decision.explanation))
         assert isinstance(decision, Unschedulable), "there are three answers"  # noqa: S101  # says it to the reader
-        self._refused[environment.id] = picture.freed
+        self._refused[environment.id] = (picture.freed, own)
         return self._hold_back(loaded, round_, str(decision.explanation))
 
     def _reserve(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, decision: Placed) -> None:
@@ -211,7 +224,7 @@ class Scheduler:
     def _refresh(self, round_: _Round) -> None:
         """The ledger first, then the pictures: what is reserved between the two makes another conflict, no mistake."""
         round_.ledger = self._inventories.ledger_version()
-        for provider in sorted({one.value.provider for one in round_.requests.values()}):
+        for provider in sorted({*self._names, *(one.value.provider for one in round_.requests.values())}):
             if not self._gone(provider):
                 self._fleets.current(provider, round_.now)
         round_.uses = self._fleets.uses()

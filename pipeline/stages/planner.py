@@ -65,6 +65,10 @@ class Planner:
         if record.state is not TriggerState.RECEIVED:
             return
         self._books.store.beat(planning(record), PLANNING_S)
+        if self._books.projects.find(record.project) is None:
+            gone = _Plan(record.trigger, ignored=f"project {record.project} was removed")
+            self._books.again(lambda: self._settle(trigger_id, gone))
+            return
         try:
             plan = self._read(record)
         except InfraError as error:

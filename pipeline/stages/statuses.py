@@ -88,9 +88,9 @@ class Statuses:
         self._books.again(lambda: self._note(run_id, report))
 
     def _send(self, run: Run, state: str) -> None:
-        project = self._books.projects.get(run.project).value
+        project = self._books.projects.find(run.project)
         token = project_token(self._books, self._secrets, run.project, run.trigger.repository)
-        if token is None or not self._is_its_forge(project, run.trigger.forge):
+        if project is None or token is None or not self._is_its_forge(project.value, run.trigger.forge):
             return
         status = CommitStatus(
             slug=run.trigger.slug,
@@ -99,7 +99,7 @@ class Statuses:
             description=describe(run),
             url=f"{self._public_url}/v1/runs/{run.id}",
         )
-        self._forges[run.trigger.forge].report(status, project.api_url, token)
+        self._forges[run.trigger.forge].report(status, project.value.api_url, token)
 
     def _is_its_forge(self, project: Project, forge: str) -> bool:
         """Whether a token of the project may go to this forge's API: to a named one, else to its repository's own."""

@@ -231,7 +231,7 @@ class World:
         self.inventories = Inventories(self.books, self.clock, self.gate)
         self.reaper = Reaper(self.books, self._provider, self.clock, self.gate)
         self.control = Control(self.tools, self.reaper)
-        self.projects = Projects(self.books, self.secrets, self.clock, self.ids)
+        self.projects = Projects(self.books, self.secrets, self.clock, self.ids, self.gate, ("cloud",))
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()

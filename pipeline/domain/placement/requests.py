@@ -26,9 +26,9 @@ def demand_of(resources: Resources, qos: QosProfile) -> Vector:
     return (float(resources.vcpu), float(resources.memory_mib), float(resources.disk_gib), *kept, 0.0)
 
 
-def request_of(environment: Environment, operator: Iterable[OperatorRule] = ()) -> Request:
-    """The request of an environment, with the operator's rules laid on its roles."""
-    laid = tuple(operator)
+def request_of(environment: Environment, rules: Iterable[OperatorRule] = ()) -> Request:
+    """The request of an environment, with the rules of its project and of the operator laid on its roles."""
+    laid = tuple(rules)
     roles = dict.fromkeys(node.role for node in environment.nodes)
     return Request(
         environment=environment.id,
@@ -40,12 +40,12 @@ def request_of(environment: Environment, operator: Iterable[OperatorRule] = ()) 
     )
 
 
-def _role(environment: Environment, name: str, operator: tuple[OperatorRule, ...]) -> RoleRequest:
+def _role(environment: Environment, name: str, laid: tuple[OperatorRule, ...]) -> RoleRequest:
     nodes = environment.of_role(name)
     first = nodes[0]
     own = environment.rules.roles.get(name, PlacementRules())
     rules = own
-    for rule in operator:
+    for rule in laid:
         if _matches(rule, environment, first, own):
             rules = _laid_on(rules, rule)
     return RoleRequest(name, len(nodes), demand_of(first.resources, first.qos), first.image, first.qos.qos_class, rules)
