@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 
@@ -93,6 +93,8 @@ class RunView(BaseModel):
     message: str
     provider: str
     environment: str
+    position: int | None = Field(description="while it waits for room: its place among those that wait for the same")
+    estimate_s: float | None = Field(description="about how long until then; null: nobody knows")
     rerun_of: str
     superseded_by: str
     created_at: float
@@ -102,7 +104,8 @@ class RunView(BaseModel):
     tests: TestCountsView
 
     @classmethod
-    def of(cls, run: Run) -> RunView:
+    def of(cls, run: Run, environment: Environment | None = None) -> RunView:
+        """`environment` is the one that a run waits for, if it does."""
         trigger = run.trigger
         return cls(
             id=run.id,
@@ -119,6 +122,7 @@ class RunView(BaseModel):
             message=trigger.message,
             provider=run.provider,
             environment=run.environment_id,
+            **_wait(environment),
             rerun_of=run.rerun_of,
             superseded_by=run.superseded_by,
             created_at=run.created_at,
@@ -127,6 +131,11 @@ class RunView(BaseModel):
             stages=[StageView.of(stage) for stage in run.stages],
             tests=TestCountsView.model_validate(vars(run.tests)),
         )
+
+
+def _wait(environment: Environment | None) -> dict[str, Any]:
+    wait = environment.wait if environment is not None else None
+    return {"position": wait.position if wait else None, "estimate_s": wait.estimate_s if wait else None}
 
 
 class NodeView(BaseModel):
@@ -152,17 +161,20 @@ class EnvironmentView(BaseModel):
     created_at: float
     state_since: float
     ends_at: float
+    position: int | None = Field(description="while it waits: its place among those that wait for the same")
+    estimate_s: float | None = Field(description="about how long until it may have its place; null: nobody knows")
     notes: tuple[str, ...]
     nodes: list[NodeView]
 
     @classmethod
     def of(cls, environment: Environment) -> EnvironmentView:
-        shown = {name: getattr(environment, name) for name in cls.model_fields if name != "nodes"}
+        made = {"nodes", "position", "estimate_s"}
+        shown = {name: getattr(environment, name) for name in cls.model_fields if name not in made}
         nodes = [
             NodeView.model_validate({name: getattr(node, name) for name in NodeView.model_fields})
             for node in environment.nodes
         ]
-        return cls.model_validate({**shown, "nodes": nodes})
+        return cls.model_validate({**shown, **_wait(environment), "nodes": nodes})
 
 
 class MeasuredView(BaseModel):

@@ -155,6 +155,8 @@ def _environment(out: Output, run_id: str, environment: Json) -> None:
         out.show(f"  {plain(environment['fault'])}")
     if state in GONE:
         return
+    if environment["position"] is not None:
+        out.show("".join(f"  {plain(line)}\n" for line in environment["reason"].splitlines()).rstrip("\n"))
     rows = [
         (node["name"], node["state"], node["address"] or "", node["zone"], node["machine"], plain(node["fault"]))
         for node in environment["nodes"]

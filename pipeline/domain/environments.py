@@ -11,6 +11,7 @@ from pipeline.domain.errors import InvalidTransition
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.rules import EnvironmentRules
+from pipeline.domain.waits import Wait
 
 
 class EnvironmentState(StrEnum):
@@ -126,7 +127,7 @@ class Environment:
     `sealed_key` is the private SSH key of all its nodes. `fault` is why it cannot be used, if so.
     `faults_seen` counts faults of the provider, `waits` how often it had no room. `placed_at` is when its nodes got
     their machines (0: not yet), `notes` what placement says of it, such as a fall-back. `protected` is why nothing but
-    its owner may take it back, if so. `told_at`: when `reason` was last written while it waits.
+    its owner may take it back, if so. `wait` is how it waits for its place, and `told_at` when that was last written.
     """
 
     id: str
@@ -152,12 +153,13 @@ class Environment:
     notes: tuple[str, ...] = ()
     protected: str = ""
     told_at: float = 0.0
+    wait: Wait | None = None
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""
         if state not in TRANSITIONS[self.state]:
             raise InvalidTransition(f"environment {self.id} is {self.state} and cannot become {state}")
-        return replace(self, state=state, state_since=now, reason=reason, not_before=0.0)
+        return replace(self, state=state, state_since=now, reason=reason, not_before=0.0, wait=None)
 
     def with_nodes(self, nodes: Iterable[Node]) -> Environment:
         return replace(self, nodes=tuple(nodes))

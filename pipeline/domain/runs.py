@@ -162,7 +162,10 @@ class StatusReport:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution for one commit. Times are seconds since the epoch."""
+    """One execution for one commit. Times are seconds since the epoch.
+
+    `hindrance` is what its environment waits for, as far as the forge should know; empty when it does not wait.
+    """
 
     id: str
     project: str
@@ -184,6 +187,7 @@ class Run:
     finished_at: float | None = None
     tests: TestCounts = field(default_factory=TestCounts)
     status: StatusReport = field(default_factory=StatusReport)
+    hindrance: str = ""
 
     def stage(self, name: StageName) -> StageRun:
         return self.stages[STAGES.index(name)]
@@ -201,6 +205,12 @@ class Run:
         """The stage and attempt that is open; at most one is."""
         found = [(stage, stage.current) for stage in self.stages]
         return next(((stage, attempt) for stage, attempt in found if attempt is not None), None)
+
+    @property
+    def awaits_environment(self) -> bool:
+        """Whether its nodes are requested or on their way, and no worker is held."""
+        attempt = self.stage(StageName.DELIVER).current
+        return attempt is not None and attempt.state is AttemptState.WAITING
 
     @property
     def plan(self) -> Blueprint:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.domain import admission
+from pipeline.domain import admission, waits
 from pipeline.domain.admission import Use, Waiting
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState
@@ -16,6 +17,7 @@ from pipeline.domain.placement.model import Infeasible, Placed, Unschedulable
 from pipeline.domain.placement.requests import request_of, with_placement
 from pipeline.domain.projects import Project, Quota
 from pipeline.domain.rules import OperatorRule
+from pipeline.domain.waits import Hindrance, Pace, Wait
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.fleets import Fleets, Picture
@@ -28,8 +30,6 @@ log = logging.getLogger(__name__)
 E = EnvironmentState
 #: Reservations in one commit.
 BATCH = 100
-#: Seconds after which the words about a request that waits are brought up to date.
-RETELL_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class _Round:
     reserved: list[_Answer] = field(default_factory=list)
     told: list[_Answer] = field(default_factory=list)
     rejected: list[Environment] = field(default_factory=list)
-    closed: set[str] = field(default_factory=set)
-    position: int = 0
+    closed: dict[str, str] = field(default_factory=dict)
+    lines: Counter[str] = field(default_factory=Counter)
     retry: set[str] = field(default_factory=set)
 
     def quota(self, project: str) -> Quota:
@@ -68,6 +68,15 @@ class _Round:
     def weight(self, project: str) -> float:
         known = self.projects.get(project)
         return 1.0 if known is None else known.weight
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a request found no place, and what must have changed before it is worth another look."""
+
+    freed: int
+    rules: tuple[OperatorRule, ...]
+    why: str
 
 
 class Scheduler:
@@ -88,7 +97,8 @@ class Scheduler:
         self._inventories = inventories
         self._clock = clock
         self._fleets = Fleets(books, inventories)
-        self._refused: dict[str, tuple[int, tuple[OperatorRule, ...]]] = {}
+        self._refused: dict[str, _Refusal] = {}
+        self._paces: dict[str, Pace] = {}
 
     def reserve(self, fence: Fence | None) -> list[Environment]:
         """Give places to what fits, reject what never fits; the environments that were rejected."""
@@ -101,6 +111,7 @@ class Scheduler:
         if round_.retry:
             again = [one for one in self._books.environments.many(sorted(round_.retry)) if _requested(one)]
             second = self._begin(fence, again)
+            second.lines = round_.lines
             self._look(second, 1)
             round_.rejected += second.rejected
         self._refused = {id: seen for id, seen in self._refused.items() if id in round_.requests}
@@ -126,7 +137,6 @@ class Scheduler:
         waiting = [_waiting(one.value) for one in round_.requests.values()]
         shares = self._fleets.share_of(round_.uses, round_.weight)
         for turn in admission.in_turn(waiting, shares, round_.now):
-            round_.position += 1
             self._answer(round_.requests[turn.id], round_)
             if len(round_.reserved) >= batch:
                 self._commit(round_)
@@ -140,14 +150,18 @@ class Scheduler:
         if gone:
             return self._reject(loaded, round_, gone)
         if environment.provider in round_.closed:
-            return None
+            first = round_.closed[environment.provider]
+            why = f"{first} waits there for long, and nothing goes before it any more"
+            return self._wait(loaded, round_, why, Hindrance.TURN)
         picture = self._fleets.kept(environment.provider)
         if environment.id in picture.known:
             return None  # another scheduler was quicker
         short = self._over_quota(environment, round_)
         if short:
             at_once = environment.priority is Priority.INTERACTIVE or short[1]
-            return self._reject(loaded, round_, short[0]) if at_once else self._wait(loaded, round_, short[0])
+            if at_once:
+                return self._reject(loaded, round_, short[0])
+            return self._wait(loaded, round_, short[0], Hindrance.QUOTA)
         return self._place(loaded, round_, picture)
 
     def _over_quota(self, environment: Environment, round_: _Round) -> tuple[str, bool] | None:
@@ -165,8 +179,9 @@ class Scheduler:
         if isinstance(room, admission.Unschedulable):
             return self._hold_back(loaded, round_, room.reason)
         own = round_.rules(environment.project)
-        if self._refused.get(environment.id) == (picture.freed, own):
-            return self._hold_back(loaded, round_, "")
+        refused = self._refused.get(environment.id)
+        if refused is not None and (refused.freed, refused.rules) == (picture.freed, own):
+            return self._hold_back(loaded, round_, refused.why)
         request = request_of(environment, (*own, *picture.fleet.inventory.rules))
         decision = engine.decide(picture.fleet, request, round_.now)
         if isinstance(decision, Placed):
@@ -174,7 +189,7 @@ class Scheduler:
         if isinstance(decision, Infeasible):
             return self._reject(loaded, round_, str(decision.explanation))
         assert isinstance(decision, Unschedulable), "there are three answers"  # noqa: S101  # says it to the reader
-        self._refused[environment.id] = (picture.freed, own)
+        self._refused[environment.id] = _Refusal(picture.freed, own, str(decision.explanation))
         return self._hold_back(loaded, round_, str(decision.explanation))
 
     def _reserve(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, decision: Placed) -> None:
@@ -185,24 +200,31 @@ class Scheduler:
         use = round_.uses.get(environment.project, Use())
         round_.uses[environment.project] = use.plus(admission.use_of(environment))
         round_.reserved.append(_Answer(loaded, placed))
+        if environment.wait is not None:
+            line = _line(environment, environment.wait.hindrance)
+            self._paces[line] = waits.paced(self._paces.get(line), environment.created_at, round_.now)
 
     def _reject(self, loaded: Loaded[Environment], round_: _Round, reason: str) -> None:
         round_.told.append(_Answer(loaded, loaded.value.to(E.REJECTED, round_.now, reason)))
 
-    def _hold_back(self, loaded: Loaded[Environment], round_: _Round, reason: str) -> None:
+    def _hold_back(self, loaded: Loaded[Environment], round_: _Round, why: str) -> None:
         if round_.now - loaded.value.created_at >= admission.OVERTAKE_S:
-            round_.closed.add(loaded.value.provider)
-        self._wait(loaded, round_, reason)
+            round_.closed[loaded.value.provider] = loaded.value.id
+        self._wait(loaded, round_, why, Hindrance.ROOM)
 
-    def _wait(self, loaded: Loaded[Environment], round_: _Round, reason: str) -> None:
-        """Say why it waits, and at which position; not at every look."""
-        environment = loaded.value
-        said = environment.reason
-        if said and (not reason or round_.now - environment.told_at < RETELL_S):
+    def _wait(self, loaded: Loaded[Environment], round_: _Round, why: str, hindrance: Hindrance) -> None:
+        """Say why it waits, at which position and about how long; not at every look."""
+        environment, line = loaded.value, _line(loaded.value, hindrance)
+        round_.lines[line] += 1
+        position = round_.lines[line]
+        if environment.wait is not None and round_.now - environment.told_at < waits.tell_again_s(position):
             return
-        text = f"waits, position {round_.position} of {len(round_.requests)}: {reason}"
-        if reason and text != said:
-            round_.told.append(_Answer(loaded, replace(environment, reason=text, told_at=round_.now)))
+        left = waits.estimate(self._paces.get(line), position, environment.created_at, round_.now)
+        wait = Wait(position, hindrance, left)
+        text = waits.told(wait, why)
+        if text != environment.reason:
+            told = replace(environment, reason=text, told_at=round_.now, wait=wait)
+            round_.told.append(_Answer(loaded, told))
 
     def _commit(self, round_: _Round) -> None:
         """All reservations since the last commit, under the ledger; what did not go through is looked at again."""
@@ -255,6 +277,13 @@ def _requested(loaded: Loaded[Environment]) -> bool:
 
 def _waiting(environment: Environment) -> Waiting:
     return Waiting(environment.id, environment.project, environment.priority, environment.created_at)
+
+
+def _line(environment: Environment, hindrance: Hindrance) -> str:
+    """Those that wait for the same: for one project's quota, or for one provider."""
+    if hindrance is Hindrance.QUOTA:
+        return f"project {environment.project}"
+    return f"provider {environment.provider}"
 
 
 def _told(answer: _Answer, now: float) -> list[Event]:

@@ -21,8 +21,9 @@ from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import Blueprint, EnvironmentSpec, RoleSpec
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
-from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, lose_attempt, start_attempt
+from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, lose_attempt, start_attempt, wait_attempt
 from pipeline.domain.triggers import Trigger, TriggerKind
+from pipeline.domain.waits import Hindrance, Wait
 from pipeline.envs import events
 from pipeline.envs.books import ENVIRONMENTS, REPORTS, RUNS
 from pipeline.ports.common import Secret
@@ -210,6 +211,23 @@ async def test_a_store_that_is_down_is_a_problem(
     check_problem(answer, 500, "internal", "its log says more")
     assert "ZeroDivisionError" in caplog.text
     assert "ZeroDivisionError" not in answer.text
+
+
+async def test_a_run_that_waits_says_its_position_and_for_how_long(app: Application, client: httpx.AsyncClient) -> None:
+    make_environment(app, "env-1", EnvironmentState.REQUESTED)
+    loaded = app.books.environments.get("env-1")
+    waits = replace(loaded.value, wait=Wait(3, Hindrance.ROOM, 240.0), reason="waits, position 3")
+    app.store.commit(Commit((ENVIRONMENTS.put("env-1", waits, loaded.version),)))
+    taken = start_attempt(admit(make_run(app, "run-2"), 1000.0), StageName.DELIVER, 1, "t", 1000.0)
+    assert taken is not None
+    run = replace(wait_attempt(taken, StageName.DELIVER, "t"), id="run-1", environment_id="env-1")
+    app.store.commit(Commit((RUNS.put("run-1", run, 0),)))
+    shown = (await client.get("/v1/environments/env-1")).json()
+    assert (shown["position"], shown["estimate_s"]) == (3, 240.0)
+    run_view = (await client.get("/v1/runs/run-1")).json()
+    assert (run_view["position"], run_view["estimate_s"]) == (3, 240.0)
+    listed = (await client.get("/v1/runs")).json()["items"]
+    assert {one["id"]: one["position"] for one in listed} == {"run-1": 3, "run-2": None}
 
 
 # Projects
