@@ -16,9 +16,12 @@ MINUTE, HOUR = 60.0, 3600.0
 
 
 class Hindrance(StrEnum):
-    """What is in the way: the project's own quota, room at the provider, or one that is not overtaken any more."""
+    """What is in the way: the project's own quota, room at the provider, one that is not overtaken any more, or a
+    service that stands nowhere yet.
+    """
 
     QUOTA = "quota"
+    SERVICE = "service"
     ROOM = "room"
     TURN = "turn"
 
@@ -26,7 +29,7 @@ class Hindrance(StrEnum):
 @dataclass(frozen=True)
 class Wait:
     """How a request waits. `position` counts from 1 among those that wait for the same provider, or for the same
-    project's quota. `estimate_s`: seconds until it may have its place; None: nobody knows.
+    project's quota or services. `estimate_s`: seconds until it may have its place; None: nobody knows.
     """
 
     position: int

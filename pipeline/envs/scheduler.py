@@ -13,7 +13,8 @@ from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import UserError, VersionConflict
 from pipeline.domain.placement import engine
-from pipeline.domain.placement.model import Infeasible, Placed, Unschedulable
+from pipeline.domain.placement.explain import NEAR
+from pipeline.domain.placement.model import Explanation, Infeasible, Placed, Unschedulable
 from pipeline.domain.placement.requests import request_of, with_placement
 from pipeline.domain.projects import Project, Quota
 from pipeline.domain.rules import OperatorRule
@@ -189,6 +190,8 @@ class Scheduler:
         if isinstance(decision, Infeasible):
             return self._reject(loaded, round_, str(decision.explanation))
         assert isinstance(decision, Unschedulable), "there are three answers"  # noqa: S101  # says it to the reader
+        if any(role.rules.near_service for role in request.roles):
+            return self._without_service(loaded, round_, decision.explanation)
         self._refused[environment.id] = _Refusal(picture.freed, own, str(decision.explanation))
         return self._hold_back(loaded, round_, str(decision.explanation))
 
@@ -206,6 +209,14 @@ class Scheduler:
 
     def _reject(self, loaded: Loaded[Environment], round_: _Round, reason: str) -> None:
         round_.told.append(_Answer(loaded, loaded.value.to(E.REJECTED, round_.now, reason)))
+
+    def _without_service(self, loaded: Loaded[Environment], round_: _Round, told: Explanation) -> None:
+        """It is looked at every time, for the service may come. Where there is none, nothing is kept free for it: the
+        service itself might be behind it.
+        """
+        if told.groups and all(group.rule == NEAR for group in told.groups):
+            return self._wait(loaded, round_, str(told), Hindrance.SERVICE)
+        return self._hold_back(loaded, round_, str(told))
 
     def _hold_back(self, loaded: Loaded[Environment], round_: _Round, why: str) -> None:
         if round_.now - loaded.value.created_at >= admission.OVERTAKE_S:
@@ -280,9 +291,9 @@ def _waiting(environment: Environment) -> Waiting:
 
 
 def _line(environment: Environment, hindrance: Hindrance) -> str:
-    """Those that wait for the same: for one project's quota, or for one provider."""
-    if hindrance is Hindrance.QUOTA:
-        return f"project {environment.project}"
+    """Those that wait for the same: for one project's quota or services, or for one provider."""
+    if hindrance in {Hindrance.QUOTA, Hindrance.SERVICE}:
+        return f"{hindrance} of project {environment.project}"
     return f"provider {environment.provider}"
 
 

@@ -14,6 +14,7 @@ from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
 from pipeline.domain.inventory import Inventory, Machine, Zone
 from pipeline.domain.projects import ProjectChange
+from pipeline.domain.rules import EnvironmentRules, PlacementRules
 from pipeline.domain.texts import brief, cut
 from pipeline.domain.waits import (
     NEAR,
@@ -146,11 +147,15 @@ def world(tmp_path: Path) -> World:
     return world
 
 
-def ask(world: World, *names: str, project: str = "shop", count: int = 2) -> None:
-    now = world.clock.now()
+def ask(
+    world: World, *names: str, project: str = "shop", count: int = 2, service: str = "s", near: str | None = None
+) -> None:
     nodes = planned_nodes(EnvironmentSpec("debian-12", (RoleSpec("web", count),)))
+    rules = EnvironmentRules({"web": PlacementRules(near_service=near)})
     for name in names:
-        wanted = Environment(name, project, "s", "", "cloud", E.REQUESTED, nodes, Priority.PUSH, now, now, now + 9e9)
+        now = world.clock.now()
+        fresh = Environment(name, project, service, "", "cloud", E.REQUESTED, nodes, Priority.PUSH, now, now, now + 9e9)
+        wanted = replace(fresh, rules=rules)
         world.books.commit(world.books.environments.kind.put(name, wanted, 0))
         world.clock.sleep(0.001)
 
@@ -221,3 +226,16 @@ def test_one_that_must_not_overtake_is_told_whom(world: World) -> None:
     look(world, 1)
     assert waits(world, "c") == [Wait(2, Hindrance.TURN)]
     assert "b waits there for long, and nothing goes before it" in world.books.environments.get("c").value.reason
+
+
+def test_what_waits_for_a_service_lets_it_go_first_and_follows(world: World) -> None:
+    ask(world, "a", count=1, near="db")
+    look(world)
+    assert waits(world, "a") == [Wait(1, Hindrance.SERVICE)]
+    assert "no node of service db stands anywhere" in world.books.environments.get("a").value.reason
+    look(world, 121)
+    ask(world, "b", count=1, service="db")
+    look(world, 1)
+    look(world, 1)
+    found = [world.books.environments.get(name).value for name in "ab"]
+    assert [(one.state, one.nodes[0].zone) for one in found] == [(E.RESERVED, "z")] * 2

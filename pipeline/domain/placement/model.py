@@ -54,6 +54,7 @@ class Standing:
     since: float = 0.0
     building: bool = False
     apart_from: tuple[str, ...] = ()
+    project: str = ""
 
 
 @dataclass(frozen=True)

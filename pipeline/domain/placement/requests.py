@@ -86,6 +86,7 @@ def standing_of(environment: Environment) -> list[Standing]:
             since=environment.placed_at,
             building=building,
             apart_from=environment.rules.roles.get(node.role, PlacementRules()).apart_from,
+            project=environment.project,
         )
         for node in environment.nodes
         if node.machine
