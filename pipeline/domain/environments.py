@@ -92,7 +92,8 @@ NODE_TRANSITIONS: Mapping[NodeState, frozenset[NodeState]] = {
 class Node:
     """One server of an environment. `sealed_host_key` is its private host key as `Secrets.seal` wrote it.
 
-    `machine` and `zone` are where placement put it; empty until then.
+    `machine` and `zone` are where placement put it; empty until then. `apart_from` are the services with which it
+    shares no machine, by all rules that held when it was placed.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Node:
     fault: str = ""
     machine: str = ""
     zone: str = ""
+    apart_from: tuple[str, ...] = ()
 
     def to(self, state: NodeState) -> Node:
         """The node in its next state; the same node when it is there already."""

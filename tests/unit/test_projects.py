@@ -9,17 +9,19 @@ import pytest
 
 from pipeline.adapters.blueprints.yaml12 import YamlBlueprintReader
 from pipeline.domain.admission import Use
-from pipeline.domain.environments import EnvironmentState
+from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
+from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
 from pipeline.domain.errors import AlreadyExists, InvalidTransition, NotFound, UserError
 from pipeline.domain.intake import TriggerState
 from pipeline.domain.inventory import Inventory, Machine, Zone
-from pipeline.domain.placement.model import Placed
+from pipeline.domain.placement.model import Placed, Unschedulable
 from pipeline.domain.projects import ProjectChange, check_name, local_path
 from pipeline.domain.rules import Affinity, Attribute, OperatorRule, Stance
 from pipeline.domain.runs import RunState, Verdict
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.envs.gate import AUDIT, Asking
 from pipeline.envs.placements import Placements
+from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.common import Secret
 from pipeline.stages.context import host_of, project_token
 from tests.scenarios.player import USUAL
@@ -264,3 +266,49 @@ def test_what_waits_is_looked_at_again_when_its_projects_rules_change(world: Wor
 
 def _placements(world: World) -> Placements:
     return Placements(world.books, lambda _: world.provider, world.inventories, world.clock, "cloud", ("cloud",))
+
+
+def _asked(
+    name: str, service: str, provider: str = "cloud", state: EnvironmentState = EnvironmentState.REQUESTED
+) -> Environment:
+    nodes = planned_nodes(EnvironmentSpec("debian-12", (RoleSpec("web"),)))
+    return Environment(name, "shop", service, "", provider, state, nodes, Priority.PUSH, 1.7e9, 1.7e9, 9e9)
+
+
+def _ask(world: World, *wanted: Environment) -> None:
+    world.books.commit(*(world.books.environments.kind.put(one.id, one, 0) for one in wanted))
+
+
+def test_who_comes_later_keeps_the_distance_that_a_projects_rule_wants(world: World) -> None:
+    world.inventories.sync("cloud", replace(RACKS, machines=RACKS.machines[:1]))
+    world.project("shop")
+    alone = OperatorRule("alone", {"service": ("payroll",)}, apart_from=("blog",))
+    world.projects.change("shop", ProjectChange(rules=(alone,)))
+    _ask(world, _asked("env-1", "payroll"))
+    world.tick.scheduler.reserve(None)
+    _ask(world, _asked("env-2", "blog"), _asked("env-3", "other"))
+    for scheduler in (
+        world.tick.scheduler,
+        Scheduler(world.books, lambda _: world.provider, world.inventories, world.clock),
+    ):
+        scheduler.reserve(None)
+        states = {one.id: one.state.value for one in world.all_environments()}
+        assert states == {"env-1": "reserved", "env-2": "requested", "env-3": "reserved"}
+    reason = world.books.environments.get("env-2").value.reason
+    assert "service blog shares no machine with one that shuns it" in reason
+
+
+def test_what_stands_at_another_provider_counts_against_the_quota(world: World) -> None:
+    world.project("shop")
+    world.projects.change("shop", ProjectChange({"environments": 1}))
+    _ask(world, _asked("env-1", "s", "lab", EnvironmentState.LEASED), _asked("env-2", "s"))
+    names = ("cloud", "lab")
+    Scheduler(world.books, lambda _: world.provider, world.inventories, world.clock, names).reserve(None)
+    waits = world.books.environments.get("env-2").value
+    assert waits.state is EnvironmentState.REQUESTED
+    assert "quota of environments: 1 are wanted, 1 of 1 are in use" in waits.reason
+    tried = Placements(world.books, lambda _: world.provider, world.inventories, world.clock, "cloud", names)
+    blueprint = YamlBlueprintReader().read("greenroom.yml", BLUEPRINT)
+    decision = tried.try_out(blueprint, project="shop").decision
+    assert isinstance(decision, Unschedulable)
+    assert "quota of environments" in str(decision.explanation)

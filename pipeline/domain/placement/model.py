@@ -61,11 +61,13 @@ class Standing:
 class Placed:
     """A machine for every node: `machines` maps each role to the machine of its node 0, 1, 2...
 
-    `notes` are what a person should know of it, such as a fall-back and its reason.
+    `notes` are what a person should know of it, such as a fall-back and its reason. `apart_from`: the services that
+    each role shares no machine with, by whosoever's rule; who comes later must keep away, too.
     """
 
     machines: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    apart_from: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def standing_of(environment: Environment) -> list[Standing]:
             qos_class=node.qos.qos_class,
             since=environment.placed_at,
             building=building,
-            apart_from=environment.rules.roles.get(node.role, PlacementRules()).apart_from,
+            apart_from=node.apart_from or environment.rules.roles.get(node.role, PlacementRules()).apart_from,
             project=environment.project,
         )
         for node in environment.nodes
@@ -99,5 +99,6 @@ def with_placement(environment: Environment, placed: Placed, zones: Mapping[str,
     nodes = []
     for node in environment.nodes:
         machine = next(left[node.role])
-        nodes.append(replace(node, machine=machine, zone=zones[machine]))
+        apart = placed.apart_from.get(node.role, ())
+        nodes.append(replace(node, machine=machine, zone=zones[machine], apart_from=apart))
     return replace(environment.with_nodes(nodes), placed_at=now, notes=placed.notes)
