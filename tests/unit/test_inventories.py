@@ -30,6 +30,7 @@ from pipeline.domain.inventory import (
     MachineState,
     Zone,
     overcommit_of,
+    unknown_names,
 )
 from pipeline.domain.resources import DIMENSIONS, SIZES
 from pipeline.envs.books import Books
@@ -100,6 +101,50 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, told: str) -> No
     with pytest.raises(UserError) as error:
         read(tmp_path, FILE.replace(old, new, 1))
     assert told in str(error.value)
+
+
+RULES = """\
+version: 1
+rules:
+  - {name: near-users, match: {role: web}, require: {region: [tokyo, osaka]}, max_per_zone: 2}
+  - {name: no-old-disks, forbid: {aggregate: hdd}, apart_from: payroll}
+"""
+
+
+def test_the_rules_of_a_project_are_written_as_an_operators() -> None:
+    near, disks = yaml_file.read_rules("rules.yml", RULES, "project shop")
+    assert (near.name, near.match, near.max_per_zone) == ("near-users", {"role": ("web",)}, 2)
+    assert [str(one) for one in near.affinities] == [
+        "require region tokyo or osaka (project shop rule near-users)",
+    ]
+    assert (disks.match, disks.apart_from) == ({}, ("payroll",))
+    assert [str(one) for one in disks.affinities] == ["forbid aggregate hdd (project shop rule no-old-disks)"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("version: 1", "version: 2", "rules.yml cannot be used:\n  version: "),
+        ("role: web", "rolle: web", "rules.0.match.rolle"),
+        ("region:", "planet:", "rules.0.require.planet"),
+        ("max_per_zone: 2", "max_per_zone: 0", "rules.0.max_per_zone"),
+        ("no-old-disks", "near-users", "rules.yml: rule near-users stands there more than once"),
+        ("rules:", "zones: []\nrules:", "zones: Extra inputs are not permitted"),
+        ("rules:", "rules: [", "rules.yml is no YAML"),
+    ],
+)
+def test_mistakes_in_rules_are_named(old: str, new: str, told: str) -> None:
+    assert old in RULES
+    with pytest.raises(UserError) as error:
+        yaml_file.read_rules("rules.yml", RULES.replace(old, new, 1), "project shop")
+    assert told in str(error.value)
+
+
+def test_what_no_inventory_has_is_found() -> None:
+    rules = yaml_file.read_rules("rules.yml", RULES, "project shop")
+    tokyo, osaka = (Inventory((), (Zone("z", region),)) for region in ("tokyo", "osaka"))
+    assert list(unknown_names(rules, [tokyo, osaka])) == ["rule no-old-disks: there is no aggregate hdd"]
+    assert "rule near-users: there is no region osaka" in list(unknown_names(rules, [tokyo]))
 
 
 def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:

@@ -68,10 +68,14 @@ class Attempt:
         return values
 
     def allowed_zones(self, role: RoleRequest) -> frozenset[int] | None:
-        """Those of the attempt, and of the role that this one wants to be near."""
-        if role.rules.near is None or not self.chosen[role.rules.near]:
-            return self.zones
-        return frozenset(int(self.fleet.zone[row]) for row in self.chosen[role.rules.near])
+        """Those of the attempt, and of the role and the service that this one wants to be near."""
+        zones = self.zones
+        if role.rules.near is not None and self.chosen[role.rules.near]:
+            zones = frozenset(int(self.fleet.zone[row]) for row in self.chosen[role.rules.near])
+        if role.rules.near_service is None:
+            return zones
+        beside = self.fleet.zones_with(self.request.project, role.rules.near_service)
+        return beside if zones is None else zones & beside
 
     def _value(self, choice: Choice, rows: list[int]) -> Floats:
         taken = np.array([self.taken[row] for row in rows]).reshape(len(rows), len(DIMENSIONS)).T

@@ -41,7 +41,8 @@ def _placed(fleet: Fleet, request: Request, attempt: Attempt) -> Placed:
         role.role: tuple(fleet.machines[row].name for row in attempt.chosen[role.role]) for role in request.roles
     }
     notes = [note for role in request.roles for note in _fall_back(fleet, role, attempt.chosen[role.role])]
-    return Placed(machines, tuple(notes))
+    apart = {role.role: role.rules.apart_from for role in request.roles if role.rules.apart_from}
+    return Placed(machines, tuple(notes), apart)
 
 
 def _fall_back(fleet: Fleet, role: RoleRequest, rows: list[int]) -> list[str]:

@@ -100,6 +100,7 @@ class Fleet:
         self.epoch = 0
         self.shapes: dict[Any, Any] = {}
         self._company: tuple[Any, Flags] | None = None
+        self._nearby: dict[tuple[str, str], tuple[int, frozenset[int]]] = {}
         self._take_loads()
         self._unshown = set(self.standing)
         self._count([node for nodes in self.standing.values() for node in nodes], 1)
@@ -140,6 +141,7 @@ class Fleet:
                 now,
                 building=True,
                 apart_from=role.rules.apart_from,
+                project=request.project,
             )
             for role in request.roles
             for machine in placed.machines[role.role]
@@ -281,6 +283,20 @@ class Fleet:
         for rows in (self.shunned[service], *(self.services[other] for other in apart_from)):
             flags[np.fromiter(rows, dtype=np.intp, count=len(rows))] = True
         return flags
+
+    def zones_with(self, project: str, service: str) -> frozenset[int]:
+        """The zones in which nodes of a project's service stand; found anew after each change, for those who ask."""
+        at, zones = self._nearby.get((project, service), (-1, frozenset()))
+        if at != self.position:
+            zones = frozenset(
+                int(self.zone[self.row[node.machine]])
+                for nodes in self.standing.values()
+                if nodes and (nodes[0].project, nodes[0].service) == (project, service)
+                for node in nodes
+                if node.machine in self.row
+            )
+            self._nearby[project, service] = (self.position, zones)
+        return zones
 
     def zone_of(self, machine: str) -> str:
         return self.zones[int(self.zone[self.row[machine]])].name

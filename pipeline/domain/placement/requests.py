@@ -26,9 +26,9 @@ def demand_of(resources: Resources, qos: QosProfile) -> Vector:
     return (float(resources.vcpu), float(resources.memory_mib), float(resources.disk_gib), *kept, 0.0)
 
 
-def request_of(environment: Environment, operator: Iterable[OperatorRule] = ()) -> Request:
-    """The request of an environment, with the operator's rules laid on its roles."""
-    laid = (*operator, *_shunned(environment))
+def request_of(environment: Environment, rules: Iterable[OperatorRule] = ()) -> Request:
+    """The request of an environment, with the rules of its project and of the operator laid on its roles."""
+    laid = (*rules, *_shunned(environment))
     roles = dict.fromkeys(node.role for node in environment.nodes)
     return Request(
         environment=environment.id,
@@ -48,12 +48,12 @@ def _shunned(environment: Environment) -> tuple[OperatorRule, ...]:
     return (OperatorRule("failed-there", affinities=(away,)),)
 
 
-def _role(environment: Environment, name: str, operator: tuple[OperatorRule, ...]) -> RoleRequest:
+def _role(environment: Environment, name: str, laid: tuple[OperatorRule, ...]) -> RoleRequest:
     nodes = environment.of_role(name)
     first = nodes[0]
     own = environment.rules.roles.get(name, PlacementRules())
     rules = own
-    for rule in operator:
+    for rule in laid:
         if _matches(rule, environment, first, own):
             rules = _laid_on(rules, rule)
     return RoleRequest(name, len(nodes), demand_of(first.resources, first.qos), first.image, first.qos.qos_class, rules)
@@ -94,7 +94,8 @@ def standing_of(environment: Environment) -> list[Standing]:
             since=environment.placed_at,
             building=building,
             built_at=build_ended_at(environment),
-            apart_from=environment.rules.roles.get(node.role, PlacementRules()).apart_from,
+            apart_from=node.apart_from or environment.rules.roles.get(node.role, PlacementRules()).apart_from,
+            project=environment.project,
         )
         for node in environment.nodes
         if node.machine
@@ -129,5 +130,6 @@ def with_placement(environment: Environment, placed: Placed, zones: Mapping[str,
     nodes = []
     for node in environment.nodes:
         machine = next(left[node.role])
-        nodes.append(replace(node, machine=machine, zone=zones[machine]))
+        apart = placed.apart_from.get(node.role, ())
+        nodes.append(replace(node, machine=machine, zone=zones[machine], apart_from=apart))
     return replace(environment.with_nodes(nodes), placed_at=now, notes=placed.notes)
