@@ -194,6 +194,19 @@ def names_of(inventory: Inventory) -> Mapping[Attribute, frozenset[str]]:
     }
 
 
+def traits_of(machine: Machine, attribute: Attribute, inventory: Inventory) -> frozenset[str]:
+    """What a rule about an attribute sees of a machine."""
+    if attribute is Attribute.AGGREGATE:
+        return frozenset(machine.aggregates)
+    if attribute is Attribute.FEATURE:
+        own = (one.features for one in inventory.aggregates if one.name in machine.aggregates)
+        return machine.features.union(*own)
+    if attribute is Attribute.REGION:
+        return frozenset(zone.region for zone in inventory.zones if zone.name == machine.zone)
+    single = {Attribute.ZONE: machine.zone, Attribute.KIND: str(machine.kind), Attribute.MACHINE: machine.name}
+    return frozenset({single[attribute]})
+
+
 def _absurd(inventory: Inventory) -> Iterable[str]:
     for machine in inventory.machines:
         yield from _bad_amounts(f"machine {machine.name}", machine.capacity, "capacity")

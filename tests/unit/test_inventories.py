@@ -8,79 +8,18 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.clock import ManualClock
-from pipeline.adapters.inventories import this_machine, yaml_file
+from pipeline.adapters.inventories import this_machine
 from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState, Node
-from pipeline.domain.errors import GuardRefused, NotFound, UserError
-from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone, overcommit_of
-from pipeline.domain.resources import DIMENSIONS, SIZES
+from pipeline.domain.errors import GuardRefused, NotFound
+from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone
+from pipeline.domain.resources import SIZES
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Asking, Gate
 from pipeline.envs.inventories import Inventories, implicit
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs/guides/inventory.md"
 ME = Asking("me", "a new disk")
-FILE = """\
-version: 1
-zones: [{name: rack-a, region: tokyo, uplink: 10Gbit/s}, {name: rack-b}]
-aggregates: [{name: ssd, overcommit: {vcpu: 2}}]
-machines:
-  - {name: "a-{01..03}", zone: rack-a, aggregates: ssd, vcpu: 8, memory: 64GiB, disk: 1TiB, network: 1Gbit/s}
-"""
-
-
-def read(tmp_path: Path, text: str) -> Inventory:
-    file = tmp_path / "inventory.yml"
-    file.write_text(text)
-    return yaml_file.read(file)
-
-
-def test_a_file_is_read_with_its_units(tmp_path: Path) -> None:
-    inventory = read(tmp_path, FILE)
-    assert [machine.name for machine in inventory.machines] == ["a-01", "a-02", "a-03"]
-    first = inventory.machine("a-02")
-    assert first.capacity == {"vcpu": 8, "memory_mib": 65536, "disk_gib": 1024, "network_in": 1e9, "network_out": 1e9}
-    assert inventory.zones[0] == Zone("rack-a", "tokyo", 1e10, 1e10)
-    assert overcommit_of(first, inventory)[DIMENSIONS.index("vcpu")] == 2
-
-
-def test_the_guide_shows_a_good_file(tmp_path: Path) -> None:
-    text = GUIDE.read_text().split("```yaml\n")[1].split("```")[0]
-    assert len(read(tmp_path, text).machines) == 20
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "told"),
-    [
-        ("1Gbit/s}", "1GB/s}", "got bytes in '1GB/s'"),
-        ("vcpu: 8", "vcpu: -8", "machines.0.vcpu: Input should be greater than or equal to 0"),
-        ("64GiB", "64", "expected a size such as 256GiB"),
-        ("64GiB", "999999999TiB", "a capacity of 1.04858e+15 memory_mib makes no sense"),
-        ("name: rack-b", "name: rack-a", "zone rack-a stands there 2 times"),
-        ("zone: rack-a", "zone: rack-z", "machine a-01: there is no zone rack-z"),
-        ("aggregates: ssd", "aggregates: hdd", "machine a-01: there is no aggregate hdd"),
-        ("{vcpu: 2}", "{vcpus: 2}", "there is no overcommit 'vcpus'"),
-        ("a-{01..03}", "a-{03..01}", "expected a range upwards"),
-        ("a-{01..03}", "../a b", "use letters, digits"),
-        ("version: 1", "version: 2", "version"),
-        ("zones:", "zones: [", "is no YAML"),
-        ("vcpu: 8", "cores: 8", "machines.0.cores: Extra inputs are not permitted"),
-    ],
-)
-def test_mistakes_are_named(tmp_path: Path, old: str, new: str, told: str) -> None:
-    assert old in FILE
-    with pytest.raises(UserError) as error:
-        read(tmp_path, FILE.replace(old, new, 1))
-    assert told in str(error.value)
-
-
-def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read: No such file"):
-        yaml_file.read(tmp_path / "none.yml")
-    (tmp_path / "bytes.yml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="is not UTF-8"):
-        yaml_file.read(tmp_path / "bytes.yml")
 
 
 def test_this_machine_poses_as_several(tmp_path: Path) -> None:

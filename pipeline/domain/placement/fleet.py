@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.domain.inventory import Inventory, Load, Machine, MachineKind, MachineState, Zone, names_of, usable
+from pipeline.domain.inventory import (
+    Inventory,
+    Load,
+    Machine,
+    MachineKind,
+    MachineState,
+    Zone,
+    names_of,
+    traits_of,
+    usable,
+)
 from pipeline.domain.placement.model import Placed, Request, Standing
 from pipeline.domain.resources import DIMENSIONS
 from pipeline.domain.rules import Attribute
@@ -282,19 +292,6 @@ def healthy(inventory: Inventory) -> Inventory:
     """The inventory with every machine in service and nobody measuring."""
     machines = tuple(one.to(MachineState.IN_SERVICE, one.state_since, "") for one in inventory.machines)
     return replace(inventory, machines=machines, limits=None)
-
-
-def traits_of(machine: Machine, attribute: Attribute, inventory: Inventory) -> frozenset[str]:
-    """What a rule about an attribute sees of a machine."""
-    if attribute is Attribute.AGGREGATE:
-        return frozenset(machine.aggregates)
-    if attribute is Attribute.FEATURE:
-        own = (one.features for one in inventory.aggregates if one.name in machine.aggregates)
-        return machine.features.union(*own)
-    if attribute is Attribute.REGION:
-        return frozenset(zone.region for zone in inventory.zones if zone.name == machine.zone)
-    single = {Attribute.ZONE: machine.zone, Attribute.KIND: str(machine.kind), Attribute.MACHINE: machine.name}
-    return frozenset({single[attribute]})
 
 
 def _capacities(machines: tuple[Machine, ...]) -> Floats:

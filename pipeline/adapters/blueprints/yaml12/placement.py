@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.adapters.blueprints.yaml12.check import nearest
-from pipeline.adapters.blueprints.yaml12.tree import Path, Tree
+from pipeline.clients.yaml12.check import nearest
+from pipeline.clients.yaml12.loose import mapping, texts
+from pipeline.clients.yaml12.tree import Path, Tree
 from pipeline.domain.errors import Finding
 from pipeline.domain.qos import PROFILES
 
@@ -50,9 +51,9 @@ def _nearness(roles: Mapping[str, Any], name: str) -> str | None:
 
 
 def _contradictions(tree: Tree, path: Path, role: Mapping[str, Any]) -> Iterator[Finding]:
-    for attribute, forbidden in _mapping(role.get("forbid")).items():
-        required = _names(_mapping(role.get("require")).get(attribute))
-        for value in sorted(required & _names(forbidden)):
+    for attribute, forbidden in mapping(role.get("forbid")).items():
+        required = set(texts(mapping(role.get("require")).get(attribute)))
+        for value in sorted(required.intersection(texts(forbidden))):
             line = tree.at_value((*path, "require", attribute), "").line
             message = f"forbids {attribute} {value}, which `require` in line {line} asks for; leave one of them out"
             yield tree.at_value((*path, "forbid", attribute), message)
@@ -61,16 +62,6 @@ def _contradictions(tree: Tree, path: Path, role: Mapping[str, Any]) -> Iterator
 def _profile(tree: Tree, path: Path, role: Mapping[str, Any]) -> Iterator[Finding]:
     qos = role.get("qos")
     place: Path = (*path, "qos") if isinstance(qos, str) else (*path, "qos", "profile")
-    name = qos if isinstance(qos, str) else _mapping(qos).get("profile")
+    name = qos if isinstance(qos, str) else mapping(qos).get("profile")
     if isinstance(name, str) and name not in PROFILES:
         yield tree.at_value(place, f"no QoS profile {name[:80]}{nearest(name, PROFILES)}")
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _names(value: object) -> set[str]:
-    """A name, or a list of them."""
-    values = value if isinstance(value, list) else [value]
-    return {one for one in values if isinstance(one, str)}
