@@ -18,6 +18,7 @@ from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
 from pipeline.envs.placements import Placements
+from pipeline.envs.previews import Preview, preview
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.scheduler import Scheduler
@@ -74,6 +75,7 @@ class Application:
         self.clock = SystemClock()
         self.ids = RandomIds()
         self._providers: dict[str, Provider] = {}
+        self._inventory_files: dict[Path, tuple[bytes, Inventory]] = {}
 
     @cached_property
     def redis(self) -> redis.Redis:
@@ -120,14 +122,33 @@ class Application:
         """What the settings of a provider say of its machines; None when they say nothing."""
         settings = self.settings.providers[provider]
         if settings.inventory is not None:
-            from pipeline.adapters.inventories import yaml_file
-
-            return yaml_file.read(settings.inventory)
+            return self.inventory_file(settings.inventory)
         if settings.driver == "local":
             from pipeline.adapters.inventories import this_machine
 
             return this_machine.report(self.settings.helper_state, settings.zones, settings.machines_per_zone)
         return None
+
+    def inventory_file(self, path: Path) -> Inventory:
+        """The inventory of a file, parsed again only when it changed: a large one takes longer than an office lasts."""
+        from pipeline.adapters.inventories import yaml_file
+
+        content = yaml_file.content_of(path)
+        known = self._inventory_files.get(path)
+        if known is None or known[0] != content:
+            known = self._inventory_files[path] = (content, self.parse_inventory(str(path), content))
+        return known[1]
+
+    def parse_inventory(self, source: str, content: bytes) -> Inventory:
+        """The inventory that a file's content declares; `source` names the file in messages."""
+        from pipeline.adapters.inventories import yaml_file
+
+        return yaml_file.parse(source, content)
+
+    def preview_inventory(self, provider: str, declared: Inventory) -> Preview:
+        """What taking over another inventory would change at a provider; UserError when there is no such provider."""
+        self.provider(provider)
+        return preview(self.books, provider, declared, self.clock.now())
 
     def sync_inventories(self) -> None:
         """Take over what the settings declare."""

@@ -144,6 +144,14 @@ def usable(inventory: Inventory) -> tuple[Vector, ...]:
     return tuple(vectors)
 
 
+def promisable(inventory: Inventory) -> Mapping[str, Vector]:
+    """What may be promised of all machines of each zone; infinite where one of them is not limited."""
+    totals = {zone.name: (0.0,) * len(DIMENSIONS) for zone in inventory.zones}
+    for machine, amounts in zip(inventory.machines, usable(inventory), strict=True):
+        totals[machine.zone] = tuple(map(sum, zip(totals[machine.zone], amounts, strict=True)))
+    return totals
+
+
 def checked(inventory: Inventory) -> Inventory:
     """The inventory, if it makes sense; UserError lists everything that is wrong in it."""
     wrong = [*_twice(inventory), *_unknown(inventory), *_absurd(inventory)]

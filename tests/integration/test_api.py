@@ -598,3 +598,39 @@ async def test_artifacts_are_downloaded(app: Application, client: httpx.AsyncCli
     assert (await client.get("/v1/runs/run-1/artifacts")).json() == [{"name": "web-0/var/log/shop.log", "size": 7}]
     assert (await client.get("/v1/runs/run-1/artifacts/web-0/var/log/shop.log")).content == b"one two"
     check_problem(await client.get("/v1/runs/run-1/artifacts/none"), 404, "not-found")
+
+
+# Inventories
+
+
+INVENTORY = """\
+version: 1
+zones: [{name: rack-a}]
+machines: [{name: "a-{1..2}", zone: rack-a, vcpu: 4, memory: 8GiB, disk: 100GiB}]
+"""
+
+
+async def test_what_an_inventory_would_change_is_told_before(app: Application, client: httpx.AsyncClient) -> None:
+    before = app.parse_inventory("inventory.yml", INVENTORY.replace("a-{1..2}", "a-{2..3}").encode())
+    app.inventories.sync("memory", before)
+    answer = await client.post("/v1/inventories/memory/diff", json={"inventory": INVENTORY.replace("8GiB", "4GiB")})
+    assert answer.json() == {
+        "provider": "memory",
+        "added": ["a-1"],
+        "changed": [{"machine": "a-2", "differences": ["memory_mib 8192 -> 4096"], "short": [], "nodes": []}],
+        "gone": [{"machine": "a-3", "nodes": []}],
+        "others": [],
+        "unchanged": 0,
+    }
+    assert [machine.name for machine in app.inventories.view("memory").inventory.machines] == ["a-2", "a-3"]
+
+
+async def test_a_bad_inventory_is_told_with_its_places(client: httpx.AsyncClient) -> None:
+    body = {"inventory": INVENTORY.replace("4,", "-4,"), "source": "lab.yml"}
+    answer = await client.post("/v1/inventories/memory/diff", json=body)
+    check_problem(
+        answer, 422, "invalid-inventory", "lab.yml: line 3, column 51 (machines[0].vcpu): expected more than 0"
+    )
+    assert answer.json()["findings"][0]["line"] == 3
+    answer = await client.post("/v1/inventories/other/diff", json={"inventory": INVENTORY})
+    check_problem(answer, 400, "bad-request", "there is no provider 'other'")

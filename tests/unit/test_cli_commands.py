@@ -160,3 +160,79 @@ def test_the_proof_wants_nothing_before_and_after() -> None:
 def test_a_proof_that_never_saw_the_nodes_proves_nothing() -> None:
     with pytest.raises(Complaint, match="could not be seen"):
         Proof({"before": NOTHING, "held": NOTHING, "after": NOTHING}).check()
+
+
+INVENTORY = """\
+version: 1
+zones: [{name: rack-a, region: tokyo}, {name: rack-b, region: tokyo}]
+machines:
+  - {name: "a-{1..2}", zone: rack-a, vcpu: 8, memory: 64GiB, disk: 1TiB}
+  - {name: b-1, zone: rack-b, vcpu: 4, memory: 16GiB, disk: 100GiB}
+overcommit: {vcpu: 4}
+"""
+
+
+def test_a_good_inventory_is_summed_up_by_zone(tmp_path: Path, greenroom: Greenroom) -> None:
+    file = tmp_path / "inventory.yml"
+    file.write_text(INVENTORY)
+    done = greenroom("inventory", "check", str(file))
+    assert done.returncode == 0
+    assert [line.split() for line in done.stdout.splitlines() if "rack-a" in line] == [
+        ["rack-a", "tokyo", "2", "64", "128", "GiB", "2,048", "GiB"]
+    ]
+    assert "is good: 3 machines in 2 zones, 0 rules" in done.stdout
+    told = json.loads(greenroom("inventory", "check", str(file), "--json").stdout)
+    assert (told["machines"], told["findings"]) == (3, [])
+    assert told["zones"][1]["promisable"] == {"vcpu": 16, "memory_mib": 16384, "disk_gib": 100}
+
+
+def test_mistakes_of_an_inventory_have_their_place(tmp_path: Path, greenroom: Greenroom) -> None:
+    file = tmp_path / "inventory.yml"
+    file.write_text(INVENTORY.replace("zone: rack-b", "zone: rack-bb").replace("16GiB", "16"))
+    for command in ("check", "diff"):
+        done = greenroom("inventory", command, str(file))
+        assert done.returncode == 1
+        assert done.stdout.splitlines()[0].startswith(f"{file}:5:23: machines[1].zone: no zone rack-bb")
+    told = json.loads(greenroom("inventory", "check", str(file), "--json").stdout)
+    assert [finding["key"] for finding in told["findings"]] == ["machines[1].zone", "machines[1].memory"]
+
+
+def test_an_inventory_that_cannot_be_read_is_named(tmp_path: Path, greenroom: Greenroom) -> None:
+    for place, why in ((tmp_path / "none.yml", "No such file"), (tmp_path, "it is a directory")):
+        done = greenroom("inventory", "check", str(place))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{place} cannot be read: {why}" in done.stderr
+
+
+def test_a_difference_is_told_machine_by_machine(
+    tmp_path: Path, greenroom: Greenroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, object]] = []
+    answer: dict[str, object] = {
+        "provider": "lab",
+        "added": ["a-1"],
+        "changed": [{"machine": "b-1", "differences": ["vcpu 8 -> 4"], "short": ["2 vCPU"], "nodes": ["env-1/web-0"]}],
+        "gone": [{"machine": "c-1", "nodes": ["env-2/db-0"]}, {"machine": "c-2", "nodes": []}],
+        "others": ["zone rack-c is gone"],
+        "unchanged": 1,
+    }
+
+    class Told:
+        def post(self, path: str, body: dict[str, object]) -> dict[str, object]:
+            asked.append((path, body["inventory"]))
+            return answer
+
+    monkeypatch.setattr("pipeline.cli.client.connect", Told)
+    file = tmp_path / "inventory.yml"
+    file.write_text(INVENTORY)
+    shown = greenroom("inventory", "diff", str(file), "--provider", "lab").stdout
+    assert asked == [("/v1/inventories/lab/diff", INVENTORY)]
+    rows = [re.sub(r" {2,}", " | ", line.strip()) for line in shown.splitlines()]
+    assert "added | a-1" in rows
+    assert "changed | b-1 | vcpu 8 -> 4; 2 vCPU short of what is promised there; on it: env-1/web-0" in rows
+    assert "gone | c-1 | goes down, takes nothing more; on it: env-2/db-0" in rows
+    assert "gone | c-2 | forgotten" in rows
+    assert "1 machines stay as they are" in rows
+    assert json.loads(greenroom("inventory", "diff", str(file), "--json").stdout) == answer
+    answer.update(added=[], changed=[], gone=[], others=[])
+    assert "nothing would change" in greenroom("inventory", "diff", str(file)).stdout

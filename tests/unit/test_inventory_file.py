@@ -195,12 +195,12 @@ def test_bytes_that_are_no_text_are_told() -> None:
 
 def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"none\.yml cannot be read: No such file"):
-        yaml_file.read(tmp_path / "none.yml")
+        yaml_file.content_of(tmp_path / "none.yml")
     with pytest.raises(UserError, match="cannot be read: it is a directory"):
-        yaml_file.read(tmp_path)
+        yaml_file.content_of(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="pipe cannot be read: it is no regular file"):
-        yaml_file.read(tmp_path / "pipe")
+        yaml_file.content_of(tmp_path / "pipe")
     (tmp_path / "secret.yml").write_text(FILE)
 
     def refuse(*_: object, **__: object) -> None:
@@ -208,7 +208,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UserError, match=r"secret\.yml cannot be read: Permission denied"):
-        yaml_file.read(tmp_path / "secret.yml")
+        yaml_file.content_of(tmp_path / "secret.yml")
 
 
 def test_a_huge_file_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_huge_file_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
     with file.open("wb") as made:
         made.truncate(64 * yaml_file.BOUNDS.size)
     with pytest.raises(InvalidInventory, match="expected at most 4096 KiB"):
-        yaml_file.read(file)
+        yaml_file.parse("huge.yml", yaml_file.content_of(file))
 
 
 def test_aliases_that_multiply_are_refused() -> None:

@@ -21,11 +21,6 @@ BOUNDS = Bounds("an inventory", size=4 * 1024 * 1024, values=200_000)
 _SCHEMA_FILE = Path(__file__).parent / "inventory.schema.json"
 
 
-def read(path: Path) -> Inventory:
-    """The inventory of a file; UserError when it cannot be read, InvalidInventory with every mistake found."""
-    return parse(str(path), content_of(path))
-
-
 def content_of(path: Path) -> bytes:
     """What the file holds, no more than an inventory may; UserError says why it cannot be read."""
     try:
