@@ -118,9 +118,9 @@ class Fleet:
             self.standing[one.environment].append(one)
         self._count(nodes, 1)
 
-    def remove(self, environment: str) -> list[Standing]:
-        """Forget the nodes of an environment; what they were."""
-        gone = self.standing.pop(environment, [])
+    def remove(self, *environments: str) -> list[Standing]:
+        """Forget the nodes of environments; what they were."""
+        gone = [node for environment in environments for node in self.standing.pop(environment, [])]
         self._count(gone, -1)
         return gone
 
