@@ -155,9 +155,9 @@ class Environment:
     `owner` is the id of the run that uses it. `ends_at` is when its lease or hold ends: after that it is taken back.
     `sealed_key` is the private SSH key of all its nodes. `fault` is why it cannot be used, if so.
     `faults_seen` counts faults of the provider, `waits` how often it had no room. `placed_at` is when its nodes got
-    their machines (0: not yet), `notes` what placement says of it, such as a fall-back. `protected` is why nothing but
-    its owner may take it back, if so. `told_at`: when `reason` was last written while it waits. `preempted` counts how
-    often its run was taken back for somebody else.
+    their machines (0: not yet), `placed_under` the version of the inventory that placement saw, `notes` what placement
+    says of it, such as a fall-back. `protected` is why nothing but its owner may take it back, if so. `told_at`: when
+    `reason` was last written while it waits. `preempted` counts how often its run was taken back for somebody else.
     """
 
     id: str
@@ -180,6 +180,7 @@ class Environment:
     waits: int = 0
     rules: EnvironmentRules = field(default_factory=EnvironmentRules)
     placed_at: float = 0.0
+    placed_under: int = 0
     notes: tuple[str, ...] = ()
     protected: str = ""
     told_at: float = 0.0
@@ -217,7 +218,8 @@ def _planned(role: RoleSpec, index: int, image: str) -> Node:
 def displace(environment: Environment, now: float, reason: str) -> Environment:
     """Take its places away from a reservation of which nothing is built: it is requested again."""
     unplaced = (replace(node, machine="", zone="") for node in environment.nodes)
-    return replace(environment.to(E.REQUESTED, now, reason).with_nodes(unplaced), placed_at=0.0, told_at=now, notes=())
+    again = environment.to(E.REQUESTED, now, reason).with_nodes(unplaced)
+    return replace(again, placed_at=0.0, placed_under=0, told_at=now, notes=())
 
 
 def begin_destroying(environment: Environment, now: float, reason: str) -> Environment:

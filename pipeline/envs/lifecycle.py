@@ -19,9 +19,10 @@ from pipeline.domain.environments import (
     NodeState,
     begin_destroying,
     destroyed,
+    displace,
 )
 from pipeline.domain.errors import CapacityError, InfraError, InvalidTransition, PermanentError, UserError
-from pipeline.envs import events, jobs
+from pipeline.envs import events, jobs, places
 from pipeline.envs.access import access_of
 from pipeline.envs.books import Books, Loaded
 from pipeline.ports.common import Clock, Ids
@@ -107,7 +108,16 @@ class Lifecycle:
         return None
 
     def _build(self, loaded: Loaded[Environment]) -> Environment:
+        lost = places.lost(self._books, loaded.value)
+        if lost:
+            return self._place_again(loaded, lost)
         return self._create(self._begin_building(loaded).value)
+
+    def _place_again(self, loaded: Loaded[Environment], why: str) -> Environment:
+        """Nothing was built yet, so what was reserved is given back, and the scheduler looks for other places."""
+        log.info("environment %s is placed again: %s", loaded.value.id, why)
+        again = displace(loaded.value, self._clock.now(), f"placement lost: {why}")
+        return self._save(loaded, replace(again, told_at=0.0)).value  # why it waits then is told at the next look
 
     def _create(self, building: Environment) -> Environment:
         provider = self._provider(building.provider)
@@ -246,7 +256,7 @@ class Lifecycle:
     def _save(self, loaded: Loaded[Environment], environment: Environment) -> Loaded[Environment]:
         write = self._books.environments.kind.put(environment.id, environment, loaded.version)
         told = events.of_environment(loaded.value, environment, self._clock.now())
-        after = [jobs.ADMIT] if environment.final else []
+        after = [jobs.ADMIT] if environment.final or environment.state is E.REQUESTED else []
         self._books.commit(write, events=told, jobs=after)
         return Loaded(environment, loaded.version + 1)
 

@@ -218,7 +218,7 @@ class Scheduler:
         environment = loaded.value
         zones = {name: picture.fleet.zone_of(name) for names in decision.machines.values() for name in names}
         reserved = replace(environment.to(E.RESERVED, round_.now), nomination=None)
-        placed = with_placement(reserved, decision, zones, round_.now)
+        placed = with_placement(reserved, decision, zones, round_.now, picture.inventory_version)
         picture.add(placed)
         use = round_.uses.get(environment.project, Use())
         round_.uses[environment.project] = use.plus(admission.use_of(environment))

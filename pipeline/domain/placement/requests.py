@@ -107,11 +107,16 @@ def nominated_of(environment: Environment) -> list[Standing]:
     return [replace(node, environment=name, since=since, building=False) for node in nodes]
 
 
-def with_placement(environment: Environment, placed: Placed, zones: Mapping[str, str], now: float) -> Environment:
-    """The environment with a machine for each node; `zones` maps machines to their zone."""
+def with_placement(
+    environment: Environment, placed: Placed, zones: Mapping[str, str], now: float, inventory: int = 0
+) -> Environment:
+    """The environment with a machine for each node; `zones` maps machines to their zone.
+
+    `inventory`: the version of the inventory that it was placed under; what was placed under 0 is looked at again.
+    """
     left = {role: iter(machines) for role, machines in placed.machines.items()}
     nodes = []
     for node in environment.nodes:
         machine = next(left[node.role])
         nodes.append(replace(node, machine=machine, zone=zones[machine]))
-    return replace(environment.with_nodes(nodes), placed_at=now, notes=placed.notes)
+    return replace(environment.with_nodes(nodes), placed_at=now, placed_under=inventory, notes=placed.notes)
