@@ -9,6 +9,7 @@ import socket
 from types import FrameType
 
 from pipeline.bootstrap import Application
+from pipeline.domain.durations import passed
 from pipeline.domain.errors import Fenced, TransientError, UserError
 from pipeline.ports.stores import Fence
 
@@ -58,7 +59,7 @@ class TickProcess:
         renewed_at = self._app.clock.now()
         while not self._ending:
             self._app.tick.step(fence)
-            if self._app.clock.now() - renewed_at > OFFICE_TTL_S / 5:
+            if passed(renewed_at, self._app.clock.now(), OFFICE_TTL_S / 5):
                 renewed_at = self._app.clock.now()
                 if not self._app.store.renew(fence, self._holder, OFFICE_TTL_S):
                     raise Fenced("the office ended before it was renewed")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
+from pipeline.domain.durations import SKEW_S
 from pipeline.domain.errors import InvalidTransition
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
@@ -66,6 +67,10 @@ class Purpose(StrEnum):
 
     RUN = "run"
     STAGING = "staging"
+
+
+#: No try is put off for longer, in seconds.
+MOST_WAIT_S = 3600.0
 
 
 class NodeState(StrEnum):
@@ -204,6 +209,13 @@ class Environment:
     @property
     def final(self) -> bool:
         return self.state in FINAL_STATES
+
+
+def under_clock(environment: Environment, now: float) -> Environment:
+    """The environment with no moment that is yet to come but the end of its time: the clock jumped back since."""
+    if environment.state_since <= now + SKEW_S and environment.not_before <= now + MOST_WAIT_S:
+        return environment
+    return replace(environment, state_since=min(environment.state_since, now), not_before=0.0)
 
 
 def planned_nodes(spec: EnvironmentSpec) -> tuple[Node, ...]:

@@ -20,6 +20,7 @@ from pipeline.domain.environments import (
     begin_destroying,
     destroyed,
     displace,
+    under_clock,
 )
 from pipeline.domain.errors import CapacityError, InfraError, InvalidTransition, PermanentError, UserError
 from pipeline.envs import events, jobs, places
@@ -76,7 +77,8 @@ class Lifecycle:
 
     def advance(self, environment_id: str, listing: Listing | None = None) -> Environment:
         """Do what the state asks for, once; the environment as it is now."""
-        loaded = self._books.environments.get(environment_id)
+        found = self._books.environments.get(environment_id)
+        loaded = Loaded(under_clock(found.value, self._clock.now()), found.version)
         environment = loaded.value
         if environment.not_before > self._clock.now():
             return environment

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pipeline.domain import admission
 from pipeline.domain.admission import Use, Waiting
 from pipeline.domain.blueprint import Priority
+from pipeline.domain.durations import passed
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import UserError, VersionConflict
 from pipeline.domain.placement import engine
@@ -236,7 +237,7 @@ class Scheduler:
         """Say why it waits, and at which position; not at every look."""
         environment = loaded.value
         said = environment.reason
-        if said and (not reason or round_.now - environment.told_at < RETELL_S):
+        if said and (not reason or not passed(environment.told_at, round_.now, RETELL_S)):
             return
         text = f"waits, position {round_.position} of {len(round_.requests)}: {reason}"
         if reason and text != said:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.domain.durations import SKEW_S
 from pipeline.domain.inventory import (
     Inventory,
     Load,
@@ -229,15 +230,20 @@ class Fleet:
                     if np.isfinite(self.real[at, row]):
                         self.headroom[at, row] -= load.used.get(DIMENSIONS[at], 0.0) * self.real[at, row]
         self._stale_at = -np.inf
+        self._aged_at = np.inf
 
     def age(self, now: float) -> None:
-        """Notice that measurements have become too old since the last call."""
+        """Notice that measurements have become too old since the last call, or were made before the clock went back."""
         limits = self.inventory.limits
-        if limits is None or now <= self._stale_at:
+        if limits is None or self._aged_at <= now <= self._stale_at:
             return
-        self.stale: Flags = now - self.load_at > limits.stale_s
+        age = now - self.load_at
+        self.stale: Flags = (age > limits.stale_s) | (age < -SKEW_S)
         fresh = self.load_at[~self.stale]
-        self._stale_at = float(fresh.min()) + limits.stale_s if len(fresh) else np.inf
+        early = self.load_at[age < -SKEW_S] - SKEW_S
+        ends = float(fresh.min()) + limits.stale_s if len(fresh) else np.inf
+        self._stale_at = min(ends, float(early.min()) if len(early) else np.inf)
+        self._aged_at = now
         self.epoch += 1
 
     # -- what is asked of it
