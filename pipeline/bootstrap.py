@@ -12,6 +12,7 @@ from pipeline.adapters.clock import RandomIds, SystemClock
 from pipeline.adapters.secrets.sealed import SealedSecrets, key_from, token_from
 from pipeline.domain.errors import UserError
 from pipeline.domain.inventory import Inventory
+from pipeline.domain.qos import PROFILES, QosProfile
 from pipeline.envs import books
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Gate
@@ -174,10 +175,15 @@ class Application:
         return FileLogStore(str(self.settings.logs_dir))
 
     @cached_property
+    def qos_profiles(self) -> Mapping[str, QosProfile]:
+        """What blueprints may name: the built-in profiles, and over them those of the settings."""
+        return {**PROFILES, **self.settings.qos_profiles}
+
+    @cached_property
     def reader(self) -> BlueprintReader:
         from pipeline.adapters.blueprints.yaml12 import YamlBlueprintReader
 
-        return YamlBlueprintReader()
+        return YamlBlueprintReader(self.qos_profiles)
 
     @cached_property
     def forges(self) -> Sequence[Forge]:

@@ -236,3 +236,58 @@ def test_a_difference_is_told_machine_by_machine(
     assert json.loads(greenroom("inventory", "diff", str(file), "--json").stdout) == answer
     answer.update(added=[], changed=[], gone=[], others=[])
     assert "nothing would change" in greenroom("inventory", "diff", str(file)).stdout
+
+
+PROFILES = """\
+[qos_profiles.fast]
+profile = "strong"
+disk_write_iops = 9000
+[qos_profiles.steady]
+network_in = "1Gbit/s"
+"""
+
+
+def test_profiles_of_the_settings_are_listed_and_known(tmp_path: Path, greenroom: Greenroom) -> None:
+    (tmp_path / "config.toml").write_text(PROFILES)
+    listed = {one["profile"]: one for one in json.loads(greenroom("qos", "profiles", "--json").stdout)}
+    assert {name: one["from"] for name, one in listed.items()} == {
+        "frugal": "built in",
+        "steady": "settings",
+        "strong": "built in",
+        "fast": "settings",
+    }
+    assert (listed["fast"]["qos_class"], listed["fast"]["disk_write_iops"]) == ("guaranteed", 9000)
+    assert (listed["steady"]["network_in"], listed["steady"]["disk_read_iops"]) == (10**9, None)
+    assert "9,000" in greenroom("qos", "profiles").stdout
+    file = tmp_path / "greenroom.yml"
+    file.write_text("version: 1\nservice: shop\nenvironment: {image: debian-12, roles: {web: {qos: fast}}}\ntest: []\n")
+    assert greenroom("validate", str(file)).returncode == 0
+    file.write_text(file.read_text().replace("fast", "fats"))
+    assert "no QoS profile fats; did you mean fast?" in greenroom("validate", str(file)).stdout
+    offered = json.loads(greenroom("schema").stdout)["$defs"]["qos"]["examples"]
+    assert offered == ["fast", "frugal", "steady", "strong"]
+
+
+@pytest.mark.parametrize(
+    ("told", "part"),
+    [
+        (
+            '[qos_profiles.fast]\nnetwork_in = "100MB/s"',
+            "fast: Value error, network_in: expected a network",
+        ),
+        (
+            "[qos_profiles.fast]\ndisk_read_iops = -5",
+            "disk_read_iops: expected a whole number from 1 to 10000000, got -5",
+        ),
+        ("[qos_profiles]\nfast = 5", "qos_profiles.fast"),
+        ("[qos_profiles.Fast]", "qos_profiles.Fast"),
+    ],
+)
+@pytest.mark.parametrize("command", [["up"], ["qos", "profiles"], ["validate"]])
+def test_a_bad_profile_ends_the_start(
+    tmp_path: Path, greenroom: Greenroom, command: list[str], told: str, part: str
+) -> None:
+    (tmp_path / "config.toml").write_text(told)
+    done = greenroom(*command)
+    assert done.returncode == 2
+    assert part in done.stderr

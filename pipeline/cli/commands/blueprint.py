@@ -18,13 +18,14 @@ def validate(
 ) -> None:
     """Check a greenroom.yml; each mistake with its place."""
     from pipeline.bootstrap import build
+    from pipeline.cli.deployment import settings
     from pipeline.cli.findings import tell_findings
     from pipeline.domain.errors import InvalidBlueprint
 
     path = file / "greenroom.yml" if file.is_dir() else file
     out = Output(json)
     try:
-        blueprint = build().reader.read(str(path), path.read_bytes())
+        blueprint = build(settings()).reader.read(str(path), path.read_bytes())
     except OSError as error:
         raise Complaint(f"{path} cannot be read: {error.strerror}", FAILED) from error
     except InvalidBlueprint as error:
@@ -40,8 +41,9 @@ def validate(
 def schema() -> None:
     """Print the JSON Schema of greenroom.yml."""
     from pipeline.bootstrap import build
+    from pipeline.cli.deployment import settings
 
-    Output(as_json=True).data(build().reader.schema())
+    Output(as_json=True).data(build(settings()).reader.schema())
 
 
 def version(*, json: Json = False) -> None:

@@ -58,11 +58,12 @@ def diff(
 
 def _read(out: Output, file: Path) -> Inventory:
     from pipeline.bootstrap import build
+    from pipeline.cli.deployment import settings
     from pipeline.cli.findings import tell_findings
     from pipeline.domain.errors import InvalidInventory, UserError
 
     try:
-        return build().inventory_file(file)
+        return build(settings()).inventory_file(file)
     except InvalidInventory as error:
         tell_findings(out, file, error)
         raise typer.Exit(FAILED) from None

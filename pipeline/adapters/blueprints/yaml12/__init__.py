@@ -18,6 +18,7 @@ from pipeline.clients.yaml12.check import in_order, make_validator, schema_findi
 from pipeline.clients.yaml12.tree import Bounds, Tree, Unreadable, load
 from pipeline.domain.blueprint import Blueprint
 from pipeline.domain.errors import Finding, InvalidBlueprint
+from pipeline.domain.qos import PROFILES, QosProfile
 
 BOUNDS = Bounds("a blueprint", size=256 * 1024, values=20_000)
 _SCHEMA_FILE = Path(__file__).parent.parent / "greenroom.schema.json"
@@ -29,7 +30,10 @@ def load_schema() -> dict[str, Any]:
 
 
 class YamlBlueprintReader:
-    """See `ports.blueprints.BlueprintReader`."""
+    """See `ports.blueprints.BlueprintReader`; `profiles` are the QoS profiles that a blueprint may name."""
+
+    def __init__(self, profiles: Mapping[str, QosProfile] = PROFILES) -> None:
+        self._profiles = profiles
 
     def read(self, source: str, content: bytes) -> Blueprint:
         try:
@@ -39,15 +43,19 @@ class YamlBlueprintReader:
         findings = in_order(self._findings(tree))
         if findings:
             raise InvalidBlueprint(source, findings)
-        return blueprint(tree.data)
+        return blueprint(tree.data, self._profiles)
 
     def schema(self) -> Mapping[str, Any]:
-        return load_schema()
+        """With the profiles that there are, which editors offer."""
+        found = load_schema()
+        qos = found["$defs"]["qos"]
+        qos["examples"] = qos["properties"]["profile"]["examples"] = sorted(self._profiles)
+        return found
 
     def _findings(self, tree: Tree) -> Iterator[Finding]:
         yield from tree.findings
         yield from schema_findings(self._validator, tree)
-        yield from rule_findings(tree)
+        yield from rule_findings(tree, self._profiles)
 
     @cached_property
     def _validator(self) -> Any:

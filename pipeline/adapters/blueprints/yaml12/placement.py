@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pipeline.clients.yaml12.check import nearest
 from pipeline.clients.yaml12.loose import mapping, texts
 from pipeline.clients.yaml12.tree import Path, Tree
 from pipeline.domain.errors import Finding
-from pipeline.domain.qos import PROFILES
 
 
-def placement_findings(tree: Tree, roles: Mapping[str, Any]) -> Iterator[Finding]:
+def placement_findings(tree: Tree, roles: Mapping[str, Any], profiles: Collection[str]) -> Iterator[Finding]:
     """Roles to be near to that are none, rules that contradict each other, profiles that nobody knows."""
     for name, role in roles.items():
         if isinstance(role, Mapping):
             path: Path = ("environment", "roles", name)
             yield from _near(tree, path, name, roles)
             yield from _contradictions(tree, path, role)
-            yield from _profile(tree, path, role)
+            yield from _profile(tree, path, role, profiles)
 
 
 def _near(tree: Tree, path: Path, name: str, roles: Mapping[str, Any]) -> Iterator[Finding]:
@@ -59,9 +58,9 @@ def _contradictions(tree: Tree, path: Path, role: Mapping[str, Any]) -> Iterator
             yield tree.at_value((*path, "forbid", attribute), message)
 
 
-def _profile(tree: Tree, path: Path, role: Mapping[str, Any]) -> Iterator[Finding]:
+def _profile(tree: Tree, path: Path, role: Mapping[str, Any], profiles: Collection[str]) -> Iterator[Finding]:
     qos = role.get("qos")
     place: Path = (*path, "qos") if isinstance(qos, str) else (*path, "qos", "profile")
     name = qos if isinstance(qos, str) else mapping(qos).get("profile")
-    if isinstance(name, str) and name not in PROFILES:
-        yield tree.at_value(place, f"no QoS profile {name[:80]}{nearest(name, PROFILES)}")
+    if isinstance(name, str) and name not in profiles:
+        yield tree.at_value(place, f"no QoS profile {name[:80]}{nearest(name, profiles)}")

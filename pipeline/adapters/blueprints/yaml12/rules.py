@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pipeline.adapters.blueprints.yaml12.formats import parse_selector
@@ -16,11 +16,11 @@ from pipeline.domain.errors import Finding
 LIMIT_NODES = 200
 
 
-def rule_findings(tree: Tree) -> Iterator[Finding]:
-    """All violations beyond the schema."""
+def rule_findings(tree: Tree, profiles: Collection[str]) -> Iterator[Finding]:
+    """All violations beyond the schema; `profiles` are the names of QoS profiles."""
     roles = mapping(mapping(mapping(tree.data).get("environment")).get("roles"))
     yield from _too_many_nodes(tree, roles)
-    yield from placement_findings(tree, roles)
+    yield from placement_findings(tree, roles, profiles)
     yield from _deployments(tree, roles)
     yield from _tests(tree, roles)
     for i, artifact in mappings(tree.data, "artifacts"):
