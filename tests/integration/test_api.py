@@ -21,11 +21,12 @@ from pipeline.api.hooks import LIMIT_BYTES
 from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import Blueprint, EnvironmentSpec, RoleSpec
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
+from pipeline.domain.promises import Measured
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
 from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, lose_attempt, start_attempt
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.envs import events
-from pipeline.envs.books import ENVIRONMENTS, REPORTS, RUNS
+from pipeline.envs.books import ENVIRONMENTS, QOS_CHECKS, REPORTS, RUNS
 from pipeline.ports.common import Secret
 from pipeline.ports.stores import Commit, Event
 from pipeline.settings import ProviderSettings, Settings
@@ -665,3 +666,33 @@ async def test_a_bad_inventory_is_told_with_its_places(client: httpx.AsyncClient
     assert answer.json()["findings"][0]["line"] == 3
     answer = await client.post("/v1/inventories/other/diff", json={"inventory": INVENTORY})
     check_problem(answer, 400, "bad-request", "there is no provider 'other'")
+
+
+# Promises
+
+
+async def test_a_check_of_promises_is_asked_for_and_read(app: Application, client: httpx.AsyncClient) -> None:
+    make_environment(app, "env-1", EnvironmentState.HELD)
+    asked = await client.post("/v1/environments/env-1/qos-checks")
+    assert asked.status_code == 202
+    id = asked.json()["id"]
+    assert (await client.get(f"/v1/qos-checks/{id}")).json()["finished_at"] is None
+    assert [job.task for job in app.store.peek(10)] == ["check_qos"]
+    loaded = app.books.qos_checks.get(id)
+    found = (Measured("web-0", "network_in", 1000, 950.0), Measured("web-0", "disk_read_iops", 100, 50.0))
+    done = replace(loaded.value, finished_at=loaded.value.asked_at + 9, found=found)
+    app.books.commit(QOS_CHECKS.put(id, done, loaded.version))
+    told = (await client.get(f"/v1/qos-checks/{id}")).json()
+    assert [(one["direction"], one["ratio"], one["kept"]) for one in told["found"]] == [
+        ("network_in", 0.95, True),
+        ("disk_read_iops", 0.5, False),
+    ]
+    assert told["kept"] is False
+
+
+async def test_what_does_not_stand_is_not_measured(app: Application, client: httpx.AsyncClient) -> None:
+    make_environment(app, "env-1", EnvironmentState.DESTROYING)
+    answer = await client.post("/v1/environments/env-1/qos-checks")
+    check_problem(answer, 409, "invalid-transition", "env-1 is destroying: its nodes cannot be measured")
+    check_problem(await client.post("/v1/environments/env-9/qos-checks"), 404, "not-found", "env-9")
+    check_problem(await client.get("/v1/qos-checks/qos-9"), 404, "not-found", "qos-9")

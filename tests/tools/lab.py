@@ -51,12 +51,14 @@ class Lab:
         self.inventories = Inventories(self.books, self.clock, gate)
         self.cloud = MemoryCloud()
         driver = MemoryDriver(self.cloud, "test", images=("debian-12",))
-        account = Provider("lab", driver, MemoryTransport(self.clock))
+        self.transport = MemoryTransport(self.clock)
+        self.secrets = ClearSecrets()
+        self.account = account = Provider("lab", driver, self.transport)
         self.scheduler = Scheduler(
             self.books, lambda _: account, self.inventories, Preemptions(self.books, gate), self.clock
         )
         self.lifecycle = Lifecycle(
-            self.books, lambda _: account, ClearSecrets(), SshKeys(), self.clock, RandomIds(), "test"
+            self.books, lambda _: account, self.secrets, SshKeys(), self.clock, RandomIds(), "test"
         )
 
     def declare(
