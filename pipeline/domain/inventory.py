@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pipeline.domain.errors import NotFound, UserError
-from pipeline.domain.resources import DIMENSIONS, Vector
+from pipeline.domain.resources import DIMENSIONS, UNNAMED, Vector
 from pipeline.domain.rules import Attribute, OperatorRule
 
 
@@ -40,7 +40,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Machine:
-    """One physical server. `capacity` by dimension; one that is not named is not limited.
+    """One physical server. `capacity` by dimension; one that is not named is not limited, but for huge pages (none).
 
     `overcommit` by dimension goes before the aggregates' and the inventory's. `max_builds`: nodes that may be built
     on it at a time. `state_since` is epoch seconds.
@@ -139,7 +139,7 @@ def usable(inventory: Inventory) -> tuple[Vector, ...]:
     vectors = []
     for machine in inventory.machines:
         ratios = _ratios(machine, by_name, inventory.overcommit)
-        amounts = (machine.capacity.get(dim, math.inf) for dim in DIMENSIONS)
+        amounts = (machine.capacity.get(dim, UNNAMED[dim]) for dim in DIMENSIONS)
         vectors.append(tuple(amount * ratio for amount, ratio in zip(amounts, ratios, strict=True)))
     return tuple(vectors)
 

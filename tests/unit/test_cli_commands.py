@@ -183,7 +183,7 @@ def test_a_good_inventory_is_summed_up_by_zone(tmp_path: Path, greenroom: Greenr
     assert "is good: 3 machines in 2 zones, 0 rules" in done.stdout
     told = json.loads(greenroom("inventory", "check", str(file), "--json").stdout)
     assert (told["machines"], told["findings"]) == (3, [])
-    assert told["zones"][1]["promisable"] == {"vcpu": 16, "memory_mib": 16384, "disk_gib": 100}
+    assert told["zones"][1]["promisable"] == {"vcpu": 16, "memory_mib": 16384, "disk_gib": 100, "hugepages_mib": 0}
 
 
 def test_mistakes_of_an_inventory_have_their_place(tmp_path: Path, greenroom: Greenroom) -> None:

@@ -26,7 +26,10 @@ class Api:
         self._checks: Iterator[dict[str, Any]] = iter([{**done, "finished_at": None, "found": []}, done])
 
     def get(self, path: str) -> dict[str, Any]:
-        return {"/v1/qos-checks/qos-1": lambda: next(self._checks), "/v1/runs/run-1": lambda: self._run}[path]()
+        if path == "/v1/runs/run-1":
+            return self._run
+        assert path == "/v1/qos-checks/qos-1"
+        return next(self._checks)
 
     def post(self, path: str) -> dict[str, Any]:
         assert path == "/v1/environments/env-1/qos-checks"

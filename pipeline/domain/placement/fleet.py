@@ -24,7 +24,7 @@ from pipeline.domain.inventory import (
     usable,
 )
 from pipeline.domain.placement.model import Placed, Request, Standing
-from pipeline.domain.resources import DIMENSIONS
+from pipeline.domain.resources import DIMENSIONS, UNNAMED
 from pipeline.domain.rules import Attribute
 
 Floats = npt.NDArray[np.float64]
@@ -301,7 +301,7 @@ def healthy(inventory: Inventory) -> Inventory:
 
 
 def _capacities(machines: tuple[Machine, ...]) -> Floats:
-    rows = [[machine.capacity.get(dimension, np.inf) for dimension in DIMENSIONS] for machine in machines]
+    rows = [[machine.capacity.get(dimension, UNNAMED[dimension]) for dimension in DIMENSIONS] for machine in machines]
     return np.array(rows, dtype=float).reshape(len(machines), len(DIMENSIONS)).T.copy()
 
 

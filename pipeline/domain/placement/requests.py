@@ -23,7 +23,8 @@ def demand_of(resources: Resources, qos: QosProfile) -> Vector:
         qos.network_out,
     )
     kept = (0.0,) * len(rates) if qos.qos_class is QosClass.BEST_EFFORT else tuple(float(rate or 0) for rate in rates)
-    return (float(resources.vcpu), float(resources.memory_mib), float(resources.disk_gib), *kept, 0.0)
+    hugepages = float(resources.hugepages_mib)
+    return (float(resources.vcpu), float(resources.memory_mib), float(resources.disk_gib), *kept, hugepages)
 
 
 def request_of(environment: Environment, operator: Iterable[OperatorRule] = ()) -> Request:

@@ -25,6 +25,7 @@ from pipeline.domain.blueprint import (
 )
 from pipeline.domain.durations import parse_duration
 from pipeline.domain.qos import QosProfile, profile_of
+from pipeline.domain.resources import parse_size
 from pipeline.domain.rules import Affinity, Attribute, BareMetal, PlacementRules, Spread, Stance, Strategy, Within
 
 Data = Mapping[str, Any]
@@ -94,6 +95,7 @@ def _role(name: str, data: Data, profiles: Profiles) -> RoleSpec:
         run_list=tuple(data.get("run_list", ())),
         qos=_qos(data.get("qos", {}), profiles),
         rules=_rules(data),
+        hugepages_mib=round(parse_size(data["hugepages"])) if "hugepages" in data else 0,
         **_given(data, "count", "size", "image", "script", "attributes"),
     )
 

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pipeline.adapters.inventories.yaml_file.formats import mib, names_of
+from pipeline.adapters.inventories.yaml_file.formats import names_of
 from pipeline.clients.yaml12.loose import texts
 from pipeline.domain.durations import parse_duration
 from pipeline.domain.inventory import Aggregate, Inventory, LoadLimits, Machine, MachineKind, Zone
 from pipeline.domain.qos import disk_rate, network_rate
+from pipeline.domain.resources import parse_size
 from pipeline.domain.rules import Affinity, Attribute, OperatorRule, Stance
 
 Data = Mapping[str, Any]
@@ -67,14 +68,18 @@ def _machines(data: Data) -> Iterator[Machine]:
 
 
 def _capacity(data: Data) -> Mapping[str, float]:
-    capacity = {"vcpu": float(data["vcpu"]), "memory_mib": mib(data["memory"]), "disk_gib": mib(data["disk"]) / 1024}
+    capacity = {
+        "vcpu": float(data["vcpu"]),
+        "memory_mib": parse_size(data["memory"]),
+        "disk_gib": parse_size(data["disk"]) / 1024,
+    }
     capacity |= {name: float(data[name]) for name in ("disk_read_iops", "disk_write_iops") if name in data}
     capacity |= {name: float(disk_rate(data[key])) for key, name in _DISK_RATES.items() if key in data}
     for key, names in _NETWORK_RATES.items():
         if key in data:
             capacity |= dict.fromkeys(names, float(network_rate(data[key])))
     if "hugepages" in data:
-        capacity["hugepages_mib"] = mib(data["hugepages"])
+        capacity["hugepages_mib"] = parse_size(data["hugepages"])
     return capacity
 
 

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from pipeline.domain.durations import parse_positive_duration
 from pipeline.domain.qos import QosClass, disk_rate, network_rate
+from pipeline.domain.resources import parse_size
 
-_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([A-Za-z]*)", re.ASCII)
-_MIB: Mapping[str, float] = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _RANGE = re.compile(r"\{(\d{1,6})\.\.(\d{1,6})\}", re.ASCII)
 #: Machines of one inventory.
@@ -18,24 +17,10 @@ MOST_MACHINES = 100_000
 MOST_TIB = {"memory": 1024, "disk": 1024 * 1024}
 
 
-def mib(text: str) -> float:
-    """MiB of `256GiB`."""
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError(f"expected a size such as 256GiB, got {text[:80]!r}")
-    number, unit = match.groups()
-    if unit not in _MIB:
-        given = f"the unit {unit}" if unit else "no unit"
-        raise ValueError(f"expected a size such as 256GiB, got {given} in {text!r}; known are {', '.join(_MIB)}")
-    return float(number) * _MIB[unit]
-
-
 def _sized(what: str) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        size = mib(text)
-        if not size:
-            raise ValueError(f"expected more than nothing, got {text!r}")
-        if size > MOST_TIB[what] * _MIB["TiB"]:
+        size = parse_size(text)
+        if size > MOST_TIB[what] * 1024 * 1024:
             raise ValueError(f"expected at most {MOST_TIB[what]}TiB, which no machine has, got {text!r}")
         return size
 
