@@ -64,7 +64,15 @@ def _with_state(declared: Machine, known: Machine | None) -> Machine:
     """What is declared, in the state that it has; one that was missing for a while comes back as declared."""
     if known is None or (_is_down(known) and known.state_reason == UNDECLARED):
         return declared
-    return replace(declared, state=known.state, state_reason=known.state_reason, state_since=known.state_since)
+    return replace(
+        declared,
+        state=known.state,
+        state_reason=known.state_reason,
+        state_since=known.state_since,
+        back_at=known.back_at,
+        quarantines=known.quarantines,
+        probation=known.probation,
+    )
 
 
 def _is_down(machine: Machine) -> bool:

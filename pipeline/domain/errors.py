@@ -18,6 +18,7 @@ GreenroomError                  .code is the metric label and the problem+json t
   StageFailed                   the product under test failed: expected, never retried
   InfraError
     TransientError              may be retried, as failsafe decides
+      CallsPaused               the provider is not called before a time
     CapacityError               wait: full or over quota; not a failure
     PermanentError              never retried: bad credentials, missing image
 """
@@ -139,16 +140,20 @@ class Fenced(InvalidTransition):
 
 
 class GuardRefused(GreenroomError):
-    """A destructive act that a guard refused; says which, why, and what would have to change."""
+    """A destructive act that a guard refused; says which, why, and what would have to change.
+
+    `passing`: the same may be allowed later, so whoever was refused may ask again.
+    """
 
     code = "guard-refused"
     status = 409
 
-    def __init__(self, guard: str, why: str, remedy: str) -> None:
+    def __init__(self, guard: str, why: str, remedy: str, *, passing: bool = False) -> None:
         super().__init__(f"refused by guard {guard}: {why}; {remedy}")
         self.guard = guard
         self.why = why
         self.remedy = remedy
+        self.passing = passing
 
 
 class StageFailed(GreenroomError):
@@ -170,6 +175,16 @@ class TransientError(InfraError):
 
     code = "transient"
     status = 503
+
+
+class CallsPaused(TransientError):
+    """A call that was not made or not answered, since the provider is left alone until `until` (epoch seconds)."""
+
+    code = "calls-paused"
+
+    def __init__(self, why: str, until: float) -> None:
+        super().__init__(why)
+        self.until = until
 
 
 class CapacityError(InfraError):

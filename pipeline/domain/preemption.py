@@ -62,13 +62,19 @@ def candidate(environment: Environment) -> Candidate | None:
 
 
 def preempt(
-    fleet: Fleet, request: Request, candidates: Iterable[Candidate], now: float, node_room: float = math.inf
+    fleet: Fleet,
+    request: Request,
+    candidates: Iterable[Candidate],
+    now: float,
+    node_room: float = math.inf,
+    leaving: Iterable[str] = (),
 ) -> Preemption | None:
     """The set of candidates that costs least among those found, from which none can be left out; None: none helps.
 
-    `node_room` is how many nodes the provider takes before it is full. The fleet is left as it was.
+    `node_room` is how many nodes the provider takes before it is full. What is `leaving` already counts as gone; where
+    that is enough, there are no victims. The fleet is left as it was.
     """
-    search = _Search(fleet, request, now, node_room)
+    search = _Search(fleet, request, now, node_room, leaving)
     return search.run(sorted(candidates, key=_worth))
 
 
@@ -86,29 +92,32 @@ class _Search:
     first.
     """
 
-    def __init__(self, fleet: Fleet, request: Request, now: float, node_room: float) -> None:
+    def __init__(self, fleet: Fleet, request: Request, now: float, node_room: float, leaving: Iterable[str]) -> None:
         self._fleet = fleet
         self._request = request
         self._now = now
         self._room = node_room
         self._off: set[str] = set()
+        self._leaving = sorted(one for one in leaving if one in fleet.standing)
         self._nodes = {one: tuple(nodes) for one, nodes in fleet.standing.items()}
         self._placed: Placed | None = None
 
     def run(self, candidates: Sequence[Candidate]) -> Preemption | None:
         useful = self._useful(candidates)
+        self._fleet.remove(*self._leaving)
         try:
-            if not self._make_room(useful):
+            if not self._fits() and not self._make_room(useful):
                 return None
             self._reprieve([one for one in useful if one in self._off])
             self._reprieve_again()
             assert self._placed is not None, "what fits was placed"  # noqa: S101  # says it to the reader
             return Preemption(tuple(sorted(self._off)), self._placed)
         finally:
-            self._put_back(sorted(self._off))
+            self._put_back([*sorted(self._off), *self._leaving])
 
     def _useful(self, candidates: Sequence[Candidate]) -> list[str]:
         """Those that stand where the request might; where only the count of nodes is short, everyone does."""
+        candidates = [one for one in candidates if one.id not in self._leaving]
         if self._room < self._request.count:
             return [one.id for one in candidates]
         shapes = [shape_of(self._fleet, self._request, role) for role in self._request.roles]
@@ -126,7 +135,8 @@ class _Search:
         return False
 
     def _fits(self) -> bool:
-        if self._room + sum(len(self._nodes.get(one, ())) for one in self._off) < self._request.count:
+        gone = [*self._off, *self._leaving]
+        if self._room + sum(len(self._nodes.get(one, ())) for one in gone) < self._request.count:
             return False
         answer = decide(self._fleet, self._request, self._now, explain=False)
         if isinstance(answer, Placed):

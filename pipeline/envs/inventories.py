@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.domain import inventory as machines_
 from pipeline.domain.changes import changes
 from pipeline.domain.errors import NotFound
 from pipeline.domain.guards import Act, Facts
-from pipeline.domain.inventory import Inventory, Load, Machine, MachineState, Zone, checked
+from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone, checked
 from pipeline.envs.books import INVENTORIES, LEDGERS, LOADS, MACHINES, Books, Ledger, Loaded, Loads, MachineRecord
-from pipeline.envs.gate import Asking, Gate
+from pipeline.envs.gate import AUDIT, Asking, Gate
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Delete, Event, Put
 
@@ -66,7 +67,19 @@ class Inventories:
         return {} if loaded is None else loaded.value.machines
 
     def report_loads(self, provider: str, machines: Mapping[str, Load]) -> None:
-        """Keep new measurements in place of the old ones."""
+        """Keep new measurements in place of the old ones; when two report at once, the later one stays."""
+        self._books.again(lambda: self._report_loads(provider, machines))
+
+    def limited(self, provider: str) -> bool:
+        """Whether measured load limits what the provider's machines take: then they have to be measured."""
+        return self.limits(provider) is not None
+
+    def limits(self, provider: str) -> LoadLimits | None:
+        """How much measured load the provider's machines may bear; None where nobody measures."""
+        loaded = self._books.inventories.find(provider)
+        return None if loaded is None else loaded.value.limits
+
+    def _report_loads(self, provider: str, machines: Mapping[str, Load]) -> None:
         loaded = self._books.loads.find(provider)
         version = 0 if loaded is None else loaded.version
         self._books.commit(LOADS.put(provider, Loads(machines), version))
@@ -118,32 +131,108 @@ class Inventories:
         frame = self._books.inventories.find(provider)
         if loaded is None or frame is None:
             raise NotFound(f"provider {provider} has no machine {name}; `greenroom machines` shows all")
-        now = self._clock.now()
-        changed = loaded.value.machine.to(state, now, asking.why)
+        changed = loaded.value.machine.to(state, self._clock.now(), asking.why)
         if changed is loaded.value.machine:
             return changed
         passed = self._pass(provider, name, state, asking)
         if asking.dry_run:
             self._books.commit(events=passed)
             return loaded.value.machine
-        data = {"provider": provider, "machine": name, "reason": asking.why}
-        told = [*passed, Event(MACHINE_EVENTS, f"machine.{state}", now, data)]
+        self._change(frame, loaded, changed, passed, asking, ledger)
+        return changed
+
+    def _change(
+        self,
+        frame: Loaded[Inventory],
+        loaded: Loaded[MachineRecord],
+        changed: Machine,
+        passed: tuple[Event, ...],
+        asking: Asking,
+        ledger: int,
+    ) -> None:
+        """Write a machine under the ledger as it was before all looks, and tell who changed it and why."""
+        provider = loaded.value.provider
+        data = {"provider": provider, "machine": changed.name, "who": asking.who, "reason": asking.why}
+        told = Event(MACHINE_EVENTS, f"machine.{changed.state}", self._clock.now(), data)
         self._books.commit(
             _machine_put(provider, changed, loaded.version),
             INVENTORIES.put(provider, frame.value, frame.version),
             self.ledger_put(ledger),
-            events=told,
+            events=[*passed, told],
         )
-        return changed
+
+    def quarantine(self, provider: str, name: str, asking: Asking) -> bool:
+        """Take a suspect machine out until its time is over; whether it was in service, so that this did anything."""
+
+        def out(machine: Machine) -> Machine:
+            if machine.state is not MachineState.IN_SERVICE:
+                return machine
+            return machines_.quarantined(machine, self._clock.now(), asking.why)
+
+        return self._by_itself(provider, name, out, asking)
+
+    def end_quarantines(self, asking: Asking) -> list[str]:
+        """Put machines whose time is over back on probation; their ids."""
+        due = self._books.machines.due("machines:back", self._clock.now())
+        return [
+            machine_id(one.value.provider, one.value.machine.name)
+            for one in due
+            if self._by_itself(one.value.provider, one.value.machine.name, self._returned, asking)
+        ]
+
+    def _returned(self, machine: Machine) -> Machine:
+        now = self._clock.now()
+        over = machine.back_at is not None and machine.back_at <= now
+        return machines_.on_probation(machine, now) if over else machine
+
+    def end_probations(self, provider: str, names: Sequence[str], asking: Asking) -> None:
+        """A build succeeded on these machines: whichever was on probation is trusted again."""
+        for one in self._books.machines.many([machine_id(provider, name) for name in names]):
+            if one.value.machine.probation:
+                self._by_itself(provider, one.value.machine.name, machines_.proved, asking)
+
+    def _by_itself(self, provider: str, name: str, change: Callable[[Machine], Machine], asking: Asking) -> bool:
+        """Change a machine of the tick's own accord; whether there was anything to change."""
+
+        def once() -> bool:
+            ledger = self.ledger_version()
+            loaded = self._books.machines.find(machine_id(provider, name))
+            frame = self._books.inventories.find(provider)
+            if loaded is None or frame is None:
+                return False
+            changed = change(loaded.value.machine)
+            if changed == loaded.value.machine:
+                return False
+            self._change(frame, loaded, changed, (self._audited(provider, changed, asking),), asking, ledger)
+            return True
+
+        return self._books.again(once)
+
+    def _audited(self, provider: str, machine: Machine, asking: Asking) -> Event:
+        """It takes nothing away from what stands there, so that no guard is asked; it is told all the same."""
+        state = f"{machine.state}, on probation" if machine.probation else str(machine.state)
+        return self._audit(f"machine {provider}/{machine.name} into {state}", asking)
+
+    def _audit(self, target: str, asking: Asking) -> Event:
+        data = {"target": target, "who": asking.who, "why": asking.why, "dry_run": False, "overridden": {}}
+        return Event(AUDIT, "audit.quarantine", self._clock.now(), data)
+
+    def tell_spared(self, provider: str, asking: Asking) -> None:
+        """Put into the audit stream that suspect machines stay in service."""
+        self._books.commit(events=[self._audit(f"nothing more of provider {provider}", asking)])
 
     def _pass(self, provider: str, name: str, state: MachineState, asking: Asking) -> tuple[Event, ...]:
-        """The gate, where a machine is taken away from what stands on it."""
+        """The gate, where a machine is taken away from what stands on it.
+
+        A quarantine or a drain takes nothing away: what stands there goes on, and a suspect machine must never wait
+        for those on it. No guard could refuse it; who did it and why is told with the change.
+        """
         if state not in OUT:
             return ()
         standing = self._books.environments.everything(f"environments:standing:{provider}")
         nodes = [f"{one.value.id}/{node.name}" for one in standing for node in one.value.nodes if node.machine == name]
         facts = Facts(who=asking.who, used_by=nodes, now=self._clock.now())
-        return self._gate.judge(Act.TAKE_OUT, f"machine {provider}/{name} into {state}", facts, asking)
+        return self._gate.judge(Act.TAKE_OUT, f"machine {provider}/{name} into {state}", facts, asking).events
 
     def ledger_version(self) -> int:
         return self._books.store_version(LEDGERS.name, PLACEMENT)

@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 from pipeline.domain import preemption
 from pipeline.domain.environments import Environment, EnvironmentState, Nomination, Notice, displace
 from pipeline.domain.errors import GuardRefused
-from pipeline.domain.guards import Act, Facts, Refused, judge
+from pipeline.domain.guards import Act, Refused, judge
 from pipeline.domain.placement.requests import request_of, with_placement
 from pipeline.envs import events
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.fleets import Picture
-from pipeline.envs.gate import BUDGET, Asking, Gate
-from pipeline.envs.reaper import TICK
+from pipeline.envs.gate import TICK, Asking, Gate
 from pipeline.ports.stores import Event, Put
 
 log = logging.getLogger(__name__)
@@ -74,17 +73,15 @@ class Preemptions:
         now: float,
     ) -> preemption.Preemption | None:
         request = request_of(environment, picture.fleet.inventory.rules)
-        return preemption.preempt(picture.fleet, request, candidates, now, max_nodes - picture.nodes)
+        room = max_nodes - picture.nodes
+        return preemption.preempt(picture.fleet, request, candidates, now, room, picture.leaving)
 
     def _may_go(self, environment: Environment, wanted_by: Environment) -> bool:
         """Whether it is a candidate as it stands in the books now, and no guard would refuse; asked in silence."""
         if preemption.candidate(environment) is None:
             return False
-        return not isinstance(judge(Act.PREEMPT, self._facts(environment, wanted_by)), Refused)
-
-    def _facts(self, environment: Environment, wanted_by: Environment) -> Facts:
         facts = self._gate.facts_of(environment, _asking(wanted_by))
-        return replace(facts, spent=self._gate.spent(environment.provider), budget=BUDGET)
+        return not isinstance(judge(Act.PREEMPT, facts), Refused)
 
     def _planned(
         self,
@@ -102,6 +99,7 @@ class Preemptions:
         at = now + self._grace_s
         nominated = _nominated(loaded.value, found, picture, at, now)
         told = [event for events_ in passed for event in events_]
+        picture.leaving.update(found.victims)
         puts = [self._books.environments.kind.put(nominated.id, nominated, loaded.version)]
         told += events.of_environment(loaded.value, nominated, now)
         for victim in victims:
@@ -111,7 +109,9 @@ class Preemptions:
         return Planned(nominated, tuple(puts), tuple(told))
 
     def _passed(self, victim: Environment, wanted_by: Environment) -> tuple[Event, ...]:
-        return self._gate.judge(Act.PREEMPT, victim.id, self._facts(victim, wanted_by), _asking(wanted_by))
+        """The audit events of a notice; it counts against the budget only when it is carried out."""
+        asking = _asking(wanted_by)
+        return self._gate.judge(Act.PREEMPT, victim.id, self._gate.facts_of(victim, asking), asking).events
 
     def may_come_true(self, environment: Environment, now: float) -> bool:
         """Whether a nomination is still worth waiting for: some victim is on its way out."""
@@ -122,7 +122,8 @@ class Preemptions:
 
 
 def _asking(wanted_by: Environment) -> Asking:
-    return Asking(TICK, f"guaranteed environment {wanted_by.id} of project {wanted_by.project} needs its room")
+    why = f"guaranteed environment {wanted_by.id} of project {wanted_by.project} needs its room"
+    return Asking(TICK, why, again=True)
 
 
 def _nominated(

@@ -31,21 +31,23 @@ class Ledger:
         self.load = np.zeros(len(self.row))
         self.down: set[int] = set()
         self.placed: dict[str, Mapping[str, tuple[str, ...]]] = {}
-        self._since: list[tuple[float, int, float]] = []
+        self._unshown: dict[str, tuple[float, list[tuple[int, float]]]] = {}
+        self._ramp_s = inventory.limits.ramp_s if inventory.limits else 0.0
         self._measured: tuple[float, npt.NDArray[np.float64]] = (-math.inf, np.zeros(len(self.row)))
 
-    def add(self, job: Job, machines: Mapping[str, tuple[str, ...]], now: float) -> int:
+    def add(self, job: Job, machines: Mapping[str, tuple[str, ...]]) -> int:
         """Count an environment; how many machines it overbooked, or found out of service."""
         self.placed[job.id] = machines
         rows = self._count(job.shape, machines, 1)
-        for role in job.shape.roles:
-            self._since += [(now, self.row[name], role.demand[0]) for name in machines[role.role]]
+        loads = [(self.row[name], role.demand[0]) for role in job.shape.roles for name in machines[role.role]]
+        self._unshown[job.id] = (math.inf, loads)
         over = (self.used[rows] > self.usable[rows] * (1 + _SLACK)).any(axis=1)
         return int(over.sum()) + len(self.down.intersection(rows))
 
     def remove(self, job: Job) -> Mapping[str, tuple[str, ...]]:
         """Forget an environment; where it stood."""
         machines = self.placed.pop(job.id)
+        self._unshown.pop(job.id, None)
         self._count(job.shape, machines, -1)
         return machines
 
@@ -56,6 +58,11 @@ class Ledger:
                 rows.append(self.row[name])
                 self.used[rows[-1]] += sign * np.asarray(role.demand)
         return sorted(set(rows))
+
+    def built(self, job: Job, now: float) -> None:
+        """It bears its load from now on; measurements show it a little later."""
+        self._unshown[job.id] = (now, self._unshown[job.id][1])
+        self.bear(job, 1)
 
     def bear(self, job: Job, sign: int) -> None:
         """Begin, or end, to use what an environment uses."""
@@ -73,7 +80,7 @@ class Ledger:
         at = next(iter(loads.values())).at
         known = np.array([loads[name].used["vcpu"] for name in self.row]) * self.vcpu
         self._measured = (at, known)
-        self._since = [one for one in self._since if one[0] > at]
+        self._unshown = {id: one for id, one in self._unshown.items() if one[0] + self._ramp_s >= at}
 
     def hot(self) -> npt.NDArray[np.bool_]:
         """The machines that really bear more than the inventory's limit."""
@@ -92,8 +99,9 @@ class Ledger:
         if limits is None:
             return np.full(len(self.row), np.inf)
         known = self._measured[1].copy()
-        for _, row, vcpu in self._since:
-            known[row] += vcpu
+        for _, loads in self._unshown.values():
+            for row, vcpu in loads:
+                known[row] += vcpu
         return np.asarray(self.vcpu * limits.full.get("vcpu", math.inf) - known)
 
     def _fits(self, role: RoleRequest, free: npt.NDArray[np.float64], room: npt.NDArray[np.float64]) -> bool:

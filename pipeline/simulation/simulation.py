@@ -111,7 +111,7 @@ class Simulation:
         now, tally = self.loop.now, self.tally
         del self.queue.waiting[job.id]
         self.fleet.reserve(job.request, decision, now)
-        tally.overbooked += self.ledger.add(job, decision.machines, now)
+        tally.overbooked += self.ledger.add(job, decision.machines)
         self.standing[job.id] = job
         self.queue.in_use[job.project] += job.shape.vcpu
         job.attempt += 1
@@ -157,8 +157,8 @@ class Simulation:
         if failed := sorted(machines & self._bad):
             self._fail(job, failed[0])
             return
-        self.fleet.built(job.id)
-        self.ledger.bear(job, 1)
+        self.fleet.built(job.id, self.loop.now)
+        self.ledger.built(job, self.loop.now)
         self.loop.at(self.loop.now + job.lasts_s, partial(self._end, job, attempt))
 
     def _end(self, job: Job, attempt: int) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.domain import failsafe, runs
 from pipeline.domain.errors import GreenroomError, InfraError, StageFailed, UserError
+from pipeline.domain.failsafe import GiveUp, OpenBreaker, RetryAt, WaitForCapacity
 from pipeline.domain.runs import Outcome, Run, RunState, StageName, StageState
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
@@ -84,9 +85,11 @@ class Runner:
 
     def _claim_waiting(self, run_id: str) -> _Claim | None:
         loaded, token = self._books.runs.get(run_id), self._tools.ids.token()
-        if loaded.value.current is None or not self._settled(loaded.value):
+        if loaded.value.current is None:
             return None
         stage, attempt = loaded.value.current
+        if not attempt.is_to_ask_again(self._tools.clock.now()) and not self._settled(loaded.value):
+            return None
         woken = runs.wake_attempt(loaded.value, stage.name, attempt.number, token)
         if woken is None:
             return None
@@ -130,7 +133,8 @@ class Runner:
         loaded, name, now = self._books.runs.get(claim.stage.run.id), claim.stage.name, self._tools.clock.now()
         run = loaded.value
         if isinstance(answer, Waiting):
-            waiting = replace(runs.wait_attempt(run, name, claim.token), environment_id=answer.environment_id)
+            waits = runs.wait_attempt(run, name, claim.token, answer.reason, answer.again_at)
+            waiting = replace(waits, environment_id=answer.environment_id)
             self._save(loaded, waiting, answer.writes, answer.events, answer.jobs)
         elif isinstance(answer, Done):
             ended = runs.finish_attempt(answer.change(run), name, claim.token, answer.outcome, now)
@@ -146,10 +150,11 @@ class Runner:
         now = self._tools.clock.now()
         tries = sum(attempt.code == error.code for attempt in run.stage(name).attempts) + 1
         outcome = Outcome(StageState.ERROR, str(error), error.code)
-        decision = failsafe.decide(error, tries, now, self._tools.ids.dice())
-        if isinstance(decision, failsafe.RetryAt):
-            return runs.retry_attempt(run, name, token, outcome, now, decision.at)
-        return runs.finish_attempt(run, name, token, outcome, now)
+        match failsafe.decide(error, tries, now, self._tools.ids.dice()):
+            case RetryAt(at=at) | WaitForCapacity(at=at) | OpenBreaker(at=at):
+                return runs.retry_attempt(run, name, token, outcome, now, at)
+            case GiveUp():
+                return runs.finish_attempt(run, name, token, outcome, now)
 
     def _save(
         self,

@@ -19,7 +19,9 @@ from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
 from pipeline.envs.preemption import Preemptions
+from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
+from pipeline.envs.suspects import Suspects
 from pipeline.ports.stores import Commit
 from tests.scenarios.world import ClearSecrets
 from tests.tools.requests import SINGLE, ask, requested
@@ -58,7 +60,15 @@ class Lab:
             self.books, lambda _: account, self.inventories, Preemptions(self.books, gate), self.clock
         )
         self.lifecycle = Lifecycle(
-            self.books, lambda _: account, self.secrets, SshKeys(), self.clock, RandomIds(), "test"
+            self.books,
+            lambda _: account,
+            Removals(self.books, gate, self.clock),
+            Suspects(self.books, self.inventories, self.clock),
+            self.secrets,
+            SshKeys(),
+            self.clock,
+            RandomIds(),
+            "test",
         )
 
     def declare(

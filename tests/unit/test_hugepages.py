@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.blueprints.yaml12 import YamlBlueprintReader
-from pipeline.adapters.inventories import this_machine
+from pipeline.adapters.drivers.local.this_machine import Pose, report
 from pipeline.domain.blueprint import EnvironmentSpec, RoleSpec
 from pipeline.domain.environments import EnvironmentState
 from pipeline.domain.errors import InvalidBlueprint
@@ -88,7 +88,7 @@ def test_where_machines_have_too_few_the_most_is_told() -> None:
 
 def test_the_local_driver_has_none(tmp_path: Path) -> None:
     lab = Lab()
-    told: Inventory = this_machine.report(tmp_path, 1, 1)
+    told: Inventory = report(Pose(tmp_path))
     lab.inventories.sync("lab", told)
     lab.place(SPEC)
     assert "no machine that it may use has any" in lab.environment().reason

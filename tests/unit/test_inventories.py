@@ -9,13 +9,30 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.clock import ManualClock
-from pipeline.adapters.inventories import this_machine
+from pipeline.adapters.drivers.local.this_machine import Pose, report
 from pipeline.adapters.stores.memory import MemoryStore
+from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.changes import differences
 from pipeline.domain.environments import Environment, EnvironmentState, Node
-from pipeline.domain.errors import GuardRefused, NotFound
-from pipeline.domain.inventory import Aggregate, Inventory, Machine, MachineState, Zone, usable
+from pipeline.domain.errors import (
+    GreenroomError,
+    GuardRefused,
+    NotFound,
+    PermanentError,
+    TransientError,
+    UserError,
+)
+from pipeline.domain.inventory import (
+    FORGIVEN_S,
+    QUARANTINE_S,
+    Aggregate,
+    Inventory,
+    Machine,
+    MachineState,
+    Zone,
+    usable,
+)
 from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.resources import SIZES
 from pipeline.envs.books import Books
@@ -23,25 +40,33 @@ from pipeline.envs.gate import Asking, Gate
 from pipeline.envs.inventories import Inventories, implicit
 from pipeline.envs.previews import preview
 from pipeline.ports.stores import Put
+from pipeline.settings import ProviderSettings, Settings
+from workers.tick import take_over
 
 ME = Asking("me", "a new disk")
 
 
 def test_this_machine_poses_as_several(tmp_path: Path) -> None:
-    whole, parts = this_machine.report(tmp_path, 1, 1), this_machine.report(tmp_path / "not-yet", 3, 2)
+    whole, parts = report(Pose(tmp_path)), report(Pose(tmp_path / "not-yet", 3, 2), frozenset({"plain"}))
+    assert {machine.images for machine in parts.machines} == {frozenset({"plain"})}
     assert [machine.name for machine in parts.machines][:3] == ["rack-a-1", "rack-a-2", "rack-b-1"]
     memory = [machine.capacity["memory_mib"] for machine in parts.machines]
     assert sum(memory) == pytest.approx(whole.machines[0].capacity["memory_mib"])
 
 
 @pytest.fixture
-def books() -> Books:
-    return Books(MemoryStore(ManualClock()))
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def inventories(books: Books) -> Inventories:
-    return Inventories(books, ManualClock(), Gate(books, ManualClock()))
+def books(clock: ManualClock) -> Books:
+    return Books(MemoryStore(clock))
+
+
+@pytest.fixture
+def inventories(books: Books, clock: ManualClock) -> Inventories:
+    return Inventories(books, clock, Gate(books, clock))
 
 
 def small(*names: str) -> Inventory:
@@ -198,6 +223,112 @@ def test_a_machine_in_use_is_not_taken_out_but_with_a_reason(books: Books, inven
     assert inventories.set_state("lab", "m1", MachineState.MAINTENANCE, forced).state is MachineState.MAINTENANCE
 
 
+TICK = Asking("tick", "3 of its last 3 builds failed: no disk")
+
+
+def test_a_suspect_machine_is_out_for_a_while_and_comes_back_on_probation(
+    books: Books, inventories: Inventories, clock: ManualClock
+) -> None:
+    inventories.sync("lab", small("m1", "m2"))
+    ledger = inventories.ledger_version()
+    assert inventories.quarantine("lab", "m1", TICK)
+    assert not inventories.quarantine("lab", "m1", TICK), "it is out already"
+    assert inventories.ledger_version() == ledger + 1
+    inventories.sync("lab", small("m1", "m2", "m3"))
+    first = inventories.view("lab").inventory.machine("m1")
+    assert (first.state, first.state_reason, first.back_at) == (
+        MachineState.QUARANTINED,
+        TICK.why,
+        clock.now() + QUARANTINE_S,
+    )
+    assert inventories.end_quarantines(Asking("tick", "over")) == []
+    clock.sleep(QUARANTINE_S)
+    assert inventories.end_quarantines(Asking("tick", "over")) == ["lab.m1"]
+    back = inventories.view("lab").inventory.machine("m1")
+    assert (back.state, back.probation, back.builds, back.back_at) == (MachineState.IN_SERVICE, True, 1, None)
+    inventories.end_probations("lab", ["m1", "m2"], Asking("tick", "a build succeeded"))
+    assert not inventories.view("lab").inventory.machine("m1").probation
+    told = [(event.type, event.data["who"]) for event in books.store.events("machines")]
+    assert told == [
+        ("machine.quarantined", "tick"),
+        ("machine.in-service", "tick"),
+        ("machine.in-service", "tick"),
+    ]
+    targets = [event.data["target"] for event in books.store.events("audit")]
+    assert targets == [
+        "machine lab/m1 into quarantined",
+        "machine lab/m1 into in-service, on probation",
+        "machine lab/m1 into in-service",
+    ]
+
+
+def test_each_quarantine_after_the_other_takes_twice_as_long(inventories: Inventories, clock: ManualClock) -> None:
+    inventories.sync("lab", small("m1", "m2"))
+    for times in (1, 2, 4, 8, 16, 32, 36, 36):
+        inventories.quarantine("lab", "m1", TICK)
+        assert inventories.view("lab").inventory.machine("m1").back_at == clock.now() + times * QUARANTINE_S
+        clock.sleep(times * QUARANTINE_S)
+        inventories.end_quarantines(TICK)
+    clock.sleep(FORGIVEN_S + 1)
+    inventories.quarantine("lab", "m1", TICK)
+    assert inventories.view("lab").inventory.machine("m1").back_at == clock.now() + QUARANTINE_S
+
+
+def test_what_a_person_took_out_comes_back_by_hand_alone(inventories: Inventories, clock: ManualClock) -> None:
+    inventories.sync("lab", small("m1", "m2"))
+    inventories.set_state("lab", "m1", MachineState.QUARANTINED, ME)
+    inventories.quarantine("lab", "m2", TICK)
+    inventories.set_state("lab", "m2", MachineState.QUARANTINED, ME)
+    clock.sleep(10 * QUARANTINE_S)
+    assert inventories.end_quarantines(TICK) == []
+    assert inventories.view("lab").inventory.machine("m2").state_reason == "a new disk"
+    assert inventories.set_state("lab", "m2", MachineState.IN_SERVICE, ME).builds is None
+    assert not inventories.quarantine("lab", "m9", TICK)
+
+
 def test_a_machine_that_does_not_exist_is_named(inventories: Inventories) -> None:
     with pytest.raises(NotFound, match="provider lab has no machine m9"):
         inventories.set_state("lab", "m9", MachineState.DRAINING, ME)
+
+
+class Reporting(Application):
+    """An application whose providers answer as they were told."""
+
+    def __init__(self, answers: dict[str, GreenroomError | None]) -> None:
+        self.answers = answers
+
+    def sync_inventory(self, provider: str) -> None:
+        error = self.answers[provider]
+        if error is not None:
+            raise error
+
+
+def test_one_bad_inventory_keeps_no_other_from_being_taken_over(caplog: pytest.LogCaptureFixture) -> None:
+    answers = {"bad": UserError("no such file"), "silent": TransientError("no helper"), "old": PermanentError("what?")}
+    app = Reporting({**answers, "good": None})
+    assert take_over(app, app.answers) == ["silent"]
+    told = [record.message for record in caplog.records]
+    assert told == [
+        "the inventory of provider bad stays as it was: no such file",
+        "the inventory of provider silent is taken over later: no helper",
+        "the inventory of provider old stays as it was: what?",
+    ]
+    assert take_over(Reporting({"silent": None}), ["silent"]) == []
+
+
+def test_a_file_goes_before_what_the_driver_reports(tmp_path: Path) -> None:
+    machines = 'machines: [{name: "a-{1..3}", zone: z, vcpu: 8, memory: 64GiB, disk: 1TiB}]'
+    (tmp_path / "inventory.yml").write_text(f"version: 1\nzones: [{{name: z}}]\n{machines}\n")
+    providers = {
+        "declared": ProviderSettings(driver="local", inventory=tmp_path / "inventory.yml"),
+        "asked": ProviderSettings(driver="local"),
+        "unknown": ProviderSettings(driver="memory"),
+    }
+    app = Application(Settings(home=tmp_path, providers=providers))
+    vars(app)["books"] = Books(MemoryStore(ManualClock()))  # no Redis runs here
+    declared = app.declared_inventory("declared")
+    assert declared is not None
+    assert len(declared.machines) == 3
+    assert app.declared_inventory("unknown") is None
+    with pytest.raises(TransientError, match="the node helper does not run"):
+        app.declared_inventory("asked")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.domain.errors import CapacityError, InfraError, PermanentError
+from pipeline.domain.errors import CapacityError, InfraError, PermanentError, TransientError
+from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import (
     Capabilities,
     EnvironmentRequest,
@@ -23,7 +24,11 @@ class MemoryCloud:
     """What exists. Knobs:
 
     `fail_create`, `fail_destroy`, `fail_list`: errors to raise, one a call. `slow`: new nodes stay building until
-    `finish` is called. `faults`: node name to the fault it comes up with. `room`: nodes that fit, None for any number.
+    `finish` is called. `faults`: node name to the fault it comes up with; `bad_images` and `bad_machines`: the same by
+    image, and by machine as `machine_of` knows it (environment id, node name), since drivers are not told. `outage`:
+    what every call says while it is not empty. `room`: nodes that fit, None for any number. `inventory`: what the cloud
+    reports of its machines. `loads`: what it measures of them. `lies`: so many calls of destroy return although
+    everything still stands.
     """
 
     nodes: dict[tuple[str, str], NodeView] = field(default_factory=dict)
@@ -32,8 +37,15 @@ class MemoryCloud:
     fail_destroy: list[InfraError] = field(default_factory=list)
     fail_list: list[InfraError] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
+    bad_images: dict[str, str] = field(default_factory=dict)
+    bad_machines: dict[str, str] = field(default_factory=dict)
+    machine_of: Callable[[str, str], str] = lambda _environment_id, _node: ""
+    outage: str = ""
     slow: bool = False
     room: int | None = None
+    inventory: Inventory | None = None
+    loads: dict[str, Load] = field(default_factory=dict)
+    lies: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     made: int = 0
 
@@ -42,6 +54,19 @@ class MemoryCloud:
         for key, view in self.nodes.items():
             if view.status is NodeStatus.BUILDING:
                 self.nodes[key] = replace(view, status=NodeStatus.ACTIVE)
+
+    def fault_of(self, environment_id: str, node: NodeRequest) -> str:
+        """The fault with which a node comes up; empty for a good one."""
+        machine = self.machine_of(environment_id, node.name)
+        by_place = self.bad_images.get(node.image, "") or self.bad_machines.get(machine, "")
+        return self.faults.get(node.name, "") or by_place
+
+    def answer(self, errors: list[InfraError]) -> None:
+        """Raise what the next call is to fail with, if anything."""
+        if self.outage:
+            raise TransientError(self.outage)
+        if errors:
+            raise errors.pop(0)
 
 
 class MemoryDriver:
@@ -54,7 +79,7 @@ class MemoryDriver:
 
     def create(self, request: EnvironmentRequest) -> None:
         with self._cloud.lock:
-            _raise_next(self._cloud.fail_create)
+            self._cloud.answer(self._cloud.fail_create)
             self._check(request)
             self._cloud.marks[request.environment_id] = (request.deployment, request.ends_at)
             for node in request.nodes:
@@ -76,7 +101,7 @@ class MemoryDriver:
         if key in self._cloud.nodes:
             return
         self._cloud.made += 1
-        fault = self._cloud.faults.get(node.name, "")
+        fault = self._cloud.fault_of(environment_id, node)
         usual = NodeStatus.BUILDING if self._cloud.slow else NodeStatus.ACTIVE
         self._cloud.nodes[key] = NodeView(
             environment_id=environment_id,
@@ -85,11 +110,12 @@ class MemoryDriver:
             status=NodeStatus.ERROR if fault else usual,
             address=f"192.0.2.{self._cloud.made % 250 + 1}",
             fault=fault,
+            machine=node.machine,
         )
 
     def list(self) -> Listing:
         with self._cloud.lock:
-            _raise_next(self._cloud.fail_list)
+            self._cloud.answer(self._cloud.fail_list)
             ours = {id: ends for id, (deployment, ends) in self._cloud.marks.items() if deployment == self._deployment}
             return Listing(
                 nodes=tuple(view for (id, _), view in self._cloud.nodes.items() if id in ours),
@@ -98,8 +124,11 @@ class MemoryDriver:
 
     def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
         with self._cloud.lock:
-            _raise_next(self._cloud.fail_destroy)
+            self._cloud.answer(self._cloud.fail_destroy)
             if self._cloud.marks.get(environment_id, (self._deployment,))[0] != self._deployment:
+                return
+            if self._cloud.lies > 0:
+                self._cloud.lies -= 1
                 return
             for id, name in list(self._cloud.nodes):
                 if id == environment_id and (nodes is None or name in nodes):
@@ -107,10 +136,13 @@ class MemoryDriver:
             if nodes is None:
                 self._cloud.marks.pop(environment_id, None)
 
+    def inventory(self) -> Inventory | None:
+        return self._cloud.inventory
+
+    def loads(self, machines: Sequence[Machine]) -> Mapping[str, Load]:
+        with self._cloud.lock:
+            names = [machine.name for machine in machines]
+            return {name: self._cloud.loads[name] for name in names if name in self._cloud.loads}
+
     def close(self) -> None:
         """Nothing is kept open."""
-
-
-def _raise_next(errors: list[InfraError]) -> None:
-    if errors:
-        raise errors.pop(0)

@@ -94,5 +94,5 @@ def _rule(data: Data) -> OperatorRule:
 
 
 def _limits(data: Data) -> LoadLimits:
-    stale = {"stale_s": parse_duration(data["stale"])} if "stale" in data else {}
-    return LoadLimits(data.get("full", {}), data.get("drain", {}), **stale)
+    times = {f"{name}_s": parse_duration(data[name]) for name in ("stale", "ramp") if name in data}
+    return LoadLimits(data.get("full", {}), data.get("drain", {}), **times)

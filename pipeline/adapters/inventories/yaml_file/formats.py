@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-from pipeline.domain.durations import parse_positive_duration
+from pipeline.domain.durations import parse_duration, parse_positive_duration
 from pipeline.domain.qos import QosClass, disk_rate, network_rate
 from pipeline.domain.resources import parse_size
 
@@ -75,6 +75,7 @@ FORMATS: Mapping[str, Callable[[str], object]] = {
     "greenroom-disk": _sized("disk"),
     "greenroom-disk-rate": disk_rate,
     "greenroom-network-rate": network_rate,
+    "greenroom-duration": parse_duration,
     "greenroom-positive-duration": parse_positive_duration,
     "greenroom-qos-class": _qos_class,
 }
