@@ -12,12 +12,18 @@ from hypothesis import strategies as st
 
 from pipeline.domain.admission import Waiting, in_turn, rank
 from pipeline.domain.blueprint import Priority
+from pipeline.domain.breakers import Breaker, BreakerState, failed, may_call
 from pipeline.domain.durations import SKEW_S, passed
-from pipeline.domain.environments import EnvironmentState, under_clock
+from pipeline.domain.environments import EnvironmentState, Node, under_clock
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone
+from pipeline.domain.overload import relieving
 from pipeline.domain.placement.fleet import Fleet
+from pipeline.domain.qos import PROFILES
+from pipeline.domain.resources import SIZES
 from pipeline.domain.runs import Verdict
-from pipeline.envs.gate import Asking
+from pipeline.domain.suspicion import Build, History, Judgement, judge, remember
+from pipeline.envs.gate import Asking, Gate
+from pipeline.ports.stores import Put
 from tests.scenarios.player import USUAL, USUAL_COMMANDS
 from tests.scenarios.world import World
 from tests.tools.lab import Lab
@@ -167,3 +173,39 @@ def test_a_day_ahead_ends_what_was_due_and_nothing_else(world: World, caplog: py
     assert [run.verdict for run in world.all_runs()][-1] is Verdict.PASSED
     assert world.cloud.nodes == {}
     assert "Traceback" not in caplog.text
+
+
+def test_a_breaker_that_opened_before_the_clock_went_back_lets_a_probe_through() -> None:
+    breaker = Breaker()
+    while breaker.state is BreakerState.CLOSED:
+        breaker = failed(breaker, "503", NOW)
+    assert not may_call(breaker, NOW)
+    assert may_call(breaker, NOW - DAY)
+    assert may_call(breaker, NOW + DAY)
+
+
+def test_faults_and_deletes_of_the_old_time_count_no_more() -> None:
+    faults = [Build(f"m{at % 4}", "z", "debian-12", "shop", NOW, "no answer") for at in range(9)]
+    history = remember(History(), faults, NOW)
+    assert judge(history, NOW) != Judgement()
+    assert judge(history, NOW - DAY) == judge(history, NOW + DAY) == Judgement()
+    assert remember(history, (), NOW - DAY) == History()
+    lab = Lab()
+    gate = Gate(lab.books, lab.clock)
+    lab.books.commit(Put("budget", "lab", 0, {"times": [lab.clock.now()]}))
+    assert gate.spent("lab") == 1
+    lab.clock.sleep(-DAY)
+    assert gate.spent("lab") == 0
+
+
+def test_a_measurement_of_the_old_time_takes_nothing_back() -> None:
+    inventory = Inventory(
+        (Machine("m0", "z", {"vcpu": 8.0}),), (Zone("z"),), limits=LoadLimits({"vcpu": 0.8}, {"vcpu": 0.9})
+    )
+    loads = {"m0": Load(NOW, {"vcpu": 1.0})}
+    nodes = (Node("web-0", "web", "debian-12", SIZES["small"], PROFILES["frugal"], machine="m0", zone="z"),)
+    there = replace(requested("env-1", SINGLE, "lab", NOW - 600), state=E.LEASED, nodes=nodes, placed_at=NOW - 500)
+    there = replace(there, built_at=NOW - 400, ends_at=NOW + 2 * DAY)
+    assert [one.environment for one in relieving(inventory, loads, [there], NOW)] == ["env-1"]
+    assert relieving(inventory, loads, [there], NOW - DAY) == []
+    assert relieving(inventory, loads, [there], NOW + DAY) == []
