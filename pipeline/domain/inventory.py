@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pipeline.domain.errors import NotFound, UserError
-from pipeline.domain.resources import DIMENSIONS, Vector
+from pipeline.domain.resources import DIMENSIONS, UNNAMED, Vector
 from pipeline.domain.rules import Attribute, OperatorRule
 
 
@@ -40,7 +40,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Machine:
-    """One physical server. `capacity` by dimension; one that is not named is not limited.
+    """One physical server. `capacity` by dimension; one that is not named is not limited, but for huge pages (none).
 
     `overcommit` by dimension goes before the aggregates' and the inventory's. `max_builds`: nodes that may be built
     on it at a time. `state_since` is epoch seconds.
@@ -183,9 +183,17 @@ def usable(inventory: Inventory) -> tuple[Vector, ...]:
     vectors = []
     for machine in inventory.machines:
         ratios = _ratios(machine, by_name, inventory.overcommit)
-        amounts = (machine.capacity.get(dim, math.inf) for dim in DIMENSIONS)
+        amounts = (machine.capacity.get(dim, UNNAMED[dim]) for dim in DIMENSIONS)
         vectors.append(tuple(amount * ratio for amount, ratio in zip(amounts, ratios, strict=True)))
     return tuple(vectors)
+
+
+def promisable(inventory: Inventory) -> Mapping[str, Vector]:
+    """What may be promised of all machines of each zone; infinite where one of them is not limited."""
+    totals = {zone.name: (0.0,) * len(DIMENSIONS) for zone in inventory.zones}
+    for machine, amounts in zip(inventory.machines, usable(inventory), strict=True):
+        totals[machine.zone] = tuple(map(sum, zip(totals[machine.zone], amounts, strict=True)))
+    return totals
 
 
 def checked(inventory: Inventory) -> Inventory:
@@ -241,6 +249,19 @@ def names_of(inventory: Inventory) -> Mapping[Attribute, frozenset[str]]:
         Attribute.KIND: frozenset(MachineKind),
         Attribute.MACHINE: frozenset(machine.name for machine in inventory.machines),
     }
+
+
+def traits_of(machine: Machine, attribute: Attribute, inventory: Inventory) -> frozenset[str]:
+    """What a rule about an attribute sees of a machine."""
+    if attribute is Attribute.AGGREGATE:
+        return frozenset(machine.aggregates)
+    if attribute is Attribute.FEATURE:
+        own = (one.features for one in inventory.aggregates if one.name in machine.aggregates)
+        return machine.features.union(*own)
+    if attribute is Attribute.REGION:
+        return frozenset(zone.region for zone in inventory.zones if zone.name == machine.zone)
+    single = {Attribute.ZONE: machine.zone, Attribute.KIND: str(machine.kind), Attribute.MACHINE: machine.name}
+    return frozenset({single[attribute]})
 
 
 def _absurd(inventory: Inventory) -> Iterable[str]:
