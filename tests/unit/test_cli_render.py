@@ -45,3 +45,16 @@ def test_a_failed_case_is_named_by_its_class(capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().out
     assert "failed shop.e2e: greets" in said
     assert "no [hello]" in said
+
+
+@pytest.mark.parametrize(
+    ("machine", "told"),
+    [
+        ({"state": "in-service", "probation": False, "back_at": None}, "in-service"),
+        ({"state": "in-service", "probation": True, "back_at": None}, "in-service, on probation"),
+        ({"state": "quarantined", "probation": False, "back_at": None}, "quarantined"),
+        ({"state": "quarantined", "probation": False, "back_at": 1e9}, f"quarantined until {render.moment(1e9)}"),
+    ],
+)
+def test_a_machine_says_when_and_how_it_comes_back(machine: dict[str, Any], told: str) -> None:
+    assert render.machine_state(machine) == told
