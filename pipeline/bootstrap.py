@@ -15,6 +15,7 @@ from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory
 from pipeline.envs import books
 from pipeline.envs.books import Books
+from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.census import Censuses
 from pipeline.envs.gate import Asking, Budget, Gate
 from pipeline.envs.inventories import Inventories
@@ -27,6 +28,7 @@ from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
 from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
+from pipeline.envs.suspects import Suspects
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.common import Secret
 from pipeline.ports.configurators import Configurator
@@ -253,13 +255,15 @@ class Application:
 
     def _make_provider(self, name: str, settings: ProviderSettings) -> Provider:
         driver, transport = self._driver(settings)
+        limits = CallLimits(settings.max_deletes, settings.calls_per_s)
         return Provider(
             name=name,
-            driver=driver,
+            driver=WatchedDriver(name, driver, self.books, self.clock, limits),
             transport=transport,
             max_nodes=settings.max_nodes,
             build_s=settings.build_s,
             poll_s=settings.poll_s,
+            max_builds=settings.max_builds,
         )
 
     def _driver(self, settings: ProviderSettings) -> tuple[Driver, Transport]:
@@ -283,6 +287,7 @@ class Application:
             self.books,
             self.provider,
             self.removals,
+            Suspects(self.books, self.inventories, self.clock),
             self.secrets,
             SshKeys(),
             self.clock,

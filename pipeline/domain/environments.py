@@ -155,10 +155,12 @@ class Environment:
     `owner` is the id of the run that uses it. `ends_at` is when its lease or hold ends: after that it is taken back.
     `sealed_key` is the private SSH key of all its nodes. `fault` is why it cannot be used, if so.
     `faults_seen` counts faults of the provider, `waits` how often it had no room. `placed_at` is when its nodes got
-    their machines (0: not yet), `notes` what placement says of it, such as a fall-back. `protected` is why nothing but
-    its owner may take it back, if so. `told_at`: when `reason` was last written while it waits. `preempted` counts how
+    their machines (0: not yet), `avoid` the machines on which its nodes failed, after which it was placed again
+    `placed_again` times, `notes` what placement says of it, such as a fall-back. `protected` is why nothing but its
+    owner may take it back, if so. `told_at`: when `reason` was last written while it waits. `preempted` counts how
     often its run was taken back for somebody else. `built_at` is when all its nodes were in service for the first time
-    (0: not yet). `ended_by` is who asked for its end.
+    (0: not yet). `ended_by` is who asked for its end. `removed`: its provider said that it is gone, and nobody could
+    look yet.
     """
 
     id: str
@@ -190,6 +192,9 @@ class Environment:
     nomination: Nomination | None = None
     built_at: float = 0.0
     ended_by: str = ""
+    removed: bool = False
+    avoid: tuple[str, ...] = ()
+    placed_again: int = 0
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""
@@ -221,6 +226,22 @@ def displace(environment: Environment, now: float, reason: str) -> Environment:
     """Take its places away from a reservation of which nothing is built: it is requested again."""
     unplaced = (replace(node, machine="", zone="") for node in environment.nodes)
     return replace(environment.to(E.REQUESTED, now, reason).with_nodes(unplaced), placed_at=0.0, told_at=now, notes=())
+
+
+#: How often an environment whose nodes failed gets another place.
+MAX_AGAIN = 3
+
+
+def rebuilt_later(environment: Environment, now: float, reason: str) -> Environment:
+    """What was begun is taken back: it keeps its place, and is built once more."""
+    planned = (replace(node, state=N.PLANNED, address=None, fault="") for node in environment.nodes)
+    return environment.to(E.RESERVED, now, reason).with_nodes(planned)
+
+
+def place_again(environment: Environment, avoid: Iterable[str], now: float, reason: str) -> Environment:
+    """What stood on its machines is taken back: a reserved environment asks for another place, away from `avoid`."""
+    shunned = tuple(dict.fromkeys((*environment.avoid, *avoid)))
+    return replace(displace(environment, now, reason), avoid=shunned, placed_again=environment.placed_again + 1)
 
 
 def begin_destroying(environment: Environment, now: float, reason: str) -> Environment:

@@ -12,7 +12,7 @@ from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import UserError, VersionConflict
 from pipeline.domain.placement import engine
-from pipeline.domain.placement.model import Infeasible, Placed, Unschedulable
+from pipeline.domain.placement.model import Decision, Infeasible, Placed, Unschedulable
 from pipeline.domain.placement.requests import request_of, with_placement
 from pipeline.domain.projects import Project, Quota
 from pipeline.envs import events, jobs
@@ -30,6 +30,8 @@ E = EnvironmentState
 BATCH = 100
 #: Seconds after which the words about a request that waits are brought up to date.
 RETELL_S = 15.0
+#: Seconds for which a request waits for room away from the machines where it failed; then it goes back to them.
+AVOID_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ class Scheduler:
             return None  # another scheduler was quicker
         short = self._over_quota(environment, round_)
         if short:
-            at_once = environment.priority is Priority.INTERACTIVE or short[1]
+            new = environment.priority is Priority.INTERACTIVE and not environment.placed_again
+            at_once = new or short[1]
             return self._reject(loaded, round_, short[0]) if at_once else self._wait(loaded, round_, short[0])
         return self._place(loaded, round_, picture)
 
@@ -158,7 +161,8 @@ class Scheduler:
 
     def _place(self, loaded: Loaded[Environment], round_: _Round, picture: Picture) -> None:
         environment = loaded.value
-        if self._refused.get(environment.id) == picture.freed and not self._is_vain(environment, round_.now):
+        unchanged = self._refused.get(environment.id) == picture.freed and not environment.avoid
+        if unchanged and not self._is_vain(environment, round_.now):
             return self._hold_back(loaded, round_, "")
         picture.step_aside(environment.id)
         room = admission.room_for(environment, picture.nodes, self._provider(environment.provider).max_nodes)
@@ -166,8 +170,7 @@ class Scheduler:
             return self._reject(loaded, round_, room.reason)
         if isinstance(room, admission.Unschedulable):
             return self._no_room(loaded, round_, picture, room.reason)
-        request = request_of(environment, picture.fleet.inventory.rules)
-        decision = engine.decide(picture.fleet, request, round_.now)
+        decision = _decide(environment, picture, round_.now)
         if isinstance(decision, Placed):
             return self._reserve(loaded, round_, picture, decision)
         if isinstance(decision, Infeasible):
@@ -278,6 +281,16 @@ class Scheduler:
                 continue
             if answer.after.state is E.REJECTED:
                 round_.rejected.append(answer.after)
+
+
+def _decide(environment: Environment, picture: Picture, now: float) -> Decision:
+    """Away from the machines where it failed, unless that can never be, or takes too long."""
+    rules = picture.fleet.inventory.rules
+    decision = engine.decide(picture.fleet, request_of(environment, rules), now)
+    waited = now - environment.state_since > AVOID_S
+    if environment.avoid and (isinstance(decision, Infeasible) or (waited and not isinstance(decision, Placed))):
+        return engine.decide(picture.fleet, request_of(replace(environment, avoid=()), rules), now)
+    return decision
 
 
 def _requested(loaded: Loaded[Environment]) -> bool:

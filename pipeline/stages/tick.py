@@ -170,6 +170,7 @@ class Tick:
         for environment_id in self.preempted.noticed():
             self._survive(environment_id, self.preempted.settle, environment_id)
         self._survive("ends of leases", self._end_leases)
+        self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
         active = self.tools.books.runs.everything("runs:active")

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from pipeline.adapters.drivers.local.driver import LocalDriver
 from pipeline.api.app import create, create_hooks
 from pipeline.api.doctor import Check, checks
 from pipeline.api.hooks import LIMIT_BYTES
 from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import Blueprint, EnvironmentSpec, RoleSpec
+from pipeline.domain.breakers import FAILURES, Call
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
+from pipeline.domain.errors import TransientError
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
@@ -28,7 +31,8 @@ from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, lose_
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.envs import events
 from pipeline.envs.books import ENVIRONMENTS, REPORTS, RUNS
-from pipeline.envs.gate import Asking
+from pipeline.envs.calls import Breakers
+from pipeline.envs.gate import AUDIT, Asking
 from pipeline.ports.common import Secret
 from pipeline.ports.stores import Commit, Event
 from pipeline.settings import ProviderSettings, Settings
@@ -502,6 +506,21 @@ async def test_held_nodes_are_released_for_a_reason_or_tried_to(app: Application
     assert app.books.environments.get("env-1").value.reason == "seen enough"
 
 
+def test_cleaning_the_machine_passes_the_gate_first(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Mapping[str, Any]] = []
+
+    def clean(_: LocalDriver) -> int:
+        told.extend(event.data for event in app.store.events(AUDIT))
+        return 0
+
+    monkeypatch.setattr(LocalDriver, "clean", clean)
+    app.settings.providers["local"] = ProviderSettings(driver="local")
+    app.clean_nodes("greenroom down --force", {"traffic": "greenroom down --force"})
+    (passed,) = told
+    assert (passed["who"], passed["why"]) == ("operator", "greenroom down --force")
+    assert passed["target"] == f"everything of {app.settings.deployment} on this machine"
+
+
 async def test_metrics_and_doctor_show_the_delete_budget(app: Application, client: httpx.AsyncClient) -> None:
     for number in range(60):
         app.gate.pass_(Act.REAP, f"env-{number}", Facts("tick", provider="memory"), Asking("tick", "leaked"))
@@ -542,7 +561,19 @@ async def test_test_cases_are_shown_by_report(app: Application, client: httpx.As
 async def test_metrics_count_what_is_stored(app: Application, client: httpx.AsyncClient) -> None:
     make_run(app, "run-1")
     make_environment(app, "env-1", EnvironmentState.LEASED)
+    inventory = Inventory((Machine("m1", "z", {}), Machine("m2", "z", {})), (Zone("z"),))
+    app.inventories.sync("memory", inventory)
+    app.inventories.quarantine("memory", "m1", Asking("tick", "3 of its last 3 builds failed: no disk"))
+    for _ in range(FAILURES):
+        Breakers(app.books, app.clock).failed("memory", Call.CREATE, TransientError("timeout"))
     text = (await client.get("/metrics")).text
+    assert 'greenroom_machines_quarantined{provider="memory"} 1.0' in text
+    assert 'greenroom_breaker_open{call="create",provider="memory"} 1.0' in text
+    assert 'greenroom_breaker_open{call="list",provider="memory"} 0.0' in text
+    first, second = (await client.get("/v1/machines", params={"provider": "memory"})).json()
+    assert (first["state"], first["back_at"] > app.clock.now(), second["back_at"]) == ("quarantined", True, None)
+    (told,) = (await client.get("/v1/audit")).json()
+    assert (told["act"], told["target"], told["who"]) == ("quarantine", "machine memory/m1 into quarantined", "tick")
     assert "greenroom_runs_pending 1.0" in text
     assert 'greenroom_environments_standing{provider="memory"} 1.0' in text
 

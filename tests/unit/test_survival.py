@@ -116,18 +116,24 @@ def test_a_crowd_of_one_project_does_not_hide_the_others(world: World, monkeypat
     assert world.all_runs()[-1].state is RunState.RUNNING
 
 
-def test_a_build_that_can_neither_begin_nor_be_undone_is_given_up(world: World) -> None:
+def test_a_build_that_can_neither_begin_nor_be_undone_waits_until_the_runs_timeout(world: World) -> None:
     world.cloud.fail_create.extend([TransientError("no answer")] * 500)
     world.cloud.fail_destroy.extend([TransientError("no answer")] * 500)
-    world.push("shop", USUAL)
+    world.push("shop", {**USUAL, "timeout": "400s"})
     world.settle()
-    world.advance(200)
+    world.advance(390)
+    (environment,) = world.all_environments()
+    assert environment.state is EnvironmentState.BUILDING
+    assert "nor could it be undone yet: provider cloud: destroy calls are paused until" in environment.reason
+    world.advance(20)
     (run,) = world.all_runs()
     assert run.verdict is Verdict.ERROR
-    assert "not ready after 120 s" in run.reason
+    assert "longer than its timeout of 400 s" in run.reason
     world.cloud.fail_create.clear()
     world.cloud.fail_destroy.clear()
-    world.broken.clear()
+    world.advance(400)
+    assert world.cloud.nodes == {}
+    assert world.all_runs()[0].state is RunState.FINISHED
 
 
 def test_what_breaks_in_planning_is_a_run_in_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

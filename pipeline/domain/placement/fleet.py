@@ -69,7 +69,7 @@ class Fleet:
     def _fixed(self) -> None:
         self.in_service: Flags = np.array([one.state is MachineState.IN_SERVICE for one in self.machines], dtype=bool)
         self.bare: Flags = np.array([one.kind is MachineKind.BARE_METAL for one in self.machines], dtype=bool)
-        most = [one.max_builds if one.max_builds is not None else np.inf for one in self.machines]
+        most = [one.builds if one.builds is not None else np.inf for one in self.machines]
         self.max_builds: Floats = np.array(most, dtype=float)
         self._with: dict[tuple[Attribute, str], Flags] = {}
         self._holding: dict[str, Flags] = {}
@@ -174,6 +174,8 @@ class Fleet:
     def _tidy(self, rows: Rows) -> None:
         """Take away what floating point left behind on machines that are empty again."""
         empty = rows[self.nodes[rows] == 0]
+        if not len(empty):
+            return
         self.used[:, empty] = 0.0
         self.free[:, empty] = self.usable[:, empty]
 

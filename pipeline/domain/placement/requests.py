@@ -9,7 +9,7 @@ from pipeline.domain.environments import BUILD_STATES, Environment, Node
 from pipeline.domain.placement.model import Placed, Request, RoleRequest, Standing
 from pipeline.domain.qos import QosClass, QosProfile
 from pipeline.domain.resources import Resources, Vector
-from pipeline.domain.rules import OperatorRule, PlacementRules
+from pipeline.domain.rules import Affinity, Attribute, OperatorRule, PlacementRules, Stance
 
 
 def demand_of(resources: Resources, qos: QosProfile) -> Vector:
@@ -28,7 +28,7 @@ def demand_of(resources: Resources, qos: QosProfile) -> Vector:
 
 def request_of(environment: Environment, operator: Iterable[OperatorRule] = ()) -> Request:
     """The request of an environment, with the operator's rules laid on its roles."""
-    laid = tuple(operator)
+    laid = (*operator, *_shunned(environment))
     roles = dict.fromkeys(node.role for node in environment.nodes)
     return Request(
         environment=environment.id,
@@ -38,6 +38,14 @@ def request_of(environment: Environment, operator: Iterable[OperatorRule] = ()) 
         within=environment.rules.within,
         strategy=environment.rules.strategy,
     )
+
+
+def _shunned(environment: Environment) -> tuple[OperatorRule, ...]:
+    """The machines on which nodes of it failed already."""
+    if not environment.avoid:
+        return ()
+    away = Affinity(Stance.FORBID, Attribute.MACHINE, environment.avoid, "it failed there")
+    return (OperatorRule("failed-there", affinities=(away,)),)
 
 
 def _role(environment: Environment, name: str, operator: tuple[OperatorRule, ...]) -> RoleRequest:
