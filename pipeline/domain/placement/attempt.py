@@ -55,7 +55,8 @@ class Attempt:
             rows = rows[values[rows] != NEVER]
             values[rows] = self._value(choice, rows.tolist())
         self._close_zones(self.full_zones(role) | self._short_zones(role), values)
-        values[self._full_machines(role)] = NEVER
+        for row in self._full_machines(role):
+            values[row] = NEVER
         return values
 
     def _within(self, current: Floats, role: RoleRequest) -> Floats:
