@@ -12,6 +12,7 @@ from pipeline.domain.errors import InvalidTransition
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.rules import EnvironmentRules
+from pipeline.domain.waits import Wait
 
 
 class EnvironmentState(StrEnum):
@@ -105,7 +106,8 @@ NODE_TRANSITIONS: Mapping[NodeState, frozenset[NodeState]] = {
 class Node:
     """One server of an environment. `sealed_host_key` is its private host key as `Secrets.seal` wrote it.
 
-    `machine` and `zone` are where placement put it; empty until then.
+    `machine` and `zone` are where placement put it; empty until then. `apart_from` are the services with which it
+    shares no machine, by all rules that held when it was placed.
     """
 
     name: str
@@ -122,6 +124,7 @@ class Node:
     fault: str = ""
     machine: str = ""
     zone: str = ""
+    apart_from: tuple[str, ...] = ()
 
     def to(self, state: NodeState) -> Node:
         """The node in its next state; the same node when it is there already."""
@@ -162,10 +165,10 @@ class Environment:
     `faults_seen` counts faults of the provider, `waits` how often it had no room. `placed_at` is when its nodes got
     their machines (0: not yet), `placed_under` the version of the inventory that placement saw, `avoid` the machines
     on which its nodes failed, after which it was placed again `placed_again` times, `notes` what placement says of it,
-    such as a fall-back. `protected` is why nothing but its owner may take it back, if so. `told_at`: when `reason` was
-    last written while it waits. `preempted` counts how often its run was taken back for somebody else. `built_at` is
-    when all its nodes were in service for the first time (0: not yet). `ended_by` is who asked for its end. `removed`:
-    its provider said that it is gone, and nobody could look yet.
+    such as a fall-back. `protected` is why nothing but its owner may take it back, if so. `wait` is how it waits for
+    its place, and `told_at` when that was last written. `preempted` counts how often its run was taken back for
+    somebody else. `built_at` is when all its nodes were in service for the first time (0: not yet). `ended_by` is who
+    asked for its end. `removed`: its provider said that it is gone, and nobody could look yet.
     """
 
     id: str
@@ -201,12 +204,13 @@ class Environment:
     removed: bool = False
     avoid: tuple[str, ...] = ()
     placed_again: int = 0
+    wait: Wait | None = None
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""
         if state not in TRANSITIONS[self.state]:
             raise InvalidTransition(f"environment {self.id} is {self.state} and cannot become {state}")
-        return replace(self, state=state, state_since=now, reason=reason, not_before=0.0)
+        return replace(self, state=state, state_since=now, reason=reason, not_before=0.0, wait=None)
 
     def with_nodes(self, nodes: Iterable[Node]) -> Environment:
         return replace(self, nodes=tuple(nodes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -224,11 +224,16 @@ def _unknown(inventory: Inventory) -> Iterable[str]:
         for name in machine.aggregates:
             if name not in aggregates:
                 yield f"machine {machine.name}: there is no aggregate {name}"
-    known = names_of(inventory)
-    for rule in inventory.rules:
+    yield from unknown_names(inventory.rules, [inventory])
+
+
+def unknown_names(rules: Iterable[OperatorRule], inventories: Sequence[Inventory]) -> Iterable[str]:
+    """What rules name that no inventory has."""
+    known = [names_of(inventory) for inventory in inventories]
+    for rule in rules:
         for affinity in rule.affinities:
             for value in affinity.values:
-                if value not in known[affinity.attribute]:
+                if not any(value in names[affinity.attribute] for names in known):
                     yield f"rule {rule.name}: there is no {affinity.attribute} {value}"
 
 

@@ -7,6 +7,7 @@ same step is simply done again.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ParamSpec
@@ -105,20 +106,22 @@ class Lifecycle:
         self._ids = ids
         self._deployment = deployment
 
-    def advance(self, environment_id: str, listing: Listing | None = None) -> Environment:
-        """Do what the state asks for, once; the environment as it is now."""
+    def advance(self, environment_id: str, listing: Listing | None = None, listed_at: float = math.inf) -> Environment:
+        """Do what the state asks for, once; the environment as it is now. `listed_at`: when listing began."""
         found = self._books.environments.get(environment_id)
         loaded = Loaded(under_clock(found.value, self._clock.now()), found.version)
         environment = loaded.value
         if environment.not_before > self._clock.now():
             return environment
         try:
-            return self._step(loaded, listing)
+            return self._step(loaded, listing, listed_at)
         except CallsPaused as paused:
             return self._pause(environment_id, paused)
 
-    def _step(self, loaded: Loaded[Environment], listing: Listing | None) -> Environment:
+    def _step(self, loaded: Loaded[Environment], listing: Listing | None, listed_at: float) -> Environment:
         environment = loaded.value
+        if environment.state is E.BUILDING and listed_at < environment.state_since:
+            return environment  # what was listed is an earlier build of it
         if environment.state is E.RESERVED:
             return self._build(loaded)
         if environment.state is E.BUILDING:
@@ -132,7 +135,9 @@ class Lifecycle:
         loaded = self._books.environments.get(environment_id)
         if loaded.value.state not in BUILD_STATES:
             return loaded.value
-        waiting = replace(loaded.value, not_before=paused.until, reason=str(paused), told_at=self._clock.now())
+        waiting = replace(loaded.value, not_before=paused.until, reason=str(paused))
+        if waiting.reason != loaded.value.reason:
+            waiting = replace(waiting, told_at=self._clock.now())
         return self._save(loaded, waiting).value
 
     def poll(self, provider_name: str) -> list[Environment]:
@@ -149,13 +154,14 @@ class Lifecycle:
     def _advance_all(self, provider_name: str, coming: Sequence[Loaded[Environment]]) -> list[Environment | None]:
         if not coming:
             return []
+        listed_at = self._clock.now()
         try:
             listing = self._provider(provider_name).driver.list()
         except CallsPaused as paused:
             log.info("provider %s is not listed: %s", provider_name, paused)
             # what needs no listing must not wait for one
             coming, listing = [one for one in coming if one.value.state is not E.BUILDING], Listing()
-        return [self._alone(one.value.id, self.advance, one.value.id, listing) for one in coming]
+        return [self._alone(one.value.id, self.advance, one.value.id, listing, listed_at) for one in coming]
 
     def _end_all(self, provider_name: str, going: Sequence[Loaded[Environment]]) -> list[Environment | None]:
         if not going:
@@ -202,8 +208,7 @@ class Lifecycle:
     def _give_back(self, loaded: Loaded[Environment], why: str) -> Environment:
         """Nothing was built yet, so what was reserved is given back, and the scheduler looks for other places."""
         log.info("environment %s is placed again: %s", loaded.value.id, why)
-        again = displace(loaded.value, self._clock.now(), f"placement lost: {why}")
-        return self._save(loaded, replace(again, told_at=0.0)).value  # why it waits then is told at the next look
+        return self._save(loaded, displace(loaded.value, self._clock.now(), f"placement lost: {why}")).value
 
     def _create(self, building: Environment) -> Environment:
         provider = self._provider(building.provider)

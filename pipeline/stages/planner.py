@@ -70,6 +70,10 @@ class Planner:
             lost = _Plan(record.trigger, mistake=f"planning lost its worker {record.handed - 1} times; see its log")
             self._books.again(lambda: self._settle(trigger_id, lost, Verdict.ERROR))
             return
+        if self._books.projects.find(record.project) is None:
+            gone = _Plan(record.trigger, ignored=f"project {record.project} was removed")
+            self._books.again(lambda: self._settle(trigger_id, gone))
+            return
         try:
             plan = self._read(record)
         except InfraError as error:

@@ -270,7 +270,7 @@ class World:
             self.inventories.sync("cloud", _racks(machines))
         self.reaper = Reaper(self.books, self._provider, self.clock, self.gate, self.removals)
         self.control = Control(self.tools, self.reaper)
-        self.projects = Projects(self.books, self.secrets, self.clock, self.ids)
+        self.projects = Projects(self.books, self.secrets, self.clock, self.ids, self.gate, ("cloud",))
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()

@@ -37,7 +37,7 @@ from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.resources import SIZES
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Asking, Gate
-from pipeline.envs.inventories import Inventories, implicit
+from pipeline.envs.inventories import MACHINE_EVENTS, Inventories, implicit
 from pipeline.envs.previews import preview
 from pipeline.ports.stores import Put
 from pipeline.settings import ProviderSettings, Settings
@@ -284,6 +284,16 @@ def test_what_a_person_took_out_comes_back_by_hand_alone(inventories: Inventorie
     assert inventories.view("lab").inventory.machine("m2").state_reason == "a new disk"
     assert inventories.set_state("lab", "m2", MachineState.IN_SERVICE, ME).builds is None
     assert not inventories.quarantine("lab", "m9", TICK)
+
+
+def test_a_suspect_machine_is_quarantined_under_its_nodes_and_who_did_it_is_told(
+    books: Books, inventories: Inventories
+) -> None:
+    inventories.sync("lab", small("m1"))
+    stand_on(books, "m1")
+    assert inventories.set_state("lab", "m1", MachineState.QUARANTINED, ME).state is MachineState.QUARANTINED
+    (told,) = books.store.events(MACHINE_EVENTS)
+    assert (told.type, told.data["who"], told.data["reason"]) == ("machine.quarantined", "me", "a new disk")
 
 
 def test_a_machine_that_does_not_exist_is_named(inventories: Inventories) -> None:

@@ -14,6 +14,7 @@ from pipeline.domain.errors import PermanentError, TransientError
 from pipeline.domain.runs import RunState, StageName, StageState, Verdict
 from pipeline.envs import jobs
 from pipeline.envs.gate import Asking
+from pipeline.ports.drivers import Listing, NodeStatus
 from pipeline.ports.stores import JobRequest, Put
 from pipeline.stages import tick
 from tests.scenarios.player import USUAL, USUAL_COMMANDS
@@ -266,3 +267,24 @@ def test_connections_that_cannot_be_ended_do_not_keep_servers(world: World, monk
     world.settle()
     assert [run.verdict for run in world.all_runs()] == [Verdict.PASSED]
     assert world.cloud.nodes == {}
+
+
+def test_a_listing_from_before_a_build_does_not_judge_it(tmp_path: Path) -> None:
+    world = World(str(tmp_path), machines=2)
+    world.project("shop")
+    for command in USUAL_COMMANDS:
+        world.program(command["match"], lambda _: 0)
+    world.cloud.slow = True
+    world.push("shop", USUAL)
+    world.settle()
+    (environment,) = world.all_environments()
+    view = next(iter(world.cloud.nodes.values()))
+    stale = Listing((replace(view, status=NodeStatus.ERROR, fault="of the build before"),))
+    seen = world.work.lifecycle.advance(environment.id, stale, environment.state_since - 1.0)
+    assert (seen.state, seen.placed_again) == (EnvironmentState.BUILDING, 0)
+    world.clock.sleep(1)
+    again = world.work.lifecycle.advance(environment.id, stale, environment.state_since)
+    assert (again.state, again.placed_again) == (EnvironmentState.REQUESTED, 1)
+    world.cloud.slow = False
+    world.settle()
+    assert [run.verdict for run in world.all_runs()] == [Verdict.PASSED]

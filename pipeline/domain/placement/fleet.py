@@ -111,6 +111,7 @@ class Fleet:
         self.epoch = 0
         self.shapes: dict[Any, Any] = {}
         self._company: tuple[Any, Flags] | None = None
+        self._nearby: dict[tuple[str, str], tuple[int, frozenset[int]]] = {}
         self._take_loads()
         self._unshown = set(self.standing)
         self._count([node for nodes in self.standing.values() for node in nodes], 1)
@@ -151,6 +152,7 @@ class Fleet:
                 now,
                 building=True,
                 apart_from=role.rules.apart_from,
+                project=request.project,
             )
             for role in request.roles
             for machine in placed.machines[role.role]
@@ -185,6 +187,8 @@ class Fleet:
     def _tidy(self, rows: Rows) -> None:
         """Take away what floating point left behind on machines that are empty again."""
         empty = rows[self.nodes[rows] == 0]
+        if not len(empty):
+            return
         self.used[:, empty] = 0.0
         self.free[:, empty] = self.usable[:, empty]
 
@@ -296,6 +300,20 @@ class Fleet:
             flags[np.fromiter(rows, dtype=np.intp, count=len(rows))] = True
         return flags
 
+    def zones_with(self, project: str, service: str) -> frozenset[int]:
+        """The zones in which nodes of a project's service stand; found anew after each change, for those who ask."""
+        at, zones = self._nearby.get((project, service), (-1, frozenset()))
+        if at != self.position:
+            zones = frozenset(
+                int(self.zone[self.row[node.machine]])
+                for nodes in self.standing.values()
+                if nodes and (nodes[0].project, nodes[0].service) == (project, service)
+                for node in nodes
+                if node.machine in self.row
+            )
+            self._nearby[project, service] = (self.position, zones)
+        return zones
+
     def zone_of(self, machine: str) -> str:
         return self.zones[int(self.zone[self.row[machine]])].name
 
@@ -317,6 +335,22 @@ class Fleet:
             if total:
                 shares[dimension] = 1 - float(self.free[at, limited].sum()) / total
         return shares
+
+    def by_load(self, now: float) -> Mapping[str, int]:
+        """How many machines take nothing by their load (`full`), were not measured lately (`stale`), or are measured
+        above a drain limit (`drain`); empty where there are no limits.
+        """
+        limits = self.inventory.limits
+        if limits is None:
+            return {}
+        self.age(now)
+        full = ~self.stale & (self.headroom <= 0).any(axis=0)
+        drain = sum(
+            any(load.used.get(dimension, 0.0) > most for dimension, most in limits.drain.items())
+            for name, load in self.loads.items()
+            if name in self.row and not self.stale[self.row[name]]
+        )
+        return {"full": int(full.sum()), "stale": int(self.stale.sum()), "drain": drain}
 
 
 def columns(array: Floats, rows: Rows) -> Floats:
