@@ -208,8 +208,7 @@ class Lifecycle:
     def _give_back(self, loaded: Loaded[Environment], why: str) -> Environment:
         """Nothing was built yet, so what was reserved is given back, and the scheduler looks for other places."""
         log.info("environment %s is placed again: %s", loaded.value.id, why)
-        again = displace(loaded.value, self._clock.now(), f"placement lost: {why}")
-        return self._save(loaded, replace(again, told_at=0.0)).value  # why it waits then is told at the next look
+        return self._save(loaded, displace(loaded.value, self._clock.now(), f"placement lost: {why}")).value
 
     def _create(self, building: Environment) -> Environment:
         provider = self._provider(building.provider)

@@ -273,8 +273,7 @@ class Scheduler:
         environment, line = loaded.value, _line(loaded.value, hindrance)
         round_.lines[line] += 1
         position = round_.lines[line]
-        told_lately = not passed(environment.told_at, round_.now, waits.tell_again_s(position))
-        if environment.wait is not None and told_lately:
+        if environment.wait is not None and not passed(environment.told_at, round_.now, waits.tell_again_s(position)):
             return
         left = waits.estimate(self._paces.get(line), position, environment.created_at, round_.now)
         wait = Wait(position, hindrance, left)

@@ -10,7 +10,6 @@ import pytest
 
 from pipeline.adapters.clock import ManualClock
 from pipeline.adapters.drivers.local.this_machine import Pose, report
-from pipeline.adapters.inventories import yaml_file
 from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import Priority
@@ -19,7 +18,6 @@ from pipeline.domain.environments import Environment, EnvironmentState, Node
 from pipeline.domain.errors import (
     GreenroomError,
     GuardRefused,
-    InvalidInventory,
     NotFound,
     PermanentError,
     TransientError,
@@ -33,7 +31,6 @@ from pipeline.domain.inventory import (
     Machine,
     MachineState,
     Zone,
-    unknown_names,
     usable,
 )
 from pipeline.domain.placement.fleet import Fleet
@@ -47,52 +44,6 @@ from pipeline.settings import ProviderSettings, Settings
 from workers.tick import take_over
 
 ME = Asking("me", "a new disk")
-RULES = """\
-version: 1
-rules:
-  - {name: near-users, match: {role: web}, require: {region: [tokyo, osaka]}, max_per_zone: 2}
-  - {name: no-old-disks, forbid: {aggregate: hdd}, apart_from: payroll}
-"""
-
-
-def test_the_rules_of_a_project_are_written_as_an_operators() -> None:
-    near, disks = yaml_file.parse_rules("rules.yml", RULES.encode(), "project shop")
-    assert (near.name, near.match, near.max_per_zone) == ("near-users", {"role": ("web",)}, 2)
-    assert [str(one) for one in near.affinities] == [
-        "require region tokyo or osaka (project shop rule near-users)",
-    ]
-    assert (disks.match, disks.apart_from) == ({}, ("payroll",))
-    assert [str(one) for one in disks.affinities] == ["forbid aggregate hdd (project shop rule no-old-disks)"]
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "told"),
-    [
-        (
-            "version: 1",
-            "version: 2",
-            "rules.yml: line 1, column 10 (version): expected 1, got the number 2",
-        ),
-        ("role: web", "rolle: web", "line 3, column 32 (rules[0].match.rolle): unknown key; did you mean role?"),
-        ("region:", "planet:", "(rules[0].require.planet): unknown key; known are aggregate"),
-        ("max_per_zone: 2", "max_per_zone: 0", "rules[0].max_per_zone"),
-        ("no-old-disks", "near-users", "rule near-users stands here again, first in line 3; rename one"),
-        ("rules:", "zones: []\nrules:", "(zones): unknown key; known are rules, version"),
-        ("rules:", "rules: [", "rules.yml:"),
-    ],
-)
-def test_mistakes_in_rules_are_named(old: str, new: str, told: str) -> None:
-    assert old in RULES
-    with pytest.raises(InvalidInventory) as error:
-        yaml_file.parse_rules("rules.yml", RULES.replace(old, new, 1).encode(), "project shop")
-    assert told in str(error.value)
-
-
-def test_what_no_inventory_has_is_found() -> None:
-    rules = yaml_file.parse_rules("rules.yml", RULES.encode(), "project shop")
-    tokyo, osaka = (Inventory((), (Zone("z", region),)) for region in ("tokyo", "osaka"))
-    assert list(unknown_names(rules, [tokyo, osaka])) == ["rule no-old-disks: there is no aggregate hdd"]
-    assert "rule near-users: there is no region osaka" in list(unknown_names(rules, [tokyo]))
 
 
 def test_this_machine_poses_as_several(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from pipeline.adapters.inventories import yaml_file
 from pipeline.adapters.inventories.yaml_file.formats import FORMATS
 from pipeline.domain.errors import Finding, InvalidInventory, UserError
-from pipeline.domain.inventory import Inventory, LoadLimits, Zone, overcommit_of
+from pipeline.domain.inventory import Inventory, LoadLimits, Zone, overcommit_of, unknown_names
 from pipeline.domain.resources import DIMENSIONS
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs/guides/inventory.md"
@@ -231,3 +231,51 @@ def test_aliases_that_multiply_are_refused() -> None:
     thread.start()
     thread.join(20)
     assert "aliases expand to more than 200000 values" in told[0].message
+
+
+RULES = """\
+version: 1
+rules:
+  - {name: near-users, match: {role: web}, require: {region: [tokyo, osaka]}, max_per_zone: 2}
+  - {name: no-old-disks, forbid: {aggregate: hdd}, apart_from: payroll}
+"""
+
+
+def test_the_rules_of_a_project_are_written_as_an_operators() -> None:
+    near, disks = yaml_file.read_rules("rules.yml", RULES, "project shop")
+    assert (near.name, near.match, near.max_per_zone) == ("near-users", {"role": ("web",)}, 2)
+    assert [str(one) for one in near.affinities] == [
+        "require region tokyo or osaka (project shop rule near-users)",
+    ]
+    assert (disks.match, disks.apart_from) == ({}, ("payroll",))
+    assert [str(one) for one in disks.affinities] == ["forbid aggregate hdd (project shop rule no-old-disks)"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("version: 1", "version: 2", "rules.yml: line 1, column 10 (version): expected 1, got the number 2"),
+        ("role: web", "rolle: web", "line 3, column 32 (rules[0].match.rolle): unknown key; did you mean role?"),
+        ("region:", "planet:", "line 3, column 54 (rules[0].require.planet): unknown key; known are aggregate"),
+        ("max_per_zone: 2", "max_per_zone: 0", "(rules[0].max_per_zone): expected at least 1, got 0"),
+        (
+            "no-old-disks",
+            "near-users",
+            "line 4, column 12 (rules[1].name): rule near-users stands here again",
+        ),
+        ("rules:", "zones: []\nrules:", "line 2, column 1 (zones): unknown key; known are rules, version"),
+        ("rules:", "rules: [", "rules.yml: line 3, column 3: this is no YAML"),
+    ],
+)
+def test_mistakes_in_rules_have_their_place(old: str, new: str, told: str) -> None:
+    assert old in RULES
+    with pytest.raises(InvalidInventory) as error:
+        yaml_file.read_rules("rules.yml", RULES.replace(old, new, 1), "project shop")
+    assert told in str(error.value)
+
+
+def test_what_no_inventory_has_is_found() -> None:
+    rules = yaml_file.read_rules("rules.yml", RULES, "project shop")
+    tokyo, osaka = (Inventory((), (Zone("z", region),)) for region in ("tokyo", "osaka"))
+    assert list(unknown_names(rules, [tokyo, osaka])) == ["rule no-old-disks: there is no aggregate hdd"]
+    assert "rule near-users: there is no region osaka" in list(unknown_names(rules, [tokyo]))

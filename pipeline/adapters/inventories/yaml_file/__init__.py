@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.adapters.inventories.yaml_file import convert
 from pipeline.adapters.inventories.yaml_file.formats import FORMATS
-from pipeline.adapters.inventories.yaml_file.names import contradiction_findings, name_findings, rule_name_findings
+from pipeline.adapters.inventories.yaml_file.names import contradiction_findings, name_findings, twice
 from pipeline.clients.yaml12.check import in_order, make_validator, schema_findings
 from pipeline.clients.yaml12.tree import Bounds, Tree, Unreadable, load
 from pipeline.domain.errors import Finding, InvalidInventory, UserError
@@ -36,24 +36,28 @@ def content_of(path: Path) -> bytes:
 
 def parse(source: str, content: bytes) -> Inventory:
     """The inventory that `content` declares; `source` names the file in messages."""
-    try:
-        tree = load(content, BOUNDS)
-    except Unreadable as error:
-        raise InvalidInventory(source, (error.finding,)) from error
+    tree = _tree(source, content)
     _refuse(source, _findings(tree))
     inventory = convert.inventory(tree.data)
     _refuse(source, contradiction_findings(tree, inventory))
     return checked(inventory)
 
 
-def parse_rules(source: str, content: bytes, whose: str) -> tuple[OperatorRule, ...]:
-    """The rules of a file that has nothing else, as an inventory has them; `whose` they are: `project shop`."""
+def read_rules(source: str, text: str, whose: str) -> tuple[OperatorRule, ...]:
+    """The rules of a text that has nothing else, in the words of an inventory's; InvalidInventory as `parse`.
+
+    `whose` they are, a person reads in refusals: `project shop`.
+    """
+    tree = _tree(source, text.encode())
+    _refuse(source, chain(tree.findings, schema_findings(_rules_validator(), tree), twice(tree, "rules", "rule")))
+    return tuple(convert.rule(one, whose) for one in tree.data["rules"])
+
+
+def _tree(source: str, content: bytes) -> Tree:
     try:
-        tree = load(content, BOUNDS)
+        return load(content, BOUNDS)
     except Unreadable as error:
         raise InvalidInventory(source, (error.finding,)) from error
-    _refuse(source, chain(tree.findings, schema_findings(_rules_validator(), tree), rule_name_findings(tree)))
-    return tuple(convert.rule(one, f"{whose} rule {one['name']}") for one in tree.data["rules"])
 
 
 def schema() -> dict[str, Any]:
@@ -67,7 +71,7 @@ def _findings(tree: Tree) -> Iterator[Finding]:
     yield from name_findings(tree)
 
 
-def _refuse(source: str, found: Iterator[Finding]) -> None:
+def _refuse(source: str, found: Iterable[Finding]) -> None:
     findings = in_order(found)
     if findings:
         raise InvalidInventory(source, findings)
@@ -80,8 +84,7 @@ def _validator() -> Any:
 
 @cache
 def _rules_validator() -> Any:
-    """An inventory's schema with nothing but its version and rules."""
+    """Of a file with `version` and `rules` alone."""
     whole = schema()
-    kept = {key: whole["properties"][key] for key in ("version", "rules")}
-    told = {"title": "rules of a project", "properties": kept, "required": list(kept)}
-    return make_validator({**whole, **told}, FORMATS)
+    known = {name: whole["properties"][name] for name in ("version", "rules")}
+    return make_validator({**whole, "title": "a file of rules", "properties": known, "required": list(known)}, FORMATS)

@@ -31,7 +31,7 @@ def inventory(data: Data) -> Inventory:
         zones=tuple(_zone(one) for one in data["zones"]),
         aggregates=tuple(_aggregate(one) for one in data.get("aggregates", ())),
         overcommit=data.get("overcommit", {}),
-        rules=tuple(rule(one, f"operator rule {one['name']}") for one in data.get("rules", ())),
+        rules=tuple(rule(one, "operator") for one in data.get("rules", ())),
         spare_zones=frozenset(data.get("spare_zones", ())),
         limits=_limits(data["limits"]) if "limits" in data else None,
     )
@@ -83,10 +83,10 @@ def _capacity(data: Data) -> Mapping[str, float]:
     return capacity
 
 
-def rule(data: Data, source: str) -> OperatorRule:
-    """A rule; `source` says to a person where it stands."""
+def rule(data: Data, whose: str) -> OperatorRule:
+    """One rule; `whose` it is, a person reads in refusals: `operator`, `project shop`."""
     affinities = tuple(
-        Affinity(stance, Attribute(attribute), texts(values), source)
+        Affinity(stance, Attribute(attribute), texts(values), f"{whose} rule {data['name']}")
         for stance in (Stance.REQUIRE, Stance.PREFER, Stance.FORBID)
         for attribute, values in data.get(stance, {}).items()
     )

@@ -24,7 +24,7 @@ _LISTS = {"zones": "zone", "aggregates": "aggregate", "rules": "rule"}
 def name_findings(tree: Tree) -> Iterator[Finding]:
     """Names that stand twice or nowhere, and more machines than there may be."""
     for key, what in _LISTS.items():
-        yield from _named_twice(tree, key, what)
+        yield from twice(tree, key, what)
     if _machine_count(tree) > MOST_MACHINES:
         yield tree.at_value(("machines",), f"expected at most {MOST_MACHINES} machines in all, got more")
         return
@@ -36,14 +36,10 @@ def name_findings(tree: Tree) -> Iterator[Finding]:
     yield from _drains(tree)
 
 
-def rule_name_findings(tree: Tree) -> Iterator[Finding]:
-    """Rules of one name."""
-    return _named_twice(tree, "rules", _LISTS["rules"])
-
-
-def _named_twice(tree: Tree, key: str, what: str) -> Iterator[Finding]:
+def twice(tree: Tree, key: str, what: str) -> Iterator[Finding]:
+    """Entries of the list at `key` that have a name which stood there before."""
     named = ((i, one.get("name")) for i, one in mappings(tree.data, key))
-    return _twice(tree, key, what, ((i, name) for i, name in named if isinstance(name, str)))
+    yield from _twice(tree, key, what, ((i, name) for i, name in named if isinstance(name, str)))
 
 
 def contradiction_findings(tree: Tree, inventory: Inventory) -> Iterator[Finding]:
