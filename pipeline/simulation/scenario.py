@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
+from pipeline.domain.admission import Use, Waiting
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.inventory import Inventory
 from pipeline.domain.placement.model import Request, RoleRequest
@@ -22,13 +24,13 @@ class Shape:
     most_s: float
     busy: float
 
-    @property
-    def vcpu(self) -> float:
-        return sum(role.count * role.demand[0] for role in self.roles)
-
-    @property
-    def nodes(self) -> int:
-        return sum(role.count for role in self.roles)
+    @cached_property
+    def use(self) -> Use:
+        """What it counts against the share of its project."""
+        vcpu, memory_mib, disk_gib = (
+            sum(role.count * role.demand[dimension] for role in self.roles) for dimension in range(3)
+        )
+        return Use(sum(role.count for role in self.roles), vcpu, memory_mib, disk_gib, 1)
 
     @property
     def guaranteed(self) -> bool:
@@ -117,6 +119,10 @@ class Job:
     @property
     def id(self) -> str:
         return f"run-{self.number}"
+
+    @property
+    def turn(self) -> Waiting:
+        return Waiting(self.id, self.project, self.priority, self.since)
 
     @property
     def request(self) -> Request:

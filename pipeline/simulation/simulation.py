@@ -9,11 +9,13 @@ from dataclasses import replace
 from functools import partial
 from time import perf_counter
 
+from pipeline.domain.admission import OVERTAKE_S
 from pipeline.domain.inventory import Inventory, Load, MachineState
 from pipeline.domain.placement.engine import decide
 from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.placement.model import Decision, Infeasible, Placed
 from pipeline.simulation.arrivals import arrivals
+from pipeline.simulation.fairness import fairness
 from pipeline.simulation.ledger import Ledger
 from pipeline.simulation.loop import Loop
 from pipeline.simulation.queue import Queue
@@ -44,6 +46,7 @@ class Simulation:
         self._explained: dict[str, tuple[float, str]] = {}
         self._awake = False
         self._judged_at = 0.0
+        self._fairness: float | None = None
 
     def run(self) -> Tally:
         """Let all of it happen."""
@@ -60,6 +63,7 @@ class Simulation:
             self._measure()
         self._sample()
         self.loop.run(self.scenario.lasts_s)
+        self._judge_fairness()
         self.tally.waiting = len(self.queue.waiting)
         return self.tally
 
@@ -71,7 +75,7 @@ class Simulation:
 
     def _wait(self, job: Job) -> None:
         job.since, job.counted = self.loop.now, False
-        self.queue.waiting[job.id] = job
+        self.queue.add(job)
         self._wake()
 
     def _wake(self) -> None:
@@ -85,15 +89,20 @@ class Simulation:
         self._wake()
 
     def _pass(self) -> None:
-        """Place what can be placed; a shape that found nothing is not asked again before something was freed."""
+        """Place what can be placed, as the scheduler does: who waited long enough is overtaken no more."""
         self._awake = False
-        now = self.loop.now
-        for job in self.queue.ordered(now):
-            if job.shape.name not in self._refused:
-                self._place(job, self._decide(job))
-            elif not job.counted:
-                self._count_refusal(job, self._explained[job.shape.name][1])
         self._judge_fairness()
+        for job in self.queue.in_turn(self.loop.now):
+            if not self._look(job) and self.loop.now - job.since >= OVERTAKE_S:
+                break
+        self._fairness = fairness(self.scenario.projects, self.queue.in_use, self.queue.wanted)
+
+    def _look(self, job: Job) -> bool:
+        """Whether a run waits no more; a shape that found nothing is not asked again before something was freed."""
+        if job.shape.name not in self._refused:
+            return self._place(job, self._decide(job))
+        self._count_refusal(job, self._explained[job.shape.name][1])
+        return False
 
     def _decide(self, job: Job) -> Decision:
         began = perf_counter()
@@ -104,23 +113,24 @@ class Simulation:
         self.tally.slowest_s = max(self.tally.slowest_s, took)
         return decision
 
-    def _place(self, job: Job, decision: Decision) -> None:
+    def _place(self, job: Job, decision: Decision) -> bool:
         if not isinstance(decision, Placed):
-            self._refuse(job)
-            return
+            return self._refuse(job)
         now, tally = self.loop.now, self.tally
-        del self.queue.waiting[job.id]
+        self.queue.remove(job)
+        self.queue.take(job)
         self.fleet.reserve(job.request, decision, now)
         tally.overbooked += self.ledger.add(job, decision.machines, now)
         self.standing[job.id] = job
-        self.queue.in_use[job.project] += job.shape.vcpu
         job.attempt += 1
         tally.waits[job.priority].append(now - job.since)
         tally.environments += 1
-        tally.nodes += job.shape.nodes
+        tally.nodes += job.shape.use.nodes
         self.loop.at(now + job.shape.builds_s, partial(self._built, job, job.attempt))
+        return True
 
-    def _refuse(self, job: Job) -> None:
+    def _refuse(self, job: Job) -> bool:
+        """Count a refusal; whether the run waits no more, as it can never be placed."""
         if job.shape.guaranteed and self.ledger.could_keep(job.shape):
             self.tally.wrongly_refused += 1
         told, reason = self._explained.get(job.shape.name, (-math.inf, ""))
@@ -129,10 +139,11 @@ class Simulation:
             self._explained[job.shape.name] = (self.loop.now, reason)
         self._count_refusal(job, reason)
         if reason.startswith("infeasible"):
-            del self.queue.waiting[job.id]
+            self.queue.remove(job)
             self.tally.infeasible += 1
-        else:
-            self._refused.add(job.shape.name)
+            return True
+        self._refused.add(job.shape.name)
+        return False
 
     def _count_refusal(self, job: Job, reason: str) -> None:
         if not job.counted:
@@ -174,7 +185,7 @@ class Simulation:
         del self.standing[job.id]
         self.ledger.remove(job)
         self.fleet.remove(job.id)
-        self.queue.in_use[job.project] -= job.shape.vcpu
+        self.queue.give_back(job)
         self._freed()
 
     # -- what goes wrong
@@ -235,12 +246,10 @@ class Simulation:
         self._freed()
 
     def _judge_fairness(self) -> None:
-        now = self.loop.now
-        contenders = self.queue.contenders()
-        if len(contenders) > 1:
-            lasted = min(now - self._judged_at, 60.0)
-            self.tally.fair([self.queue.share(project) for project in contenders], lasted)
-        self._judged_at = now
+        """The last look left projects with so fair parts, until now."""
+        if self._fairness is not None:
+            self.tally.fair(self._fairness, self.loop.now - self._judged_at)
+        self._judged_at = self.loop.now
 
     def _sample(self) -> None:
         shares, waiting = self.fleet.utilisation(), self.queue.waiting.values()

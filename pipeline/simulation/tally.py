@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,9 +49,9 @@ class Tally:
     contended_s: float = 0.0
     waiting: int = 0
 
-    def fair(self, shares: Iterable[float], lasted_s: float) -> None:
-        """Weigh Jain's index of weighted shares by how long they were so."""
-        self.fairness_s += jain(list(shares)) * lasted_s
+    def fair(self, index: float, lasted_s: float) -> None:
+        """Weigh an index of fairness by how long it was so."""
+        self.fairness_s += index * lasted_s
         self.contended_s += lasted_s
 
     def summary(self) -> dict[str, Any]:
@@ -98,12 +98,6 @@ class Tally:
             "decisions": self.decisions,
             "slowest_decision_ms": self.slowest_s * 1000,
         }
-
-
-def jain(shares: Sequence[float]) -> float:
-    """Jain's fairness index: 1 when all shares are alike, 1/n when one has everything."""
-    squares = sum(share * share for share in shares)
-    return sum(shares) ** 2 / (len(shares) * squares) if squares else 1.0
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from pipeline.domain.admission import Use
 from pipeline.domain.errors import UserError
 from pipeline.simulation import drawing, telling
 from pipeline.simulation.__main__ import main
 from pipeline.simulation.arrivals import arrivals
+from pipeline.simulation.fairness import entitlements, fairness, jain
 from pipeline.simulation.reading import SHIPPED, load, scenario_of
 from pipeline.simulation.simulation import Simulation
-from pipeline.simulation.tally import jain
 
 CAPACITY = {"vcpu": 8, "memory_mib": 32768, "disk_gib": 200}
 SMALL: dict[str, Any] = {
@@ -109,6 +110,30 @@ def test_the_page_loads_nothing() -> None:
 def test_a_scenario_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["nowhere.yml"]) == 1
     assert "give a file, or one of bad-machine, day" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("weights", "demands", "parts"),
+    [
+        ({"a": 1, "b": 1}, {"a": 9, "b": 9}, {"a": 5, "b": 5}),
+        ({"a": 3, "b": 1}, {"a": 9, "b": 9}, {"a": 7.5, "b": 2.5}),
+        ({"a": 1, "b": 1, "c": 2}, {"a": 9, "b": 1, "c": 9}, {"b": 1, "a": 3, "c": 6}),
+        ({"a": 1, "b": 1}, {"a": 0, "b": 3}, {"a": 0, "b": 3}),
+    ],
+)
+def test_what_one_does_not_want_is_for_the_others(
+    weights: dict[str, float], demands: dict[str, float], parts: dict[str, float]
+) -> None:
+    assert entitlements(weights, demands, 10) == parts
+
+
+def test_who_has_all_that_it_wants_is_treated_fairly_and_who_is_crowded_out_is_not() -> None:
+    weights, much, little, none = {"a": 1, "b": 1}, Use(9, 9, 9, 9, 9), Use(1, 1, 1, 1, 1), Use()
+    assert fairness(weights, {"a": much, "b": little}, {"a": much, "b": none}) is None
+    assert fairness(weights, {"a": much, "b": little}, {"a": much, "b": Use(0, 0, 0, 0, 1)}) == pytest.approx(1)
+    crowded = fairness(weights, {"a": much, "b": little}, {"a": much, "b": much})
+    assert crowded is not None
+    assert crowded < 0.7
 
 
 @pytest.mark.parametrize(("shares", "index"), [([1, 1, 1], 1.0), ([1, 0, 0], 1 / 3), ([0, 0], 1.0)])
