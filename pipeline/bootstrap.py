@@ -18,6 +18,7 @@ from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
 from pipeline.envs.placements import Placements
+from pipeline.envs.preemption import Preemptions
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.scheduler import Scheduler
@@ -36,6 +37,7 @@ from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
 from pipeline.stages.intake import Intake
 from pipeline.stages.planner import Planner
+from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Pulse, Runner
@@ -269,6 +271,10 @@ class Application:
         return Reaper(self.books, self.provider, self.clock, self.gate)
 
     @cached_property
+    def preemptions(self) -> Preemptions:
+        return Preemptions(self.books, self.gate, self.settings.preemption_grace_s)
+
+    @cached_property
     def control(self) -> Control:
         return Control(self.tools, self.reaper)
 
@@ -318,9 +324,10 @@ class Application:
     def tick(self) -> Tick:
         return Tick(
             tools=self.tools,
-            scheduler=Scheduler(self.books, self.provider, self.inventories, self.clock),
+            scheduler=Scheduler(self.books, self.provider, self.inventories, self.preemptions, self.clock),
             reaper=self.reaper,
             control=self.control,
+            preempted=Preempted(self.tools, self.gate),
             queue=self.queue,
             outbox=self.store,
             provider_names=tuple(self.settings.providers),

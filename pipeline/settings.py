@@ -59,6 +59,7 @@ class Settings(BaseSettings):
     allow_local_repositories: bool = True
     allow_http_repositories: bool = False
     chef_package: str = ""
+    preemption_grace_s: float = Field(default=30.0, ge=0)
     keep_days: float = Field(default=30.0, gt=0)
     log_level: str = "INFO"
 

@@ -47,6 +47,7 @@ def checks(app: Application) -> Iterator[Check]:
     yield _tried("triggers", partial(_triggers, app))
     yield _tried("workers", partial(_served, app, WORK_QUEUE))
     yield _tried("worker of statuses", partial(_served, app, STATUS_QUEUE))
+    yield _tried("what stands", partial(_unserved, app))
     for name in app.settings.providers:
         yield _tried(f"workers of {name}", partial(_served, app, provider_queue(name)))
         yield _tried(f"provider {name}", partial(_provider, app, name))
@@ -79,6 +80,18 @@ def _triggers(app: Application) -> tuple[bool, str, str]:
     return not late, detail, "see the logs of workers and tick"
 
 
+def _unserved(app: Application) -> tuple[bool, str, str]:
+    """Environments of a provider that the settings do not name any more: nobody can take them back."""
+    timed = app.books.environments.everything("environments:ending")
+    kept = {loaded.value.id: loaded.value.provider for loaded in timed}
+    active = app.books.runs.everything("runs:active")
+    kept |= {loaded.value.id: loaded.value.provider for loaded in active}
+    lost = sorted(id for id, provider in kept.items() if provider not in app.settings.providers)
+    gone = sorted({kept[id] for id in lost})
+    detail = f"{', '.join(lost)} stand at {', '.join(gone)}, which the settings do not name" if lost else "all served"
+    return not lost, detail, "put the provider back into config.toml until nothing stands there"
+
+
 def _served(app: Application, queue: str) -> tuple[bool, str, str]:
     count = app.queue.served_by(queue)
     return count > 0, f"{count} serve the queue {queue}", "see their logs; `greenroom up` starts and restarts them"
@@ -95,16 +108,19 @@ def _provider(app: Application, name: str) -> tuple[bool, str, str]:
 
 
 def _leaks(app: Application, name: str) -> tuple[bool, str, str]:
-    standing = app.books.environments.in_index(f"environments:standing:{name}")
-    left = [loaded.value.id for loaded in standing if _is_leaked(app, loaded.value)]
+    standing, now = app.books.environments.everything(f"environments:standing:{name}"), app.clock.now()
+    left = [loaded.value.id for loaded in standing if _is_leaked(app, loaded.value, now)]
     owned = [one.environment_id for one in app.provider(name).driver.list().environments]
     left += [id for id in owned if app.books.environments.find(id) is None]
     detail = f"leaked: {', '.join(left)}" if left else f"none; {len(standing)} environments are in use or held"
     return not left, detail, "the tick takes them back within a minute; see tick.log when it does not"
 
 
-def _is_leaked(app: Application, environment: Environment) -> bool:
+def _is_leaked(app: Application, environment: Environment, now: float) -> bool:
+    """Whether nobody uses it any more; an adopted one stays until the time that its mark names."""
     if environment.state in KEPT_STATES:
         return False
+    if environment.state is EnvironmentState.ADOPTED:
+        return environment.ends_at < now
     owner = app.books.runs.find(environment.owner) if environment.owner else None
     return owner is None or owner.value.state is RunState.FINISHED

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, FastAPI, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from pipeline.api import problems
 from pipeline.domain.errors import TooLarge
 from pipeline.stages.intake import Intake, Taken
 
-#: Bytes of one delivery.
+#: Bytes of one delivery, and the seconds that it may take to arrive.
 LIMIT_BYTES = 5 * 1024 * 1024
+ARRIVES_S = 10.0
 
 
 def router(intake: Intake, public_url: str) -> APIRouter:
@@ -27,7 +31,11 @@ def router(intake: Intake, public_url: str) -> APIRouter:
         },
     )
     async def take(project: str, request: Request) -> Response:
-        body = await _body(request)
+        try:
+            async with asyncio.timeout(ARRIVES_S):
+                body = await _body(request)
+        except TimeoutError as error:
+            raise HTTPException(408, f"a delivery has {ARRIVES_S:g} s to arrive") from error
         taken = await intake.take(project, dict(request.headers.items()), body)
         return JSONResponse(_answer(taken, public_url), status_code=202 if taken.trigger_id else 200)
 

@@ -9,6 +9,8 @@ import uvicorn
 from pipeline.api.app import create, create_hooks
 from pipeline.bootstrap import build
 
+#: Deliveries that are taken at once; more are answered 503, and forges show that as a failed delivery.
+MOST_DELIVERIES = 256
 #: What streams that are being read may hold up the end, in seconds.
 GRACE_S = 3
 
@@ -18,9 +20,9 @@ def main(arguments: list[str]) -> int:
     app = build()
     match arguments:
         case ["api"]:
-            serve, bind = create(app), app.settings.api_bind
+            serve, bind, most = create(app), app.settings.api_bind, None
         case ["hooks"]:
-            serve, bind = create_hooks(app), app.settings.hooks_bind
+            serve, bind, most = create_hooks(app), app.settings.hooks_bind, MOST_DELIVERIES
         case _:
             sys.stderr.write("usage: python -m pipeline.api.server api|hooks\n")
             return 2
@@ -32,6 +34,7 @@ def main(arguments: list[str]) -> int:
         port=int(port),
         log_level=app.settings.log_level.lower(),
         access_log=False,
+        limit_concurrency=most,
         timeout_graceful_shutdown=GRACE_S,
     )
     return 0

@@ -137,6 +137,14 @@ class NodeView(BaseModel):
     zone: str
 
 
+class NoticeView(BaseModel):
+    """It is taken back at `at` (epoch seconds), for environment `by` or, if empty, for its machine's sake."""
+
+    at: float
+    by: str
+    reason: str
+
+
 class EnvironmentView(BaseModel):
     id: str
     project: str
@@ -150,16 +158,19 @@ class EnvironmentView(BaseModel):
     state_since: float
     ends_at: float
     notes: tuple[str, ...]
+    preempted: int
+    notice: NoticeView | None
     nodes: list[NodeView]
 
     @classmethod
     def of(cls, environment: Environment) -> EnvironmentView:
-        shown = {name: getattr(environment, name) for name in cls.model_fields if name != "nodes"}
+        shown = {name: getattr(environment, name) for name in cls.model_fields if name not in {"nodes", "notice"}}
+        notice = NoticeView(**vars(environment.notice)) if environment.notice is not None else None
         nodes = [
             NodeView.model_validate({name: getattr(node, name) for name in NodeView.model_fields})
             for node in environment.nodes
         ]
-        return cls.model_validate({**shown, "nodes": nodes})
+        return cls.model_validate({**shown, "nodes": nodes, "notice": notice})
 
 
 class MeasuredView(BaseModel):

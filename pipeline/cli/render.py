@@ -155,6 +155,9 @@ def _environment(out: Output, run_id: str, environment: Json) -> None:
         out.show(f"  {plain(environment['fault'])}")
     if state in GONE:
         return
+    if environment["notice"] is not None:
+        notice = environment["notice"]
+        out.show(f"  goes at {moment(notice['at'])}: {plain(notice['reason'])}")
     rows = [
         (node["name"], node["state"], node["address"] or "", node["zone"], node["machine"], plain(node["fault"]))
         for node in environment["nodes"]

@@ -47,6 +47,8 @@ TRANSITIONS: Mapping[EnvironmentState, frozenset[EnvironmentState]] = {
 }
 #: Nothing exists and nothing will.
 FINAL_STATES = frozenset({E.DESTROYED, E.REJECTED, E.WITHDRAWN})
+#: On the way out, or out.
+LEAVING_STATES = FINAL_STATES | {E.DESTROYING}
 #: Count against the provider and the project: from the reservation until the last node is gone.
 QUOTA_STATES = frozenset(E) - FINAL_STATES - {E.REQUESTED}
 #: Their builds are not over.
@@ -57,6 +59,13 @@ MOVING_STATES = frozenset({E.RESERVED, E.BUILDING, E.DESTROYING})
 TIMED_STATES = frozenset({E.READY, E.LEASED, E.HELD, E.ADOPTED})
 #: Servers may exist.
 STANDING_STATES = QUOTA_STATES - {E.RESERVED}
+
+
+class Purpose(StrEnum):
+    """What an environment is for."""
+
+    RUN = "run"
+    STAGING = "staging"
 
 
 class NodeState(StrEnum):
@@ -119,6 +128,27 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """It was told that it is taken back at `at`, for environment `by` (empty: for the machine's sake), and why."""
+
+    at: float
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Nomination:
+    """Where a request will stand once its `victims` are gone: nobody else is placed there until `until`.
+
+    `machines` maps the names of nodes to machines.
+    """
+
+    machines: Mapping[str, str]
+    victims: tuple[str, ...]
+    until: float
+
+
+@dataclass(frozen=True)
 class Environment:
     """Nodes that are requested, leased and destroyed together. Times are seconds since the epoch.
 
@@ -126,7 +156,8 @@ class Environment:
     `sealed_key` is the private SSH key of all its nodes. `fault` is why it cannot be used, if so.
     `faults_seen` counts faults of the provider, `waits` how often it had no room. `placed_at` is when its nodes got
     their machines (0: not yet), `notes` what placement says of it, such as a fall-back. `protected` is why nothing but
-    its owner may take it back, if so. `told_at`: when `reason` was last written while it waits.
+    its owner may take it back, if so. `told_at`: when `reason` was last written while it waits. `preempted` counts how
+    often its run was taken back for somebody else.
     """
 
     id: str
@@ -152,6 +183,10 @@ class Environment:
     notes: tuple[str, ...] = ()
     protected: str = ""
     told_at: float = 0.0
+    purpose: Purpose = Purpose.RUN
+    preempted: int = 0
+    notice: Notice | None = None
+    nomination: Nomination | None = None
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""
@@ -179,9 +214,15 @@ def _planned(role: RoleSpec, index: int, image: str) -> Node:
     return Node(name=f"{role.name}-{index}", role=role.name, image=image, resources=role.resources, qos=role.qos)
 
 
+def displace(environment: Environment, now: float, reason: str) -> Environment:
+    """Take its places away from a reservation of which nothing is built: it is requested again."""
+    unplaced = (replace(node, machine="", zone="") for node in environment.nodes)
+    return replace(environment.to(E.REQUESTED, now, reason).with_nodes(unplaced), placed_at=0.0, told_at=now, notes=())
+
+
 def begin_destroying(environment: Environment, now: float, reason: str) -> Environment:
     """Take back: withdraw what was not built, destroy what may exist; unchanged when it is on its way out already."""
-    if environment.final or environment.state is E.DESTROYING:
+    if environment.state in LEAVING_STATES:
         return environment
     if environment.state in {E.REQUESTED, E.RESERVED}:
         return environment.to(E.WITHDRAWN, now, reason).with_nodes(_gone(environment.nodes))

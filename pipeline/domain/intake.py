@@ -18,7 +18,10 @@ class TriggerState(StrEnum):
 
 @dataclass(frozen=True)
 class TriggerRecord:
-    """One trigger that was taken. `due_at`: when to plan it (again), epoch seconds; `reason`: why it was ignored."""
+    """One trigger that was taken. `due_at`: when to plan it (again), epoch seconds; `reason`: why it was ignored.
+
+    `handed`: how often the tick asked for its plan since it was last put off; each time its worker was lost.
+    """
 
     id: str
     project: str
@@ -29,4 +32,5 @@ class TriggerRecord:
     reason: str = ""
     run_id: str = ""
     tries: int = 0
+    handed: int = 0
     due_at: float = 0.0

@@ -17,7 +17,10 @@ from pipeline.domain.triggers import Trigger
 
 
 class RunState(StrEnum):
-    """`finishing`: the verdict is known, and what the run made is being taken back."""
+    """`finishing`: the verdict is known, and what the run made is being taken back.
+
+    A running one is pending again after its environment was preempted.
+    """
 
     PENDING = "pending"
     RUNNING = "running"
@@ -27,7 +30,7 @@ class RunState(StrEnum):
 
 RUN_TRANSITIONS: Mapping[RunState, frozenset[RunState]] = {
     RunState.PENDING: frozenset({RunState.RUNNING, RunState.FINISHED}),
-    RunState.RUNNING: frozenset({RunState.FINISHING}),
+    RunState.RUNNING: frozenset({RunState.FINISHING, RunState.PENDING}),
     RunState.FINISHING: frozenset({RunState.FINISHED}),
     RunState.FINISHED: frozenset(),
 }
@@ -78,6 +81,8 @@ class AttemptState(StrEnum):
     LOST = "lost"
 
 
+#: Code of an attempt whose environment was taken back for somebody else.
+PREEMPTED = "preempted"
 #: Code of a destroy attempt that kept the nodes for debugging; its reason says until when.
 HELD = "held"
 OPEN_ATTEMPTS = frozenset({AttemptState.QUEUED, AttemptState.RUNNING, AttemptState.WAITING})
@@ -162,7 +167,10 @@ class StatusReport:
 
 @dataclass(frozen=True)
 class Run:
-    """One execution for one commit. Times are seconds since the epoch."""
+    """One execution for one commit. Times are seconds since the epoch.
+
+    `preempted` counts how often its environment was taken back for somebody else, and it began again.
+    """
 
     id: str
     project: str
@@ -184,6 +192,7 @@ class Run:
     finished_at: float | None = None
     tests: TestCounts = field(default_factory=TestCounts)
     status: StatusReport = field(default_factory=StatusReport)
+    preempted: int = 0
 
     def stage(self, name: StageName) -> StageRun:
         return self.stages[STAGES.index(name)]
@@ -308,6 +317,23 @@ def lose_attempt(run: Run, now: float, reason: str) -> Run:
         return _queue(lost, stage.name, now)
     given_up = f"the worker was lost {losses} times; the last time: {reason}"
     return _advance(_set_stage(lost, stage.name, StageState.ERROR, given_up), stage.name, now)
+
+
+def preempt(run: Run, now: float, reason: str) -> Run:
+    """Its environment is taken back for somebody else: it waits again, from its first stage on, with new nodes.
+
+    Unchanged when it is not running: a run that ends needs its environment no more.
+    """
+    if run.state is not RunState.RUNNING:
+        return run
+    cut = run
+    if run.current is not None:
+        stage, attempt = run.current
+        outcome = Outcome(StageState.CANCELLED, reason, PREEMPTED)
+        cut = _end_attempt(run, stage.name, attempt, AttemptState.CANCELLED, outcome, now)
+    again = tuple(replace(stage, state=StageState.PENDING, reason="") for stage in cut.stages)
+    fresh = replace(cut, stages=again, environment_id="", started_at=None, tests=TestCounts())
+    return fresh.to(RunState.PENDING, reason=reason, preempted=run.preempted + 1)
 
 
 def stop(run: Run, wish: Stop) -> Run:

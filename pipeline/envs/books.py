@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.domain.admission import RANK
 from pipeline.domain.environments import (
     BUILD_STATES,
+    LEAVING_STATES,
     MOVING_STATES,
     QUOTA_STATES,
     TIMED_STATES,
@@ -122,6 +123,8 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
     indexes = {"environments": born, f"environments:project:{environment.project}": born}
     if environment.state is EnvironmentState.REQUESTED:
         indexes["environments:requested"] = RANK[environment.priority] * RANK_SPAN + born
+    if environment.nomination is not None and environment.state is EnvironmentState.REQUESTED:
+        indexes["environments:nominated"] = born
     if environment.state in QUOTA_STATES:
         indexes[f"environments:standing:{environment.provider}"] = born
     if environment.state in BUILD_STATES:
@@ -132,6 +135,8 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         )
     if environment.state in TIMED_STATES:
         indexes["environments:ending"] = environment.ends_at
+    if environment.notice is not None and environment.state not in LEAVING_STATES:
+        indexes["environments:noticed"] = environment.notice.at
     if environment.final:
         indexes["environments:final"] = environment.state_since
     return indexes
@@ -274,6 +279,10 @@ class Books:
         """The version of a document, 0 when there is none."""
         document = self.store.get(kind, id)
         return 0 if document is None else document.version
+
+    def nominated(self) -> frozenset[str]:
+        """The ids of all requests that have places waiting for them."""
+        return frozenset(loaded.value.id for loaded in self.environments.everything("environments:nominated"))
 
     def commit(
         self,

@@ -42,6 +42,8 @@ def of_environment(old: Environment | None, new: Environment, now: float) -> lis
         "reason": new.reason,
         "fault": new.fault,
         "ends_at": new.ends_at,
+        "goes_at": new.notice.at if new.notice is not None else None,
+        "goes_for": new.notice.reason if new.notice is not None else "",
         "nodes": {node.name: node.address for node in new.nodes},
         "machines": {node.name: node.machine for node in new.nodes if node.machine},
     }
@@ -51,4 +53,4 @@ def of_environment(old: Environment | None, new: Environment, now: float) -> lis
 
 
 def _same(old: Environment, new: Environment) -> bool:
-    return (old.fault, old.ends_at, old.told_at) == (new.fault, new.ends_at, new.told_at)
+    return (old.fault, old.ends_at, old.told_at, old.notice) == (new.fault, new.ends_at, new.told_at, new.notice)

@@ -10,7 +10,8 @@ from pipeline.domain import admission
 from pipeline.domain.admission import Use
 from pipeline.domain.environments import BUILD_STATES, Environment
 from pipeline.domain.placement.fleet import Fleet
-from pipeline.domain.placement.requests import standing_of
+from pipeline.domain.placement.requests import NOMINATED, nominated_of, standing_of
+from pipeline.domain.qos import QosClass
 from pipeline.envs.books import PAGE, Books
 from pipeline.envs.inventories import Inventories
 
@@ -28,26 +29,42 @@ class Picture:
     fleet: Fleet
     inventory_version: int
     known: dict[str, tuple[str, Use]] = field(default_factory=dict)
+    best_effort: set[str] = field(default_factory=set)
+    nominated: dict[str, int] = field(default_factory=dict)
     building: set[str] = field(default_factory=set)
     freed: int = 0
     loads_at: float = 0.0
 
     @property
     def nodes(self) -> int:
-        """How many nodes stand at the provider."""
-        return sum(use.nodes for _, use in self.known.values())
+        """How many nodes stand at the provider, or have a place that waits for them."""
+        return sum(use.nodes for _, use in self.known.values()) + sum(self.nominated.values())
 
     def add(self, environment: Environment) -> None:
         self.known[environment.id] = (environment.project, admission.use_of(environment))
         self.fleet.add(standing_of(environment))
         if environment.state in BUILD_STATES:
             self.building.add(environment.id)
+        if all(node.qos.qos_class is QosClass.BEST_EFFORT for node in environment.nodes):
+            self.best_effort.add(environment.id)
 
     def remove(self, environment_id: str) -> None:
         self.known.pop(environment_id, None)
         self.building.discard(environment_id)
+        self.best_effort.discard(environment_id)
         self.fleet.remove(environment_id)
         self.freed += 1
+
+    def nominate(self, environment: Environment) -> None:
+        """Keep the places that a request will have once its victims are gone."""
+        if environment.nomination is not None and environment.id not in self.nominated:
+            self.nominated[environment.id] = len(environment.nodes)
+            self.fleet.add(nominated_of(environment))
+
+    def step_aside(self, environment_id: str) -> None:
+        """Keep them no more: the request has them, tries anew, or is gone."""
+        if self.nominated.pop(environment_id, None) is not None:
+            self.fleet.remove(NOMINATED + environment_id)
 
 
 class Fleets:
@@ -76,6 +93,13 @@ class Fleets:
     def kept(self, provider: str) -> Picture:
         """The picture as it was when it was last brought up to date."""
         return self._pictures[provider]
+
+    def forget_nominations(self, standing: frozenset[str]) -> None:
+        """Keep no place for requests that are not among these any more."""
+        for picture in self._pictures.values():
+            for gone in picture.nominated.keys() - standing:
+                picture.step_aside(gone)
+                picture.freed += 1
 
     def _follow(self, provider: str, picture: Picture) -> None:
         standing = set(self._every(f"environments:standing:{provider}"))

@@ -39,7 +39,14 @@ class Reaper:
         """Environments whose time is over, and why each is to be taken back; the protected ones stay."""
         due = self._books.environments.due("environments:ending", self._clock.now())
         ended = (loaded.value for loaded in due)
-        return [(one.id, f"its {one.state} time ended") for one in ended if not one.protected]
+        return [
+            (one.id, f"its {one.state} time ended") for one in ended if not one.protected and not self._waits(one.owner)
+        ]
+
+    def _waits(self, run_id: str) -> bool:
+        """Whether a run that took nodes over was not admitted yet; its lease is renewed then."""
+        run = self._books.runs.find(run_id) if run_id else None
+        return run is not None and run.value.state is RunState.PENDING
 
     def abandoned(self) -> list[tuple[str, str]]:
         """Environments that are leased to a run which is over, since its destroy stage was given up."""

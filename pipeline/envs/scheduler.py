@@ -20,6 +20,7 @@ from pipeline.envs.books import Books, Loaded
 from pipeline.envs.fleets import Fleets, Picture
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Provider
+from pipeline.envs.preemption import Planned, Preemptions
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Event, Fence, JobRequest, Put
 
@@ -69,17 +70,27 @@ class Scheduler:
     """Reserves capacity before anything is built."""
 
     def __init__(
-        self, books: Books, providers: Callable[[str], Provider], inventories: Inventories, clock: Clock
+        self,
+        books: Books,
+        providers: Callable[[str], Provider],
+        inventories: Inventories,
+        preemptions: Preemptions,
+        clock: Clock,
     ) -> None:
         self._books = books
         self._provider = providers
         self._inventories = inventories
+        self._preemptions = preemptions
         self._clock = clock
         self._fleets = Fleets(books, inventories)
+        self._fence: Fence | None = None
         self._refused: dict[str, int] = {}
 
     def reserve(self, fence: Fence | None) -> list[Environment]:
         """Give places to what fits, reject what never fits; the environments that were rejected."""
+        if fence != self._fence:  # what another leader did meanwhile stands in the books alone
+            self._fence, self._fleets = fence, Fleets(self._books, self._inventories)
+            self._refused.clear()
         loaded = self._books.environments.everything("environments:requested")
         if not loaded:
             self._refused.clear()
@@ -100,7 +111,15 @@ class Scheduler:
         requests = {one.value.id: one for one in loaded}
         round_ = _Round(fence, self._clock.now(), projects, requests)
         self._refresh(round_)
+        self._keep_nominations(loaded)
         return round_
+
+    def _keep_nominations(self, loaded: list[Loaded[Environment]]) -> None:
+        """Places that requests wait for count as taken; those of requests that are gone do not any more."""
+        for one in loaded:
+            if not self._gone(one.value.provider):
+                self._fleets.kept(one.value.provider).nominate(one.value)
+        self._fleets.forget_nominations(self._books.nominated())
 
     def _gone(self, provider: str) -> str:
         """Why there is no such provider (any more); empty when there is one."""
@@ -147,13 +166,14 @@ class Scheduler:
 
     def _place(self, loaded: Loaded[Environment], round_: _Round, picture: Picture) -> None:
         environment = loaded.value
+        if self._refused.get(environment.id) == picture.freed and not self._is_vain(environment, round_.now):
+            return self._hold_back(loaded, round_, "")
+        picture.step_aside(environment.id)
         room = admission.room_for(environment, picture.nodes, self._provider(environment.provider).max_nodes)
         if isinstance(room, admission.Infeasible):
             return self._reject(loaded, round_, room.reason)
         if isinstance(room, admission.Unschedulable):
-            return self._hold_back(loaded, round_, room.reason)
-        if self._refused.get(environment.id) == picture.freed:
-            return self._hold_back(loaded, round_, "")
+            return self._no_room(loaded, round_, picture, room.reason)
         request = request_of(environment, picture.fleet.inventory.rules)
         decision = engine.decide(picture.fleet, request, round_.now)
         if isinstance(decision, Placed):
@@ -161,13 +181,44 @@ class Scheduler:
         if isinstance(decision, Infeasible):
             return self._reject(loaded, round_, str(decision.explanation))
         assert isinstance(decision, Unschedulable), "there are three answers"  # noqa: S101  # says it to the reader
+        return self._no_room(loaded, round_, picture, str(decision.explanation))
+
+    def _is_vain(self, environment: Environment, now: float) -> bool:
+        """Whether it waits for places that it will not get: its victims stay after all, or take too long."""
+        return environment.nomination is not None and not self._preemptions.may_come_true(environment, now)
+
+    def _no_room(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, reason: str) -> None:
+        """Wait for the victims that were told to go, tell others, or just wait until something is freed."""
+        environment = loaded.value
         self._refused[environment.id] = picture.freed
-        return self._hold_back(loaded, round_, str(decision.explanation))
+        if self._preemptions.may_come_true(environment, round_.now):
+            picture.nominate(environment)
+            return self._hold_back(loaded, round_, "")
+        max_nodes = self._provider(environment.provider).max_nodes
+        planned = self._preemptions.plan(loaded, picture, max_nodes, round_.now)
+        if planned is not None:
+            return self._preempt(loaded, round_, picture, planned)
+        if environment.nomination is not None:
+            loaded = Loaded(replace(environment, nomination=None, told_at=0.0), loaded.version)
+        return self._hold_back(loaded, round_, reason)
+
+    def _preempt(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, planned: Planned) -> None:
+        """Tell the victims, and keep their places, in one write; what changed meanwhile is looked at again."""
+        self._commit(round_)
+        try:
+            self._write(list(planned.puts), list(planned.events), [], round_)
+        except VersionConflict:
+            log.debug("environment %s looks for victims again: something changed meanwhile", loaded.value.id)
+            round_.retry.add(loaded.value.id)
+            return self._refresh(round_)
+        picture.nominate(planned.environment)
+        return None
 
     def _reserve(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, decision: Placed) -> None:
         environment = loaded.value
         zones = {name: picture.fleet.zone_of(name) for names in decision.machines.values() for name in names}
-        placed = with_placement(environment.to(E.RESERVED, round_.now), decision, zones, round_.now)
+        reserved = replace(environment.to(E.RESERVED, round_.now), nomination=None)
+        placed = with_placement(reserved, decision, zones, round_.now)
         picture.add(placed)
         use = round_.uses.get(environment.project, Use())
         round_.uses[environment.project] = use.plus(admission.use_of(environment))

@@ -65,6 +65,10 @@ class Planner:
         if record.state is not TriggerState.RECEIVED:
             return
         self._books.store.beat(planning(record), PLANNING_S)
+        if record.handed > failsafe.MAX_LOST:
+            lost = _Plan(record.trigger, mistake=f"planning lost its worker {record.handed - 1} times; see its log")
+            self._books.again(lambda: self._settle(trigger_id, lost, Verdict.ERROR))
+            return
         try:
             plan = self._read(record)
         except InfraError as error:
@@ -128,7 +132,7 @@ class Planner:
             self._books.again(lambda: self._settle(record.id, _Plan(record.trigger, mistake=str(error)), Verdict.ERROR))
             return
         loaded = self._books.triggers.get(record.id)
-        later = replace(loaded.value, tries=record.tries + 1, due_at=decision.at, reason=str(error))
+        later = replace(loaded.value, tries=record.tries + 1, handed=0, due_at=decision.at, reason=str(error))
         self._books.commit(self._books.triggers.kind.put(record.id, later, loaded.version))
 
     def _settle(self, trigger_id: str, plan: _Plan, verdict: Verdict = Verdict.FAILED) -> None:

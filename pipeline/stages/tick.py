@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from pipeline.domain import admission, runs
-from pipeline.domain.environments import Environment
+from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import Fenced, PermanentError, TransientError, VersionConflict
 from pipeline.domain.runs import Attempt, AttemptState, Run, RunState, StageName
 from pipeline.envs import jobs
@@ -18,10 +18,12 @@ from pipeline.envs.lifecycle import JUDGEABLE
 from pipeline.envs.reaper import TICK, Reaper
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.queues import JobQueue
-from pipeline.ports.stores import Fence, JobRequest, Outbox
+from pipeline.ports.stores import Fence, JobRequest, Outbox, Put
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
+from pipeline.stages.deliver import GRACE_S
 from pipeline.stages.planner import planning
+from pipeline.stages.preempted import Preempted
 from pipeline.stages.runner import save_run
 from pipeline.stages.statuses import reporting
 
@@ -49,6 +51,7 @@ class Tick:
     scheduler: Scheduler
     reaper: Reaper
     control: Control
+    preempted: Preempted
     queue: JobQueue
     outbox: Outbox
     provider_names: Sequence[str]
@@ -130,12 +133,22 @@ class Tick:
         versions = {loaded.value.id: loaded for loaded in pending}
         chosen = admission.admissible((loaded.value for loaded in pending), running, limits)
         for run in chosen:
-            self._survive(run.id, self._save, versions[run.id], runs.admit(run, self.tools.clock.now()), fence)
+            self._survive(run.id, self._admit_one, versions[run.id], fence)
         return len(chosen)
 
-    def _save(self, loaded: Loaded[Run], run: Run, fence: Fence | None = None) -> None:
+    def _admit_one(self, loaded: Loaded[Run], fence: Fence) -> None:
+        """The lease of nodes that it took over begins now, however long the run waited."""
+        now, run = self.tools.clock.now(), loaded.value
+        lease = self.tools.books.environments.find(run.environment_id) if run.environment_id else None
+        writes: tuple[Put, ...] = ()
+        if lease is not None and lease.value.owner == run.id and lease.value.state is EnvironmentState.LEASED:
+            renewed = replace(lease.value, ends_at=now + run.plan.timeout_s + GRACE_S)
+            writes = (self.tools.books.environments.kind.put(renewed.id, renewed, lease.version),)
+        self._save(loaded, runs.admit(run, now), fence, writes)
+
+    def _save(self, loaded: Loaded[Run], run: Run, fence: Fence | None = None, writes: tuple[Put, ...] = ()) -> None:
         try:
-            save_run(self.tools, loaded, run, fence=fence)
+            save_run(self.tools, loaded, run, writes, fence=fence)
         except VersionConflict:
             log.debug("run %s changed meanwhile; it is looked at again", run.id)
 
@@ -147,6 +160,8 @@ class Tick:
 
     def _chores(self, fence: Fence) -> None:
         self._admit(fence)
+        for environment_id in self.preempted.noticed():
+            self._survive(environment_id, self.preempted.settle, environment_id)
         self._survive("ends of leases", self._end_leases)
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
@@ -166,8 +181,15 @@ class Tick:
 
     def _due_triggers(self) -> None:
         due = self.tools.books.triggers.due("triggers:due", self.tools.clock.now())
+        versions = {loaded.value.id: loaded.version for loaded in due}
         idle = self._idle([loaded.value for loaded in due], planning)
-        self._enqueue_missing([jobs.plan(record.id, record.tries) for record in idle])
+        missing = self._missing([jobs.plan(record.id, record.tries) for record in idle])
+        handed = [record for record in idle if jobs.plan(record.id, record.tries) in missing]
+        kind = self.tools.books.triggers.kind
+        for record in handed:  # whoever kills its workers is not planned for ever
+            counted = kind.put(record.id, replace(record, handed=record.handed + 1), versions[record.id])
+            self._survive(record.id, self.tools.books.commit, counted)
+        self.queue.enqueue(missing)
 
     def _due_statuses(self) -> None:
         due = self.tools.books.runs.due("runs:status", self.tools.clock.now())
@@ -179,8 +201,12 @@ class Tick:
         return [item for item, works in zip(items, busy, strict=True) if not works]
 
     def _enqueue_missing(self, wanted: Sequence[JobRequest]) -> None:
+        self.queue.enqueue(self._missing(wanted))
+
+    def _missing(self, wanted: Sequence[JobRequest]) -> list[JobRequest]:
+        """Those that do not wait in the queue."""
         waiting = self.queue.waiting(wanted) if wanted else []
-        self.queue.enqueue([job for job, waits in zip(wanted, waiting, strict=True) if not waits])
+        return [job for job, waits in zip(wanted, waiting, strict=True) if not waits]
 
     def _stop_overdue(self, run: Run) -> None:
         now = self.tools.clock.now()

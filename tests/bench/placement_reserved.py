@@ -12,6 +12,7 @@ from pipeline.adapters.stores.redis import RedisStore
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
+from pipeline.envs.preemption import Preemptions
 from pipeline.envs.scheduler import Scheduler
 from tests.bench import placement
 from tests.bench.figures import Figure
@@ -33,11 +34,12 @@ def measure() -> Iterator[Figure]:
 
 def _measure(store: RedisStore) -> Figure:
     books, clock = Books(store), SystemClock()
-    inventories = Inventories(books, clock, Gate(books, clock))
+    gate = Gate(books, clock)
+    inventories = Inventories(books, clock, gate)
     known = placement.inventory(5000, 75)
     inventories.sync("lab", known)
     inventories.report_loads("lab", {machine.name: placement.idle(clock.now()) for machine in known.machines})
-    scheduler = Scheduler(books, lambda name: provider(name, clock), inventories, clock)
+    scheduler = Scheduler(books, lambda name: provider(name, clock), inventories, Preemptions(books, gate), clock)
     ask(books, [requested("env-first", SINGLE, "lab", clock.now())])
     scheduler.reserve(None)
     ask(books, (requested(f"env-{at:05}", SPEC, "lab", clock.now(), f"p{at % 7}") for at in range(REQUESTS)))

@@ -16,6 +16,7 @@ import pytest
 from fastapi import FastAPI
 
 from pipeline.api.app import create, create_hooks
+from pipeline.api.doctor import Check, checks
 from pipeline.api.hooks import LIMIT_BYTES
 from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import Blueprint, EnvironmentSpec, RoleSpec
@@ -598,3 +599,33 @@ async def test_artifacts_are_downloaded(app: Application, client: httpx.AsyncCli
     assert (await client.get("/v1/runs/run-1/artifacts")).json() == [{"name": "web-0/var/log/shop.log", "size": 7}]
     assert (await client.get("/v1/runs/run-1/artifacts/web-0/var/log/shop.log")).content == b"one two"
     check_problem(await client.get("/v1/runs/run-1/artifacts/none"), 404, "not-found")
+
+
+async def test_a_delivery_that_does_not_arrive_is_given_up(
+    hooks: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.api.hooks.ARRIVES_S", 0.05)
+
+    async def drips() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(5)
+
+    check_problem(await hooks.post("/v1/hooks/shop", content=drips()), 408, "too-slow")
+
+
+def doctor(app: Application, name: str) -> Check:
+    return next(check for check in checks(app) if check.name == name)
+
+
+def test_the_doctor_tells_adopted_from_leaked_and_names_what_nobody_serves(app: Application) -> None:
+    now = app.clock.now()
+    make_environment(app, "env-adopted", EnvironmentState.ADOPTED)
+    adopted = app.books.environments.get("env-adopted").value
+    app.books.commit(ENVIRONMENTS.put(adopted.id, replace(adopted, ends_at=now + 60), 1))
+    assert doctor(app, "leaks at memory").ok
+    assert doctor(app, "what stands").ok
+    late, gone = replace(adopted, ends_at=now - 1), replace(adopted, id="env-gone", provider="sold")
+    app.books.commit(ENVIRONMENTS.put(adopted.id, late, 2), ENVIRONMENTS.put(gone.id, gone, 0))
+    assert doctor(app, "leaks at memory").detail == "leaked: env-adopted"
+    told = doctor(app, "what stands")
+    assert (told.ok, told.detail) == (False, "env-gone stand at sold, which the settings do not name")

@@ -14,6 +14,7 @@ from pipeline.domain.inventory import Inventory, Machine, Zone
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
+from pipeline.envs.preemption import Preemptions
 from pipeline.envs.scheduler import Scheduler
 from tests.plugins.redis_server import RedisServer
 from tests.tools.requests import SINGLE, ask, provider, requested
@@ -28,9 +29,10 @@ ROUNDS = 12
 
 def scheduler(server: RedisServer) -> tuple[Books, Scheduler]:
     books, clock = Books(RedisStore(server.client())), SystemClock()
-    inventories = Inventories(books, clock, Gate(books, clock))
+    gate = Gate(books, clock)
     account = provider("lab", clock)
-    return books, Scheduler(books, lambda _: account, inventories, clock)
+    inventories = Inventories(books, clock, gate)
+    return books, Scheduler(books, lambda _: account, inventories, Preemptions(books, gate), clock)
 
 
 @pytest.mark.redis

@@ -4,7 +4,8 @@
 (name to the states of all attempts), `tests` (counts), `superseded_by` (number of a run), `logs` (log to a part of it)
 and `artifacts` (name to content). `environments`: their states, in order. `faults`: environments' faults (parts).
 `triggers`: `state`, and `reason` (a part). `statuses`: what the forge took, as `STATE RUN-NUMBER`.
-`servers`: nodes in the cloud (default 0 when nothing is held or runs). `broken_jobs`: errors that jobs ended with.
+`noticed`: which environments were told to go, by number. `servers`: nodes in the cloud (default 0 when nothing is held
+or runs). `broken_jobs`: errors that jobs ended with.
 """
 
 from __future__ import annotations
@@ -116,10 +117,16 @@ def _statuses(world: World, expected: list[str]) -> None:
     assert all(len(status.description) <= 140 for status in world.forge.reported)
 
 
+def _noticed(world: World, expected: list[int]) -> None:
+    told = enumerate(world.all_environments(), start=1)
+    assert [number for number, environment in told if environment.notice is not None] == expected
+
+
 _CHECKS: Mapping[str, Callable[[World, Any], None]] = {
     "runs": _runs,
     "environments": _environments,
     "faults": _faults,
+    "noticed": _noticed,
     "triggers": _triggers,
     "statuses": _statuses,
 }
@@ -151,8 +158,11 @@ def _check_run_always(world: World, run: Run) -> None:
 
 def _check_run_events(events: list[Event], run: Run) -> None:
     states = [RunState(event.type.removeprefix("run.")) for event in events]
-    assert len(set(states)) == len(states), f"{run.id}: a transition was told twice: {states}"
-    assert states == sorted(states, key=list(RunState).index)
+    laps = states.count(RunState.PENDING)
+    assert laps <= 1 + run.preempted, f"{run.id}: only preemption makes it wait again: {states}"
+    told = states[-1 - states[::-1].index(RunState.PENDING) :] if laps else states
+    assert len(set(told)) == len(told), f"{run.id}: a transition was told twice: {states}"
+    assert told == sorted(told, key=list(RunState).index)
     assert states[-1] is run.state
     for before, after in pairwise(states):
         gives_back = run.rerun_of and before is RunState.PENDING and after is RunState.FINISHING

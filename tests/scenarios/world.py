@@ -40,6 +40,7 @@ from pipeline.envs.books import Books
 from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
+from pipeline.envs.preemption import Preemptions
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.scheduler import Scheduler
@@ -53,6 +54,7 @@ from pipeline.ports.verifiers import VerifyRequest, VerifyResult
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
 from pipeline.stages.planner import Planner
+from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import BEAT_TTL_S, Runner
@@ -291,9 +293,12 @@ class World:
     def _tick(self) -> Tick:
         return Tick(
             tools=self.tools,
-            scheduler=Scheduler(self.books, self._provider, self.inventories, self.clock),
+            scheduler=Scheduler(
+                self.books, self._provider, self.inventories, Preemptions(self.books, self.gate), self.clock
+            ),
             reaper=self.reaper,
             control=self.control,
+            preempted=Preempted(self.tools, self.gate),
             queue=self.queue,
             outbox=self.store,
             provider_names=("cloud",),

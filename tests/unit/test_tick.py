@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.domain.errors import Fenced
-from pipeline.domain.runs import RunState
+from pipeline.domain.failsafe import MAX_LOST
+from pipeline.domain.intake import TriggerState
+from pipeline.domain.runs import RunState, Verdict
 from pipeline.envs import jobs
 from pipeline.stages.planner import PLANNING_S
 from pipeline.stages.statuses import REPORTING_S
 from tests.scenarios.player import USUAL
-from tests.scenarios.world import World
+from tests.scenarios.world import WorkerKilled, World
 
 
 @pytest.fixture
@@ -133,3 +135,17 @@ def test_the_provider_is_asked_only_while_something_moves(world: World) -> None:
     world.settle()
     steps(world, 2)
     assert waiting(world, "_poll") == ["cloud_poll"]
+
+
+def test_a_trigger_that_kills_its_workers_ends_in_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    trigger = world.push("shop", USUAL)
+
+    def dies(*_: object, **__: object) -> bytes:
+        raise WorkerKilled
+
+    monkeypatch.setattr(world.repositories, "read", dies)
+    world.advance((MAX_LOST + 2) * (PLANNING_S + 2))
+    record = world.books.triggers.get(trigger).value
+    assert (record.state, record.handed) == (TriggerState.PLANNED, MAX_LOST + 1)
+    (run,) = world.all_runs()
+    assert (run.verdict, run.reason) == (Verdict.ERROR, f"planning lost its worker {MAX_LOST} times; see its log")

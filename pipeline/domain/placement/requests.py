@@ -92,6 +92,21 @@ def standing_of(environment: Environment) -> list[Standing]:
     ]
 
 
+#: Before the id of a request, under which its nominated places stand in a fleet.
+NOMINATED = "nominated:"
+
+
+def nominated_of(environment: Environment) -> list[Standing]:
+    """The places that a request will have once its victims are gone; they stand there already for everybody else."""
+    nomination = environment.nomination
+    if nomination is None:
+        return []
+    placed = [replace(node, machine=nomination.machines.get(node.name, "")) for node in environment.nodes]
+    nodes = standing_of(environment.with_nodes(placed))
+    name, since = NOMINATED + environment.id, environment.told_at
+    return [replace(node, environment=name, since=since, building=False) for node in nodes]
+
+
 def with_placement(environment: Environment, placed: Placed, zones: Mapping[str, str], now: float) -> Environment:
     """The environment with a machine for each node; `zones` maps machines to their zone."""
     left = {role: iter(machines) for role, machines in placed.machines.items()}
