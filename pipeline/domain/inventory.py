@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -142,6 +143,24 @@ def usable(inventory: Inventory) -> tuple[Vector, ...]:
         amounts = (machine.capacity.get(dim, math.inf) for dim in DIMENSIONS)
         vectors.append(tuple(amount * ratio for amount, ratio in zip(amounts, ratios, strict=True)))
     return tuple(vectors)
+
+
+_RANGE = re.compile(r"\{(\d{1,6})\.\.(\d{1,6})\}")
+#: Names that one pattern may stand for.
+MOST_NAMES = 100_000
+
+
+def spelled_out(pattern: str) -> Iterator[str]:
+    """`a-{01..16}` stands for sixteen names, with the digits of its first number; UserError when it has no end."""
+    match = _RANGE.search(pattern)
+    if match is None:
+        yield pattern
+        return
+    first, last = int(match[1]), int(match[2])
+    if not 0 <= last - first < MOST_NAMES:
+        raise UserError(f"{pattern}: expected a range upwards of at most {MOST_NAMES} names")
+    for number in range(first, last + 1):
+        yield f"{pattern[: match.start()]}{number:0{len(match[1])}}{pattern[match.end() :]}"
 
 
 def checked(inventory: Inventory) -> Inventory:

@@ -12,13 +12,16 @@ from pipeline.domain.blueprint import Priority
 
 @dataclass(frozen=True)
 class Sample:
-    """One moment: shares of what is usable that are promised, runs that wait, and the vcpu share of each zone."""
+    """One moment: shares of what is usable that are promised, runs that wait, the vcpu share of each zone, and how
+    many machines bore too much when they were last measured.
+    """
 
     at: float
     vcpu: float
     memory: float
     waiting: Mapping[Priority, int]
     zones: tuple[float, ...]
+    hot: int = 0
 
 
 @dataclass
@@ -35,12 +38,13 @@ class Tally:
     decisions: int = 0
     decide_s: float = 0.0
     slowest_s: float = 0.0
-    preemptions: int = 0
+    preemptions: Counter[Priority] = field(default_factory=Counter)
     infeasible: int = 0
     lost: int = 0
     failed_builds: int = 0
     quarantined: int = 0
     overbooked: int = 0
+    broken: Counter[str] = field(default_factory=Counter)
     wrongly_refused: int = 0
     hot_spots: int = 0
     hot_machines: set[int] = field(default_factory=set)
@@ -48,6 +52,11 @@ class Tally:
     fairness_s: float = 0.0
     contended_s: float = 0.0
     waiting: int = 0
+
+    @property
+    def kept(self) -> bool:
+        """Whether no promise was broken."""
+        return not (self.overbooked or self.broken or self.wrongly_refused)
 
     def fair(self, index: float, lasted_s: float) -> None:
         """Weigh an index of fairness by how long it was so."""
@@ -83,9 +92,10 @@ class Tally:
                 "jain": self.fairness_s / self.contended_s if self.contended_s else None,
                 "contended_s": self.contended_s,
             },
-            "preemptions": self.preemptions,
+            "preemptions": {str(priority): self.preemptions[priority] for priority in Priority},
             "quarantined": self.quarantined,
             "overbooked_machines": self.overbooked,
+            "broken_rules": dict(self.broken),
             "guaranteed_wrongly_refused": self.wrongly_refused,
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,23 +13,16 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.domain.durations import parse_duration
 from pipeline.domain.errors import UserError
-from pipeline.domain.inventory import Aggregate, Inventory, LoadLimits, Machine, MachineKind, Zone, checked
+from pipeline.domain.inventory import Aggregate, Inventory, LoadLimits, Machine, MachineKind, Zone, checked, spelled_out
 from pipeline.domain.qos import QosClass, disk_rate, network_rate
+from pipeline.domain.resources import size_mib
 from pipeline.domain.rules import Affinity, Attribute, OperatorRule, Stance
 
-_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?) ?(MiB|GiB|TiB)", re.ASCII)
-_MIB: Mapping[str, float] = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-_RANGE = re.compile(r"\{(\d{1,6})\.\.(\d{1,6})\}")
-#: Machines that one line may stand for.
-MOST = 100_000
 
 
 def _mib(value: object) -> float:
-    match = _SIZE.fullmatch(str(value))
-    if match is None:
-        raise ValueError(f"expected a size such as 256GiB, got {value!r}")
-    return float(match[1]) * _MIB[match[2]]
+    return size_mib(str(value))
 
 
 def _network(value: object) -> float:
@@ -167,7 +160,7 @@ def _inventory(file: _File) -> Inventory:
 
 
 def _machines(one: _Machine) -> Iterator[Machine]:
-    for name in _names(one.name):
+    for name in spelled_out(one.name):
         if _NAME.fullmatch(name) is None:
             raise UserError(
                 f"machine {name!r}: use letters, digits, dots, hyphens and underscores, and one range {{1..9}}"
@@ -183,19 +176,6 @@ def _machines(one: _Machine) -> Iterator[Machine]:
             overcommit=one.overcommit,
             max_builds=one.max_builds,
         )
-
-
-def _names(pattern: str) -> Iterator[str]:
-    """`a-{01..16}` stands for sixteen names, with the digits of its first number."""
-    match = _RANGE.search(pattern)
-    if match is None:
-        yield pattern
-        return
-    first, last = int(match[1]), int(match[2])
-    if not 0 <= last - first < MOST:
-        raise UserError(f"machine {pattern}: expected a range upwards of at most {MOST} machines")
-    for number in range(first, last + 1):
-        yield f"{pattern[: match.start()]}{number:0{len(match[1])}}{pattern[match.end() :]}"
 
 
 def _rule(one: _Rule) -> OperatorRule:

@@ -25,11 +25,19 @@ from pipeline.domain.blueprint import (
 )
 from pipeline.domain.durations import parse_duration
 from pipeline.domain.qos import PROFILES, QosProfile, profile_of
-from pipeline.domain.rules import Affinity, Attribute, BareMetal, PlacementRules, Spread, Stance, Strategy, Within
+from pipeline.domain.rules import (
+    HIGH_IO,
+    Affinity,
+    Attribute,
+    BareMetal,
+    PlacementRules,
+    Spread,
+    Stance,
+    Strategy,
+    Within,
+)
 
 Data = Mapping[str, Any]
-#: The workload that wants bare metal, and takes a virtual machine where there is none.
-HIGH_IO = "high-io"
 
 
 def blueprint(data: Data) -> Blueprint:
