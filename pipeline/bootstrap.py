@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING
 from pipeline.adapters.clock import RandomIds, SystemClock
 from pipeline.adapters.secrets.sealed import SealedSecrets, key_from, token_from
 from pipeline.domain.errors import UserError
+from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory
 from pipeline.envs import books
 from pipeline.envs.books import Books
-from pipeline.envs.gate import Gate
+from pipeline.envs.gate import Asking, Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
+from pipeline.envs.measuring import Measuring
 from pipeline.envs.placements import Placements
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
+from pipeline.envs.relief import Relief
+from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.common import Secret
@@ -34,7 +38,7 @@ from pipeline.ports.transports import Transport
 from pipeline.ports.verifiers import Verifier
 from pipeline.settings import ProviderSettings, Settings
 from pipeline.stages.context import Tools
-from pipeline.stages.control import Control
+from pipeline.stages.control import BY_HAND, Control
 from pipeline.stages.intake import Intake
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
@@ -116,30 +120,34 @@ class Application:
 
     @cached_property
     def gate(self) -> Gate:
-        return Gate(self.books, self.clock)
+        budgets = {
+            name: Budget(provider.delete_budget, provider.delete_interval_s)
+            for name, provider in self.settings.providers.items()
+        }
+        return Gate(self.books, self.clock, budgets)
+
+    @cached_property
+    def removals(self) -> Removals:
+        return Removals(self.books, self.gate, self.clock)
 
     def declared_inventory(self, provider: str) -> Inventory | None:
-        """What the settings of a provider say of its machines; None when they say nothing."""
+        """What the settings of a provider, or else its driver, say of its machines; None when neither knows any."""
         settings = self.settings.providers[provider]
         if settings.inventory is not None:
             from pipeline.adapters.inventories import yaml_file
 
             return yaml_file.read(settings.inventory)
-        if settings.driver == "local":
-            from pipeline.adapters.inventories import this_machine
+        return self.provider(provider).driver.inventory()
 
-            return this_machine.report(self.settings.helper_state, settings.zones, settings.machines_per_zone)
-        return None
-
-    def sync_inventories(self) -> None:
-        """Take over what the settings declare."""
-        for name in self.settings.providers:
-            declared = self.declared_inventory(name)
-            if declared is not None:
-                self.inventories.sync(name, declared)
+    def sync_inventory(self, provider: str) -> None:
+        """Take over what is declared of a provider's machines, or reported by its driver."""
+        declared = self.declared_inventory(provider)
+        if declared is not None:
+            self.inventories.sync(provider, declared)
 
     @cached_property
     def placements(self) -> Placements:
+        load_placement()
         return Placements(self.books, self.provider, self.inventories, self.clock, self.settings.default_provider)
 
     @cached_property
@@ -185,6 +193,7 @@ class Application:
         return Tools(
             books=self.books,
             providers=self.provider,
+            removals=self.removals,
             repositories=GitRepositories(
                 mirrors,
                 allow_local=self.settings.allow_local_repositories,
@@ -255,20 +264,30 @@ class Application:
 
             return MemoryDriver(MemoryCloud(), self.settings.deployment), MemoryTransport(self.clock)
         from pipeline.adapters.drivers.local.driver import LocalDriver
+        from pipeline.adapters.drivers.local.this_machine import Pose
 
-        return LocalDriver(str(self.settings.helper_socket), self.settings.deployment), self.transport
+        state = self.settings.helper_state
+        pose = Pose(state, settings.zones, settings.machines_per_zone, settings.full, settings.drain)
+        return LocalDriver(str(self.settings.helper_socket), self.settings.deployment, pose), self.transport
 
     @cached_property
     def lifecycle(self) -> Lifecycle:
         from pipeline.adapters.keys import SshKeys
 
         return Lifecycle(
-            self.books, self.provider, self.secrets, SshKeys(), self.clock, self.ids, self.settings.deployment
+            self.books,
+            self.provider,
+            self.removals,
+            self.secrets,
+            SshKeys(),
+            self.clock,
+            self.ids,
+            self.settings.deployment,
         )
 
     @cached_property
     def reaper(self) -> Reaper:
-        return Reaper(self.books, self.provider, self.clock, self.gate)
+        return Reaper(self.books, self.provider, self.clock, self.gate, self.removals)
 
     @cached_property
     def preemptions(self) -> Preemptions:
@@ -307,6 +326,7 @@ class Application:
             self.statuses,
             self.retention,
             self.qos_checks,
+            Measuring(self.provider, self.inventories),
         )
 
     @cached_property
@@ -322,12 +342,15 @@ class Application:
 
     @cached_property
     def tick(self) -> Tick:
+        load_placement()
         return Tick(
             tools=self.tools,
             scheduler=Scheduler(self.books, self.provider, self.inventories, self.preemptions, self.clock),
+            inventories=self.inventories,
+            relief=Relief(self.books, self.inventories, self.gate, self.clock, self.settings.preemption_grace_s),
             reaper=self.reaper,
             control=self.control,
-            preempted=Preempted(self.tools, self.gate),
+            preempted=Preempted(self.tools),
             queue=self.queue,
             outbox=self.store,
             provider_names=tuple(self.settings.providers),
@@ -337,11 +360,13 @@ class Application:
         """End every kept connection of the deployment, which stops."""
         self.transport.close_all()
 
-    def clean_nodes(self) -> None:
-        """Remove every node on this machine that bears the deployment's mark."""
+    def clean_nodes(self, why: str, overrides: Mapping[str, str]) -> None:
+        """Remove every node on this machine that bears the deployment's mark; GuardRefused, or told in the audit."""
         from pipeline.adapters.drivers.local.driver import LocalDriver
 
         if any(provider.driver == "local" for provider in self.settings.providers.values()):
+            everything = f"everything of {self.settings.deployment} on this machine"
+            self.gate.pass_(Act.DESTROY, everything, Facts(BY_HAND), Asking(BY_HAND, why, overrides))
             LocalDriver(str(self.settings.helper_socket), self.settings.deployment).clean()
 
     def traces(self) -> Mapping[str, list[str]]:
@@ -378,6 +403,13 @@ class Application:
     def token(self) -> Secret:
         """The API's token, made at the first start with mode 0600."""
         return token_from(str(self.settings.token_file))
+
+
+def load_placement() -> None:
+    """Take over the filters and scores that installed packages bring; before the first fleet is made."""
+    from pipeline.adapters import plugins
+
+    plugins.load()
 
 
 def build(settings: Settings | None = None) -> Application:

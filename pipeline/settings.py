@@ -25,7 +25,9 @@ class ProviderSettings(BaseModel):
     """One provider: `max_nodes` at once, `build_s` for a build, `poll_s` between two looks at it (seconds).
 
     `inventory` is a file that declares its machines. Without one the local driver reports this machine, which may pose
-    as `zones` racks of `machines_per_zone` machines.
+    as `zones` racks of `machines_per_zone` machines, and limits their measured load by `full` and `drain`: shares of
+    what there is, by dimension. Of its own accord Greenroom removes at most `delete_budget` environments in any
+    `delete_interval_s` seconds.
     """
 
     driver: Literal["local", "memory"]
@@ -36,6 +38,10 @@ class ProviderSettings(BaseModel):
     inventory: Path | None = None
     zones: int = Field(default=1, ge=1, le=26)
     machines_per_zone: int = Field(default=1, ge=1, le=100)
+    full: dict[str, float] = {}
+    drain: dict[str, float] = {}
+    delete_budget: int = Field(default=60, ge=0, le=10_000)
+    delete_interval_s: float = Field(default=60.0, ge=1, le=86_400)
 
 
 class Settings(BaseSettings):

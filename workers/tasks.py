@@ -50,6 +50,10 @@ def reap_provider(provider: str) -> None:
     work().reap_provider(provider)
 
 
+def measure_provider(provider: str) -> None:
+    work().measure_provider(provider)
+
+
 def forget_old() -> None:
     work().forget_old()
 

@@ -6,10 +6,11 @@ import logging
 import os
 import signal
 import socket
+from collections.abc import Iterable
 from types import FrameType
 
 from pipeline.bootstrap import Application
-from pipeline.domain.errors import Fenced, TransientError, UserError
+from pipeline.domain.errors import Fenced, PermanentError, TransientError, UserError
 from pipeline.ports.stores import Fence
 
 log = logging.getLogger(__name__)
@@ -17,6 +18,8 @@ OFFICE = "tick"
 #: A leader that gives no sign for so long is replaced, in seconds.
 OFFICE_TTL_S = 5.0
 STANDBY_S = 1.0
+#: Until an inventory that could not be had is asked for again, in seconds.
+SYNC_S = 5.0
 
 
 class TickProcess:
@@ -51,13 +54,12 @@ class TickProcess:
             self._app.store.release(fence, self._holder)
 
     def _lead(self, fence: Fence) -> None:
-        try:
-            self._app.sync_inventories()
-        except UserError as error:
-            log.error("the inventories stay as they were: %s", error)
-        renewed_at = self._app.clock.now()
+        left, tried_at = take_over(self._app, self._app.settings.providers), self._app.clock.now()
+        renewed_at = tried_at
         while not self._ending:
             self._app.tick.step(fence)
+            if left and self._app.clock.now() - tried_at > SYNC_S:
+                left, tried_at = take_over(self._app, left), self._app.clock.now()
             if self._app.clock.now() - renewed_at > OFFICE_TTL_S / 5:
                 renewed_at = self._app.clock.now()
                 if not self._app.store.renew(fence, self._holder, OFFICE_TTL_S):
@@ -65,3 +67,17 @@ class TickProcess:
 
     def _end(self, _number: int, _frame: FrameType | None) -> None:
         self._ending = True
+
+
+def take_over(app: Application, providers: Iterable[str]) -> list[str]:
+    """Take over what is declared or reported of each provider's machines; those that could not be asked now."""
+    left = []
+    for name in providers:
+        try:
+            app.sync_inventory(name)
+        except (UserError, PermanentError) as error:
+            log.error("the inventory of provider %s stays as it was: %s", name, error)
+        except TransientError as error:
+            log.warning("the inventory of provider %s is taken over later: %s", name, error)
+            left.append(name)
+    return left

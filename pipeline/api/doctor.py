@@ -52,6 +52,7 @@ def checks(app: Application) -> Iterator[Check]:
         yield _tried(f"workers of {name}", partial(_served, app, provider_queue(name)))
         yield _tried(f"provider {name}", partial(_provider, app, name))
         yield _tried(f"leaks at {name}", partial(_leaks, app, name))
+        yield _tried(f"delete budget of {name}", partial(_budget, app, name))
 
 
 def _tried(name: str, look: Callable[[], tuple[bool, str, str]], remedy: str = "") -> Check:
@@ -114,6 +115,13 @@ def _leaks(app: Application, name: str) -> tuple[bool, str, str]:
     left += [id for id in owned if app.books.environments.find(id) is None]
     detail = f"leaked: {', '.join(left)}" if left else f"none; {len(standing)} environments are in use or held"
     return not left, detail, "the tick takes them back within a minute; see tick.log when it does not"
+
+
+def _budget(app: Application, name: str) -> tuple[bool, str, str]:
+    budget, spent = app.gate.budget(name), app.gate.spent(name)
+    detail = f"{spent} of {budget.acts} removals of its own accord in the last {budget.interval_s:.0f} s"
+    remedy = "the rest waits; `greenroom audit` says what goes and why, `delete_budget` in the settings allows more"
+    return spent < budget.acts or not budget.acts, detail, remedy
 
 
 def _is_leaked(app: Application, environment: Environment, now: float) -> bool:

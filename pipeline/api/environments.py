@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from pipeline.api.projects import Limit, Offset
-from pipeline.api.views import EnvironmentView, Page, QosCheckView
+from pipeline.api.views import EnvironmentView, Page, QosCheckView, Reasoned
 from pipeline.bootstrap import Application
 
 
@@ -21,6 +21,10 @@ def router(app: Application) -> APIRouter:
     @routes.get("/environments/{id}", summary="One environment")
     def environment(id: str) -> EnvironmentView:
         return EnvironmentView.of(app.books.environments.get(id).value)
+
+    @routes.post("/environments/{id}/destroy", status_code=202, summary="Take it back whatever its state")
+    def destroy(id: str, wish: Reasoned) -> EnvironmentView:
+        return EnvironmentView.of(app.reaper.take_back(id, wish.asking()))
 
     @routes.post("/environments/{id}/qos-checks", status_code=202, summary="Measure what its nodes were promised")
     def check(id: str) -> QosCheckView:

@@ -29,7 +29,19 @@ def render(app: Application) -> bytes:
     standing = Gauge("greenroom_environments_standing", "environments that count", ["provider"], registry=registry)
     for provider in app.settings.providers:
         standing.labels(provider).set(app.store.count(f"environments:standing:{provider}"))
+    _budgets(app, registry)
     verdicts = Gauge("greenroom_runs_finished", "finished runs that are kept", ["verdict"], registry=registry)
     for verdict in Verdict:
         verdicts.labels(verdict.value).set(app.store.count(f"runs:verdict:{verdict}"))
     return generate_latest(registry)
+
+
+def _budgets(app: Application, registry: CollectorRegistry) -> None:
+    """What Greenroom may remove of its own accord in an interval, and what it has."""
+    allowed = Gauge(
+        "greenroom_delete_budget", "removals of its own accord in an interval", ["provider"], registry=registry
+    )
+    spent = Gauge("greenroom_delete_budget_spent", "of them done in this interval", ["provider"], registry=registry)
+    for provider in app.settings.providers:
+        allowed.labels(provider).set(app.gate.budget(provider).acts)
+        spent.labels(provider).set(app.gate.spent(provider))

@@ -7,12 +7,12 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from pipeline.api.views import Reasoned
 from pipeline.bootstrap import Application
 from pipeline.domain.inventory import Machine, MachineState
 from pipeline.domain.placement.model import Group, Infeasible, Placed, Unschedulable
-from pipeline.envs.gate import AUDIT, Asking
+from pipeline.envs.gate import AUDIT
 from pipeline.envs.placements import Trial
-from pipeline.stages.control import BY_HAND
 
 #: Characters of a blueprint.
 LIMIT = 256 * 1024
@@ -112,13 +112,8 @@ class MachineView(BaseModel):
         )
 
 
-class NewState(BaseModel):
-    """The state, why, and for each guard that is to be overridden the reason."""
-
+class NewState(Reasoned):
     state: MachineState
-    reason: str = Field(min_length=1, max_length=500)
-    overrides: dict[str, str] = {}
-    dry_run: bool = False
 
 
 class AuditView(BaseModel):
@@ -131,6 +126,8 @@ class AuditView(BaseModel):
     refused: str = ""
     because: str = ""
     overridden: dict[str, str] = {}
+    verified: bool | None = Field(default=None, description="whether it was seen to be gone; null: this tells the act")
+    still: str = Field(default="", description="what was still there")
 
 
 def router(app: Application) -> APIRouter:
@@ -148,8 +145,7 @@ def router(app: Application) -> APIRouter:
 
     @routes.post("/machines/{provider}/{name}/state", summary="Put a machine into another state, through the gate")
     def state(provider: str, name: str, new: NewState) -> MachineView:
-        asking = Asking(BY_HAND, new.reason, new.overrides, new.dry_run)
-        return MachineView.of(provider, app.inventories.set_state(provider, name, new.state, asking), [])
+        return MachineView.of(provider, app.inventories.set_state(provider, name, new.state, new.asking()), [])
 
     @routes.get("/audit", summary="What passed the gate and what was refused, oldest first")
     def audit(after: str = "", limit: int = 200) -> list[AuditView]:

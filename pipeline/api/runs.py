@@ -13,9 +13,9 @@ from starlette.responses import Response, StreamingResponse
 from pipeline.api import streams
 from pipeline.api.projects import Limit, Offset
 from pipeline.api.views import (
-    Cancel,
     EventView,
     FileView,
+    Guarded,
     LogView,
     NewRun,
     Page,
@@ -30,7 +30,7 @@ from pipeline.bootstrap import Application
 from pipeline.domain.errors import UserError
 from pipeline.domain.runs import STAGES, Run, RunState, StageName
 from pipeline.domain.triggers import ref_refusal, repository_refusal
-from pipeline.stages.control import failed_stage
+from pipeline.stages.control import CANCELLED, failed_stage
 
 #: A position in a run's events, as the store gave it.
 POSITION = r"^([0-9]{1,19}-[0-9]{1,19})?$"
@@ -59,8 +59,8 @@ def _acts(app: Application, routes: APIRouter) -> None:
         return TriggerView.of(app.control.submit(new.project, repository, new.ref, new.ref, "api"))
 
     @routes.post("/runs/{id}/cancel", status_code=202, summary="End a run by way of its destroy stage")
-    def cancel(id: str, wish: Cancel) -> RunView:
-        return RunView.of(app.control.cancel(id, wish.reason))
+    def cancel(id: str, wish: Guarded) -> RunView:
+        return RunView.of(app.control.cancel(id, wish.asking(CANCELLED)))
 
     @routes.post("/runs/{id}/rerun", status_code=202, summary="Run the same commit again")
     def rerun(id: str, wish: Rerun) -> RunView:
@@ -68,8 +68,8 @@ def _acts(app: Application, routes: APIRouter) -> None:
         return RunView.of(app.control.rerun(id, first))
 
     @routes.post("/runs/{id}/release", status_code=202, summary="Give back the nodes that are held for a run")
-    def release(id: str) -> RunView:
-        return RunView.of(app.control.release(id))
+    def release(id: str, wish: Guarded | None = None) -> RunView:
+        return RunView.of(app.control.release(id, (wish or Guarded()).asking(f"given back by hand after {id}")))
 
     @routes.post("/runs/{id}/ssh", summary="Addresses, host keys and the key of a run's nodes")
     def ssh(id: str) -> SshAccess:

@@ -14,6 +14,8 @@ from pipeline.domain.reports import CaseStatus, TestReport
 from pipeline.domain.runs import AttemptState, Run, RunState, StageName, StageRun, StageState, Verdict
 from pipeline.domain.triggers import TriggerKind
 from pipeline.envs.books import QosCheck
+from pipeline.envs.gate import Asking
+from pipeline.stages.control import BY_HAND
 
 T = TypeVar("T")
 
@@ -282,8 +284,22 @@ class NewRun(Wish):
     ref: str = "HEAD"
 
 
-class Cancel(Wish):
+class Guarded(Wish):
+    """Why; for each guard that is to be overridden the reason; whether to ask the guards and change nothing."""
+
     reason: str = Field(default="", max_length=500)
+    overrides: dict[str, str] = {}
+    dry_run: bool = False
+
+    def asking(self, otherwise: str = "") -> Asking:
+        """The wish of whoever holds the token; `otherwise`: the reason when none was given."""
+        return Asking(BY_HAND, self.reason or otherwise, self.overrides, self.dry_run)
+
+
+class Reasoned(Guarded):
+    """The same, with a reason that cannot be left out."""
+
+    reason: str = Field(min_length=1, max_length=500)
 
 
 class Rerun(Wish):

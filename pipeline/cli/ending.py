@@ -16,7 +16,8 @@ Json = dict[str, Any]
 SETTLE_S = 90.0
 LOOK_S = 0.2
 LOOKED_AT = 1000
-#: Environments of no run, which nobody can give back: they go when their time ends.
+BY_FORCE = "greenroom down --force"
+#: Environments of no run, which nobody gives back: they go when their time ends, by force, or by `greenroom destroy`.
 NOBODYS = frozenset({"adopted"})
 
 
@@ -28,7 +29,7 @@ def settle(out: Output, settings: Settings, *, release: bool, force: bool) -> li
         ids = ", ".join(run["id"] for run in active[:5])
         raise Complaint(f"{len(active)} runs are not finished ({ids}); wait, or cancel them with --force", REFUSED)
     for run in active:
-        client.post(f"/v1/runs/{run['id']}/cancel", {"reason": "greenroom down --force"})
+        client.post(f"/v1/runs/{run['id']}/cancel", _wish(force=True))
     if active:
         until_none(lambda: [run for run in client.items("/v1/runs", LOOKED_AT) if run["state"] != "finished"])
     held = [one for one in standing(client) if one["state"] == "held"]
@@ -49,16 +50,31 @@ def standing(client: Client) -> list[Json]:
 
 def _release(out: Output, client: Client, held: list[Json], *, force: bool) -> list[str]:
     for one in held:
-        client.post(f"/v1/runs/{one['owner']}/release")
-    until_none(lambda: [one for one in standing(client) if one["state"] not in NOBODYS])
+        client.post(f"/v1/runs/{one['owner']}/release", _wish(force=force))
+    if force:
+        for one in standing(client):
+            client.post(f"/v1/environments/{one['id']}/destroy", _wish(force=True))
+    stays = frozenset() if force else NOBODYS
+    until_none(lambda: [one for one in standing(client) if one["state"] not in stays])
     left = [str(one["id"]) for one in standing(client)]
     if left and force:
         from pipeline.bootstrap import build
 
-        build().clean_nodes()
+        build().clean_nodes(BY_FORCE, _forced())
     elif left:
         out.say(f"the nodes of {', '.join(left)} stay; `greenroom down --force` removes them")
     return left
+
+
+def _wish(*, force: bool) -> Json:
+    """What is asked of the gate: by force it is told, and passes every guard that may be passed."""
+    return {"reason": BY_FORCE, "overrides": _forced()} if force else {"reason": "greenroom down --release"}
+
+
+def _forced() -> dict[str, str]:
+    from pipeline.domain.guards import GUARDS
+
+    return {guard.name: BY_FORCE for guard in GUARDS if not guard.firm}
 
 
 def until_none(look: Callable[[], list[Json]]) -> list[Json]:

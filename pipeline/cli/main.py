@@ -20,7 +20,7 @@ app = typer.Typer(
 COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
     "This machine": (machine.up, machine.down, machine.doctor, machine.demo),
     "Runs": (runs.run, runs.runs, runs.show, runs.logs, runs.cancel, runs.rerun),
-    "Nodes": (runs.release, runs.environments),
+    "Nodes": (runs.release, runs.destroy, runs.environments),
     "Simulation": (simulate.simulate,),
     "Placement": (placement.place, placement.machines, placement.guards, placement.audit),
     "Projects": (projects.triggers,),

@@ -157,7 +157,8 @@ class Environment:
     `faults_seen` counts faults of the provider, `waits` how often it had no room. `placed_at` is when its nodes got
     their machines (0: not yet), `notes` what placement says of it, such as a fall-back. `protected` is why nothing but
     its owner may take it back, if so. `told_at`: when `reason` was last written while it waits. `preempted` counts how
-    often its run was taken back for somebody else.
+    often its run was taken back for somebody else. `built_at` is when all its nodes were in service for the first time
+    (0: not yet). `ended_by` is who asked for its end.
     """
 
     id: str
@@ -187,6 +188,8 @@ class Environment:
     preempted: int = 0
     notice: Notice | None = None
     nomination: Nomination | None = None
+    built_at: float = 0.0
+    ended_by: str = ""
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""

@@ -126,16 +126,20 @@ class Fenced(InvalidTransition):
 
 
 class GuardRefused(GreenroomError):
-    """A destructive act that a guard refused; says which, why, and what would have to change."""
+    """A destructive act that a guard refused; says which, why, and what would have to change.
+
+    `passing`: the same may be allowed later, so whoever was refused may ask again.
+    """
 
     code = "guard-refused"
     status = 409
 
-    def __init__(self, guard: str, why: str, remedy: str) -> None:
+    def __init__(self, guard: str, why: str, remedy: str, *, passing: bool = False) -> None:
         super().__init__(f"refused by guard {guard}: {why}; {remedy}")
         self.guard = guard
         self.why = why
         self.remedy = remedy
+        self.passing = passing
 
 
 class StageFailed(GreenroomError):

@@ -30,11 +30,12 @@ class Facts:
 
     `sightings` counts how often a thing that is in no book was seen. `in_traffic` is the router that sends traffic to
     it. `last_of` is the role of which it is the last healthy node. `used_by` is what else uses it. `budget` is how many
-    such acts may be done in an interval, of which `spent` are.
+    such acts `provider` allows in an interval, of which `spent` are; None: it is not counted.
     """
 
     who: str
     owner: str = ""
+    provider: str = ""
     marked: bool = True
     known: bool = True
     sightings: int = 0
@@ -57,7 +58,8 @@ Check = Callable[[Facts], str]
 class Guard:
     """One rule: the acts it holds for, the check (why it refuses, or nothing), and what would have to change.
 
-    `firm`: no operator may override it.
+    `firm`: no operator may override it. `passing`: what it refuses may be allowed later although nobody asks anything
+    else of Greenroom, so whoever was refused may ask again.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Guard:
     check: Check
     remedy: str
     firm: bool = False
+    passing: bool = False
 
 
 def _unmarked(facts: Facts) -> str:
@@ -111,6 +114,8 @@ def _serving(facts: Facts) -> str:
 
 
 _TAKES_NODES = frozenset({Act.DESTROY, Act.REBUILD, Act.SCALE_IN, Act.PREEMPT, Act.REAP})
+#: These count against the budget of the provider whoever asks, a destroy when nobody asked for it.
+COUNTED = frozenset({Act.REAP, Act.PREEMPT, Act.DELETE_OBJECT})
 #: In the order in which they are asked; the first that refuses is told.
 GUARDS: tuple[Guard, ...] = (
     Guard(
@@ -128,6 +133,7 @@ GUARDS: tuple[Guard, ...] = (
         _unknown,
         "wait for the next reaping",
         firm=True,
+        passing=True,
     ),
     Guard(
         "traffic",
@@ -135,6 +141,7 @@ GUARDS: tuple[Guard, ...] = (
         "a router sends traffic to it",
         _in_traffic,
         "drain it first",
+        passing=True,
     ),
     Guard(
         "last-node",
@@ -156,13 +163,15 @@ GUARDS: tuple[Guard, ...] = (
         "it is held for debugging",
         _held,
         "`greenroom release` its run, or wait until the hold ends",
+        passing=True,
     ),
     Guard(
         "budget",
-        frozenset({Act.REAP, Act.PREEMPT, Act.DELETE_OBJECT}),
-        "the provider's budget of this interval is spent",
+        COUNTED | {Act.DESTROY},
+        "Greenroom asks of its own accord, and the provider's budget of this interval is spent",
         _over_budget,
         "wait for the next interval, or find out why so much goes",
+        passing=True,
     ),
     Guard(
         "in-use",
@@ -170,6 +179,7 @@ GUARDS: tuple[Guard, ...] = (
         "something else uses it: servers a flavor or an image, ports a network, nodes a machine",
         _in_use,
         "drain it (`greenroom machine drain`), and wait until nothing uses it any more",
+        passing=True,
     ),
     Guard(
         "out-of-service",
@@ -195,6 +205,7 @@ class Refused:
     guard: str
     why: str
     remedy: str
+    passing: bool = False
 
 
 def judge(act: Act, facts: Facts, overrides: Mapping[str, str] | None = None) -> Allowed | Refused:
@@ -205,7 +216,7 @@ def judge(act: Act, facts: Facts, overrides: Mapping[str, str] | None = None) ->
         if not why:
             continue
         if guard.firm or not given.get(guard.name, "").strip():
-            return Refused(guard.name, why, guard.remedy)
+            return Refused(guard.name, why, guard.remedy, guard.passing)
         used[guard.name] = given[guard.name]
     return Allowed(used)
 

@@ -91,12 +91,14 @@ class LoadLimits:
     """The overcommit failsafe, for providers that measure: shares of a machine's real capacity.
 
     At `full` of a dimension a machine takes nothing more; above `drain` its best-effort nodes go. A measurement older
-    than `stale_s` counts as full.
+    than `stale_s` counts as full. `ramp_s`: so long after its build a node may take to bear what it will bear, and so
+    long before its time a measurement may begin.
     """
 
     full: Mapping[str, float] = field(default_factory=dict)
     drain: Mapping[str, float] = field(default_factory=dict)
     stale_s: float = 60.0
+    ramp_s: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -222,10 +224,22 @@ def _absurd(inventory: Inventory) -> Iterable[str]:
     for aggregate in inventory.aggregates:
         yield from _bad_amounts(f"aggregate {aggregate.name}", aggregate.overcommit, "overcommit")
     yield from _bad_amounts("the default", inventory.overcommit, "overcommit")
+    yield from _bad_limits(inventory.limits or LoadLimits())
     for zone in inventory.zones:
         for uplink in (zone.uplink_in, zone.uplink_out):
             if uplink is not None and not _sensible(uplink):
                 yield f"zone {zone.name}: an uplink of {uplink} bit/s makes no sense"
+
+
+def _bad_limits(limits: LoadLimits) -> Iterable[str]:
+    """The limits of the load: a machine that drains before it is full would be filled and emptied in turn."""
+    yield from _bad_amounts("the limits", limits.full, "full")
+    yield from _bad_amounts("the limits", limits.drain, "drain")
+    for name in sorted(limits.full.keys() & limits.drain.keys()):
+        if limits.drain[name] < limits.full[name]:
+            yield f"the limits: drain {limits.drain[name]:g} of {name} is below full {limits.full[name]:g}"
+    if not (limits.stale_s > 0 and limits.ramp_s >= 0):
+        yield f"the limits: stale {limits.stale_s:g} s and ramp {limits.ramp_s:g} s make no sense"
 
 
 #: More than this of anything on one machine is a mistake of units.

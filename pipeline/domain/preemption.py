@@ -11,7 +11,7 @@ from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState, Purpose
 from pipeline.domain.placement.engine import decide
 from pipeline.domain.placement.fleet import Fleet
-from pipeline.domain.placement.model import Placed, Request, Standing
+from pipeline.domain.placement.model import Placed, Request
 from pipeline.domain.placement.shapes import shape_of
 from pipeline.domain.qos import QosClass
 
@@ -62,13 +62,19 @@ def candidate(environment: Environment) -> Candidate | None:
 
 
 def preempt(
-    fleet: Fleet, request: Request, candidates: Iterable[Candidate], now: float, node_room: float = math.inf
+    fleet: Fleet,
+    request: Request,
+    candidates: Iterable[Candidate],
+    now: float,
+    node_room: float = math.inf,
+    leaving: Iterable[str] = (),
 ) -> Preemption | None:
     """The set of candidates that costs least among those found, from which none can be left out; None: none helps.
 
-    `node_room` is how many nodes the provider takes before it is full. The fleet is left as it was.
+    `node_room` is how many nodes the provider takes before it is full. What is `leaving` already counts as gone; where
+    that is enough, there are no victims. The fleet is left as it was.
     """
-    search = _Search(fleet, request, now, node_room)
+    search = _Search(fleet, request, now, node_room, leaving)
     return search.run(sorted(candidates, key=_worth))
 
 
@@ -77,40 +83,60 @@ def _worth(one: Candidate) -> tuple[int, int, float, str]:
     return (-one.preempted, RANK[one.priority], one.since, one.id)
 
 
-class _Search:
-    """Takes every candidate off the fleet, then puts back whoever can stay, the dearest first."""
+#: Candidates that are tried first; twice as many each time that those do not make enough room.
+FIRST = 128
 
-    def __init__(self, fleet: Fleet, request: Request, now: float, node_room: float) -> None:
+
+class _Search:
+    """Takes the cheapest candidates off the fleet, as many as it needs, then puts back whoever can stay, the dearest
+    first.
+    """
+
+    def __init__(self, fleet: Fleet, request: Request, now: float, node_room: float, leaving: Iterable[str]) -> None:
         self._fleet = fleet
         self._request = request
         self._now = now
         self._room = node_room
-        self._off: dict[str, list[Standing]] = {}
+        self._off: set[str] = set()
+        self._leaving = sorted(one for one in leaving if one in fleet.standing)
+        self._nodes = {one: tuple(nodes) for one, nodes in fleet.standing.items()}
         self._placed: Placed | None = None
 
     def run(self, candidates: Sequence[Candidate]) -> Preemption | None:
-        useful = [one.id for one in candidates if self._is_useful(one)]
+        useful = self._useful(candidates)
+        self._fleet.remove(*self._leaving)
         try:
-            self._take_off(useful)
-            if not useful or not self._fits():
+            if not self._fits() and not self._make_room(useful):
                 return None
-            self._reprieve(useful)
+            self._reprieve([one for one in useful if one in self._off])
             self._reprieve_again()
             assert self._placed is not None, "what fits was placed"  # noqa: S101  # says it to the reader
             return Preemption(tuple(sorted(self._off)), self._placed)
         finally:
-            self._put_back(list(self._off))
+            self._put_back([*sorted(self._off), *self._leaving])
 
-    def _is_useful(self, one: Candidate) -> bool:
-        """Whether it stands where the request might; where only the count of nodes is short, everyone is."""
+    def _useful(self, candidates: Sequence[Candidate]) -> list[str]:
+        """Those that stand where the request might; where only the count of nodes is short, everyone does."""
+        candidates = [one for one in candidates if one.id not in self._leaving]
         if self._room < self._request.count:
-            return True
-        rows = {self._fleet.row.get(node.machine, -1) for node in self._fleet.standing.get(one.id, ())}
-        shapes = (shape_of(self._fleet, self._request, role) for role in self._request.roles)
-        return any(row >= 0 and shape.fixed[row] for shape in shapes for row in rows)
+            return [one.id for one in candidates]
+        shapes = [shape_of(self._fleet, self._request, role) for role in self._request.roles]
+        names = {self._fleet.machines[row].name for shape in shapes for row in shape.possible.tolist()}
+        return [one.id for one in candidates if any(node.machine in names for node in self._nodes.get(one.id, ()))]
+
+    def _make_room(self, useful: Sequence[str]) -> bool:
+        """Take off from the cheap end until the request fits; False when it does not even fit without all of them."""
+        cheapest, many = useful[::-1], FIRST
+        while len(self._off) < len(useful):
+            self._take_off(cheapest[len(self._off) : many])
+            if self._fits():
+                return True
+            many *= 2
+        return False
 
     def _fits(self) -> bool:
-        if self._room + sum(map(len, self._off.values())) < self._request.count:
+        gone = [*self._off, *self._leaving]
+        if self._room + sum(len(self._nodes.get(one, ())) for one in gone) < self._request.count:
             return False
         answer = decide(self._fleet, self._request, self._now, explain=False)
         if isinstance(answer, Placed):
@@ -140,9 +166,9 @@ class _Search:
         return False
 
     def _take_off(self, group: Sequence[str]) -> None:
-        for one in group:
-            self._off[one] = self._fleet.remove(one)
+        self._off.update(group)
+        self._fleet.remove(*group)
 
     def _put_back(self, group: Sequence[str]) -> None:
-        for one in group:
-            self._fleet.add(self._off.pop(one))
+        self._off.difference_update(group)
+        self._fleet.add(node for one in group for node in self._nodes.get(one, ()))

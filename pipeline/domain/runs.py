@@ -90,7 +90,10 @@ OPEN_ATTEMPTS = frozenset({AttemptState.QUEUED, AttemptState.RUNNING, AttemptSta
 
 @dataclass(frozen=True)
 class Attempt:
-    """One numbered try of a stage. `token` is held by its worker; `not_before` delays a retry."""
+    """One numbered try of a stage. `token` is held by its worker.
+
+    `not_before` delays a retry; a waiting attempt that has one is woken then.
+    """
 
     number: int
     state: AttemptState
@@ -105,6 +108,10 @@ class Attempt:
     @property
     def open(self) -> bool:
         return self.state in OPEN_ATTEMPTS
+
+    def is_to_ask_again(self, now: float) -> bool:
+        """Whether it waits for something that has to be asked for again now."""
+        return self.state is AttemptState.WAITING and 0 < self.not_before <= now
 
 
 @dataclass(frozen=True)
@@ -132,11 +139,12 @@ class StopKind(StrEnum):
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a run was told to end before its time."""
+    """Why a run was told to end before its time. `overrides`: guards that its end is to pass, with the reasons."""
 
     kind: StopKind
     reason: str
     at: float
+    overrides: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -270,10 +278,14 @@ def held_by(run: Run, name: StageName, token: str) -> Attempt:
     return attempt
 
 
-def wait_attempt(run: Run, name: StageName, token: str) -> Run:
-    """The worker lets go, and the attempt waits to be woken."""
+def wait_attempt(run: Run, name: StageName, token: str, reason: str = "", again_at: float = 0.0) -> Run:
+    """The worker lets go, and the attempt waits to be woken: at `again_at` at the latest, unless that is 0.
+
+    `reason` is what it waits for, where that is worth telling.
+    """
     attempt = held_by(run, name, token)
-    return run.with_stage(run.stage(name).with_attempt(replace(attempt, state=AttemptState.WAITING, token="")))
+    waiting = replace(attempt, state=AttemptState.WAITING, token="", reason=reason, not_before=again_at)
+    return run.with_stage(replace(run.stage(name), reason=reason).with_attempt(waiting))
 
 
 def wake_attempt(run: Run, name: StageName, number: int, token: str) -> Run | None:

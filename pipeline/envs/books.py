@@ -280,10 +280,6 @@ class Books:
         document = self.store.get(kind, id)
         return 0 if document is None else document.version
 
-    def nominated(self) -> frozenset[str]:
-        """The ids of all requests that have places waiting for them."""
-        return frozenset(loaded.value.id for loaded in self.environments.everything("environments:nominated"))
-
     def commit(
         self,
         *writes: Put | Delete,

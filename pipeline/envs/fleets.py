@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pipeline.domain import admission
+from pipeline.domain import admission, preemption
 from pipeline.domain.admission import Use
 from pipeline.domain.environments import BUILD_STATES, Environment
 from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.placement.requests import NOMINATED, nominated_of, standing_of
-from pipeline.domain.qos import QosClass
-from pipeline.envs.books import PAGE, Books
+from pipeline.domain.preemption import Candidate
+from pipeline.envs.books import PAGE, Books, Loaded
 from pipeline.envs.inventories import Inventories
 
 #: Seconds between two looks at what was measured.
@@ -24,13 +24,16 @@ class Picture:
     """One provider's fleet, and the versions it was made from.
 
     `freed` counts the changes that may have made room: what found no place before the last of them finds none now.
+    `candidates` may be taken back, as they were when they were placed. `nominated` maps requests that have places
+    waiting for them to how many. What is `leaving` was told to go.
     """
 
     fleet: Fleet
     inventory_version: int
     known: dict[str, tuple[str, Use]] = field(default_factory=dict)
-    best_effort: set[str] = field(default_factory=set)
+    candidates: dict[str, Candidate] = field(default_factory=dict)
     nominated: dict[str, int] = field(default_factory=dict)
+    leaving: set[str] = field(default_factory=set)
     building: set[str] = field(default_factory=set)
     freed: int = 0
     loads_at: float = 0.0
@@ -45,13 +48,15 @@ class Picture:
         self.fleet.add(standing_of(environment))
         if environment.state in BUILD_STATES:
             self.building.add(environment.id)
-        if all(node.qos.qos_class is QosClass.BEST_EFFORT for node in environment.nodes):
-            self.best_effort.add(environment.id)
+        may_go = preemption.candidate(environment)
+        if may_go is not None:
+            self.candidates[environment.id] = may_go
 
     def remove(self, environment_id: str) -> None:
         self.known.pop(environment_id, None)
         self.building.discard(environment_id)
-        self.best_effort.discard(environment_id)
+        self.candidates.pop(environment_id, None)
+        self.leaving.discard(environment_id)
         self.fleet.remove(environment_id)
         self.freed += 1
 
@@ -86,7 +91,8 @@ class Fleets:
             picture.fleet.replace_inventory(view.inventory)
             picture.inventory_version = view.version
             picture.freed += 1
-        self._follow(provider, picture)
+        self._follow(provider, picture, now)
+        picture.leaving = picture.known.keys() & set(self._every("environments:noticed"))
         self._measure(provider, picture, now)
         return picture
 
@@ -94,14 +100,18 @@ class Fleets:
         """The picture as it was when it was last brought up to date."""
         return self._pictures[provider]
 
-    def forget_nominations(self, standing: frozenset[str]) -> None:
-        """Keep no place for requests that are not among these any more."""
-        for picture in self._pictures.values():
-            for gone in picture.nominated.keys() - standing:
+    def keep_nominations(self, nominated: Iterable[Loaded[Environment]]) -> None:
+        """Places that these requests wait for count as taken; those of others do not any more."""
+        waiting = {loaded.value.id: loaded.value for loaded in nominated}
+        for name, picture in self._pictures.items():
+            for gone in picture.nominated.keys() - waiting.keys():
                 picture.step_aside(gone)
                 picture.freed += 1
+            for environment in waiting.values():
+                if environment.provider == name:
+                    picture.nominate(environment)
 
-    def _follow(self, provider: str, picture: Picture) -> None:
+    def _follow(self, provider: str, picture: Picture, now: float) -> None:
         standing = set(self._every(f"environments:standing:{provider}"))
         for gone in [id for id in picture.known if id not in standing]:
             picture.remove(gone)
@@ -111,7 +121,7 @@ class Fleets:
                 picture.add(loaded.value)
         building = set(self._every(f"environments:building:{provider}"))
         for built in picture.building - building:
-            picture.fleet.built(built)
+            picture.fleet.built(built, now)  # or a little earlier: its load counts in full for so much longer
             picture.freed += 1
         picture.building &= building
 

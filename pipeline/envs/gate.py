@@ -2,88 +2,183 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from pipeline.domain import guards
-from pipeline.domain.environments import Environment, EnvironmentState
-from pipeline.domain.errors import GuardRefused, UserError
-from pipeline.domain.guards import Act, Facts, Refused
+from pipeline.domain.environments import Environment, EnvironmentState, NodeState
+from pipeline.domain.errors import GuardRefused, InfraError, UserError
+from pipeline.domain.guards import COUNTED, Act, Facts, Refused
 from pipeline.envs.books import Books
 from pipeline.ports.common import Clock
-from pipeline.ports.stores import Document, Event, Put
+from pipeline.ports.routers import Router
+from pipeline.ports.stores import Event, Put
 
 #: The subject of everything that passed or was refused.
 AUDIT = "audit"
-#: Acts of the tick's own accord that one provider allows in an interval, and its length in seconds.
-BUDGET = 60
-INTERVAL_S = 60.0
+#: Who asks when nobody does.
+TICK = "tick"
+#: A node in one of these can do its work.
+HEALTHY = frozenset({NodeState.REACHABLE, NodeState.IN_SERVICE})
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many acts of Greenroom's own accord one provider allows in any `interval_s` seconds."""
+
+    acts: int = 60
+    interval_s: float = 60.0
 
 
 @dataclass(frozen=True)
 class Asking:
-    """Who wants an act, and why; `overrides` maps guards to an operator's reasons. A dry run changes nothing."""
+    """Who wants an act, and why; `overrides` maps guards to an operator's reasons. A dry run changes nothing.
+
+    `again`: who asks goes on asking until it is allowed, so a refusal is told once an interval.
+    """
 
     who: str
     why: str
     overrides: Mapping[str, str] = field(default_factory=dict)
     dry_run: bool = False
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Passed:
+    """No guard refuses; `writes` and `events` belong into the commit of the act."""
+
+    act: Act
+    target: str
+    asking: Asking
+    events: tuple[Event, ...]
+    writes: tuple[Put, ...] = ()
 
 
 class Gate:
-    """Any number of processes at once."""
+    """Any number of processes at once. `routers` are all that may send traffic to environments."""
 
-    def __init__(self, books: Books, clock: Clock) -> None:
+    def __init__(
+        self,
+        books: Books,
+        clock: Clock,
+        budgets: Mapping[str, Budget] | None = None,
+        routers: Sequence[Router] = (),
+    ) -> None:
         self._books = books
         self._clock = clock
+        self._budgets = budgets or {}
+        self._routers = routers
 
     def facts_of(self, environment: Environment, asking: Asking, *, given_back: bool = False) -> Facts:
-        """What the books know of an environment."""
+        """What the books and the routers know of an environment."""
         held = environment.state is EnvironmentState.HELD
         return Facts(
             who=asking.who,
             owner=environment.owner,
+            provider=environment.provider,
+            in_traffic=self._traffic(environment.id),
             protected=environment.protected,
             held_until=environment.ends_at if held else 0.0,
             given_back=given_back,
             now=self._clock.now(),
         )
 
-    def judge(self, act: Act, target: str, facts: Facts, asking: Asking) -> tuple[Event, ...]:
-        """The audit event of an act that is allowed, to be written with it; GuardRefused, told as well, else."""
-        unknown = set(asking.overrides) - {guard.name for guard in guards.GUARDS}
-        if unknown:
-            known = ", ".join(guard.name for guard in guards.GUARDS)
-            raise UserError(f"there is no guard {', '.join(sorted(unknown))}; there are: {known}")
+    def facts_of_node(self, environment: Environment, node: str, asking: Asking) -> Facts:
+        """The same of one node of it, for acts on single nodes."""
+        return replace(self.facts_of(environment, asking), last_of=last_healthy(environment, node))
+
+    def _traffic(self, environment_id: str) -> str:
+        """Who sends traffic there; a router that cannot be asked counts as one that does."""
+        return next((said for router in self._routers if (said := _said(router, environment_id))), "")
+
+    def judge(self, act: Act, target: str, facts: Facts, asking: Asking) -> Passed:
+        """What is to be written with an act that is allowed; GuardRefused, told as well, else.
+
+        An act that counts against a budget is counted by that write: VersionConflict when another one was first.
+        """
+        _check_names(asking)
+        counted = act in COUNTED or (act is Act.DESTROY and asking.who == TICK)
+        times, version = self._times(facts.provider) if counted else ([], 0)
+        if counted:
+            facts = replace(facts, spent=len(times), budget=self.budget(facts.provider).acts)
         answer = guards.judge(act, facts, asking.overrides)
         if isinstance(answer, Refused):
-            refusal = {"refused": answer.guard, "because": answer.why}
-            self._books.commit(events=[self._event(act, target, asking, refusal)])
-            raise GuardRefused(answer.guard, f"{act} of {target}: {answer.why}", answer.remedy)
-        return (self._event(act, target, asking, {"overridden": dict(answer.overridden)}),)
+            self._tell_refusal(act, target, facts, asking, answer)
+            raise GuardRefused(answer.guard, f"{act} of {target}: {answer.why}", answer.remedy, passing=answer.passing)
+        told = self.event(act, target, asking, {"overridden": dict(answer.overridden)})
+        count = counted and not asking.dry_run
+        return Passed(act, target, asking, (told,), (self._spend(facts, times, version),) if count else ())
 
-    def _event(self, act: Act, target: str, asking: Asking, more: Mapping[str, object]) -> Event:
+    def event(self, act: Act, target: str, asking: Asking, more: Mapping[str, object]) -> Event:
+        """One line of the audit stream."""
         data = {"target": target, "who": asking.who, "why": asking.why, "dry_run": asking.dry_run, **more}
         return Event(AUDIT, f"audit.{act}", self._clock.now(), data)
 
-    def pass_(self, act: Act, target: str, facts: Facts, asking: Asking) -> None:
-        """Judge, and tell at once: for acts that write nothing themselves."""
-        self._books.commit(events=self.judge(act, target, facts, asking))
+    def pass_(self, act: Act, target: str, facts: Facts, asking: Asking) -> Passed:
+        """Judge, count and tell at once: for acts that write nothing themselves."""
+        return self._books.again(lambda: self._pass(act, target, facts, asking))
+
+    def _pass(self, act: Act, target: str, facts: Facts, asking: Asking) -> Passed:
+        passed = self.judge(act, target, facts, asking)
+        self._books.commit(*passed.writes, events=passed.events)
+        return passed
+
+    def _tell_refusal(self, act: Act, target: str, facts: Facts, asking: Asking, refused: Refused) -> None:
+        event = self.event(act, target, asking, {"refused": refused.guard, "because": refused.why})
+        if not asking.again:
+            self._books.commit(events=[event])
+            return
+        what = facts.provider if refused.guard == "budget" else target
+        key, now = f"{act}.{refused.guard}.{what}", self._clock.now()
+        interval_s = math.ceil(self.budget(facts.provider).interval_s)
+        if self._books.store.get("refusal", key) is None:
+            self._books.commit(Put("refusal", key, 0, {"at": now}, ttl_s=interval_s), events=[event])
+
+    def budget(self, provider: str) -> Budget:
+        return self._budgets.get(provider, Budget())
 
     def spent(self, provider: str) -> int:
-        """Acts of the tick's own accord at a provider in this interval."""
-        return len(self._lately(self._books.store.get("budget", provider)))
+        """Acts that count against a provider's budget now."""
+        return len(self._times(provider)[0])
 
-    def spend(self, provider: str) -> None:
-        """Count one act of the tick's own accord against its provider's budget."""
-        self._books.again(lambda: self._spend(provider))
+    def left(self, provider: str) -> int:
+        """How many such acts it still allows now."""
+        return max(0, self.budget(provider).acts - self.spent(provider))
 
-    def _spend(self, provider: str) -> None:
-        document = self._books.store.get("budget", provider)
-        times = [*self._lately(document), self._clock.now()]
-        version = document.version if document else 0
-        self._books.commit(Put("budget", provider, version, {"times": times}, ttl_s=int(2 * INTERVAL_S)))
+    def _times(self, provider: str) -> tuple[list[float], int]:
+        """When those acts were done, and the version of the document that says so."""
+        document, now = self._books.store.get("budget", provider), self._clock.now()
+        if document is None:
+            return [], 0
+        interval_s = self.budget(provider).interval_s
+        return [at for at in document.body["times"] if now - at < interval_s], document.version
 
-    def _lately(self, document: Document | None) -> list[float]:
-        now = self._clock.now()
-        return [at for at in (document.body["times"] if document else []) if now - at < INTERVAL_S]
+    def _spend(self, facts: Facts, times: list[float], version: int) -> Put:
+        kept = {"times": [*times, self._clock.now()]}
+        ttl_s = math.ceil(2 * self.budget(facts.provider).interval_s)
+        return Put("budget", facts.provider, version, kept, ttl_s=ttl_s)
+
+
+def last_healthy(environment: Environment, name: str) -> str:
+    """The role of which a node is the last healthy one; nothing when others are left, or when it is not healthy."""
+    healthy = [node for node in environment.nodes if node.state in HEALTHY]
+    role = next((node.role for node in healthy if node.name == name), "")
+    others = [node for node in healthy if node.role == role and node.name != name]
+    return "" if others else role
+
+
+def _said(router: Router, environment_id: str) -> str:
+    try:
+        return f"router {router.name}" if environment_id in router.serving() else ""
+    except InfraError as error:
+        return f"perhaps router {router.name}, which cannot be asked ({error}),"
+
+
+def _check_names(asking: Asking) -> None:
+    """UserError when an override names no guard."""
+    known = [guard.name for guard in guards.GUARDS]
+    unknown = sorted(set(asking.overrides) - set(known))
+    if unknown:
+        raise UserError(f"there is no guard {', '.join(unknown)}; there are: {', '.join(known)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.domain.errors import NotFound
 from pipeline.domain.guards import Act, Facts
-from pipeline.domain.inventory import Inventory, Load, Machine, MachineState, Zone, checked
+from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone, checked
 from pipeline.envs.books import INVENTORIES, LEDGERS, LOADS, MACHINES, Books, Ledger, Loads, MachineRecord
 from pipeline.envs.gate import Asking, Gate
 from pipeline.ports.common import Clock
@@ -67,7 +67,19 @@ class Inventories:
         return {} if loaded is None else loaded.value.machines
 
     def report_loads(self, provider: str, machines: Mapping[str, Load]) -> None:
-        """Keep new measurements in place of the old ones."""
+        """Keep new measurements in place of the old ones; when two report at once, the later one stays."""
+        self._books.again(lambda: self._report_loads(provider, machines))
+
+    def limited(self, provider: str) -> bool:
+        """Whether measured load limits what the provider's machines take: then they have to be measured."""
+        return self.limits(provider) is not None
+
+    def limits(self, provider: str) -> LoadLimits | None:
+        """How much measured load the provider's machines may bear; None where nobody measures."""
+        loaded = self._books.inventories.find(provider)
+        return None if loaded is None else loaded.value.limits
+
+    def _report_loads(self, provider: str, machines: Mapping[str, Load]) -> None:
         loaded = self._books.loads.find(provider)
         version = 0 if loaded is None else loaded.version
         self._books.commit(LOADS.put(provider, Loads(machines), version))
@@ -129,7 +141,7 @@ class Inventories:
         if asking.dry_run:
             self._books.commit(events=passed)
             return loaded.value.machine
-        data = {"provider": provider, "machine": name, "reason": asking.why}
+        data = {"provider": provider, "machine": name, "who": asking.who, "reason": asking.why}
         told = [*passed, Event(MACHINE_EVENTS, f"machine.{state}", now, data)]
         self._books.commit(
             _machine_put(provider, changed, loaded.version),
@@ -140,13 +152,17 @@ class Inventories:
         return changed
 
     def _pass(self, provider: str, name: str, state: MachineState, asking: Asking) -> tuple[Event, ...]:
-        """The gate, where a machine is taken away from what stands on it."""
+        """The gate, where a machine is taken away from what stands on it.
+
+        A quarantine or a drain takes nothing away: what stands there goes on, and a suspect machine must never wait
+        for those on it. No guard could refuse it; who did it and why is told with the change.
+        """
         if state not in OUT:
             return ()
         standing = self._books.environments.everything(f"environments:standing:{provider}")
         nodes = [f"{one.value.id}/{node.name}" for one in standing for node in one.value.nodes if node.machine == name]
         facts = Facts(who=asking.who, used_by=nodes, now=self._clock.now())
-        return self._gate.judge(Act.TAKE_OUT, f"machine {provider}/{name} into {state}", facts, asking)
+        return self._gate.judge(Act.TAKE_OUT, f"machine {provider}/{name} into {state}", facts, asking).events
 
     def ledger_version(self) -> int:
         return self._books.store_version(LEDGERS.name, PLACEMENT)

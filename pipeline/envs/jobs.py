@@ -39,6 +39,10 @@ def reap(provider: str) -> JobRequest:
     return JobRequest(f"{provider}_reap", provider_queue(provider), "reap_provider", (provider,))
 
 
+def measure(provider: str) -> JobRequest:
+    return JobRequest(f"{provider}_measure", provider_queue(provider), "measure_provider", (provider,))
+
+
 def plan(trigger_id: str, tries: int) -> JobRequest:
     return JobRequest(f"{trigger_id}_plan_{tries}", WORK_QUEUE, "plan_trigger", (trigger_id,))
 

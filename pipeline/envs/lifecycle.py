@@ -7,8 +7,9 @@ same step is simply done again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ParamSpec
 
 from pipeline.domain import failsafe
 from pipeline.domain.environments import (
@@ -17,26 +18,38 @@ from pipeline.domain.environments import (
     EnvironmentState,
     Node,
     NodeState,
-    begin_destroying,
     destroyed,
 )
-from pipeline.domain.errors import CapacityError, InfraError, InvalidTransition, PermanentError, UserError
+from pipeline.domain.errors import (
+    CapacityError,
+    GuardRefused,
+    InfraError,
+    InvalidTransition,
+    PermanentError,
+    UserError,
+)
 from pipeline.envs import events, jobs
 from pipeline.envs.access import access_of
 from pipeline.envs.books import Books, Loaded
+from pipeline.envs.removals import Removals, still_there
 from pipeline.ports.common import Clock, Ids
 from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
 from pipeline.ports.secrets import KeyMaker, Secrets
+from pipeline.ports.stores import Event, Put
 from pipeline.ports.transports import Transport
 
 log = logging.getLogger(__name__)
 E, N = EnvironmentState, NodeState
+P = ParamSpec("P")
+Fault = InfraError | GuardRefused
 #: A run or person waits for these.
 SETTLED = frozenset({E.READY, E.LEASED, E.HELD}) | FINAL_STATES
 #: A deliver that waits can be judged: what is being destroyed will never be ready.
 JUDGEABLE = SETTLED | {E.DESTROYING}
 #: A node that the provider does not show so long after its build began is asked for again.
 RECREATE_S = 5.0
+#: A build that failed and that a guard does not let go is looked at again so much later, in seconds.
+REFUSED_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,7 @@ class Lifecycle:
         self,
         books: Books,
         providers: Callable[[str], Provider],
+        removals: Removals,
         secrets: Secrets,
         keys: KeyMaker,
         clock: Clock,
@@ -67,6 +81,7 @@ class Lifecycle:
     ) -> None:
         self._books = books
         self._provider = providers
+        self._removals = removals
         self._secrets = secrets
         self._keys = keys
         self._clock = clock
@@ -88,21 +103,42 @@ class Lifecycle:
         return environment
 
     def poll(self, provider_name: str) -> list[Environment]:
-        """One list call for all environments of a provider that are on the move; those that are settled now."""
+        """Advance all environments of a provider that are on the move; those that are settled now.
+
+        One list call for those that are built, and one after the end of those that go.
+        """
         moving = self._books.environments.due(f"environments:moving:{provider_name}", self._clock.now())
-        if not moving:
-            return []
-        listing = self._provider(provider_name).driver.list()
-        advanced = (self._advance_alone(loaded.value.id, listing) for loaded in moving)
+        going = [loaded for loaded in moving if loaded.value.state is E.DESTROYING]
+        coming = [loaded.value.id for loaded in moving if loaded.value.state is not E.DESTROYING]
+        advanced = [*self._end_all(provider_name, going), *self._advance_all(provider_name, coming)]
         return [environment for environment in advanced if environment is not None and environment.state in SETTLED]
 
-    def _advance_alone(self, environment_id: str, listing: Listing) -> Environment | None:
-        """Advance one of many: what is wrong with it must not keep the others waiting. None when it could not be."""
+    def _advance_all(self, provider_name: str, ids: Sequence[str]) -> list[Environment | None]:
+        if not ids:
+            return []
+        listing = self._provider(provider_name).driver.list()
+        return [self._alone(id, self.advance, id, listing) for id in ids]
+
+    def _end_all(self, provider_name: str, going: Sequence[Loaded[Environment]]) -> list[Environment | None]:
+        if not going:
+            return []
+        provider = self._provider(provider_name)
+        faults = [self._carry_out(provider, loaded.value) for loaded in going]
+        seen = _listed(provider)
+        return [
+            self._alone(one.value.id, self._conclude, one, fault or seen)
+            for one, fault in zip(going, faults, strict=True)
+        ]
+
+    def _alone(
+        self, environment_id: str, act: Callable[P, Environment], *args: P.args, **more: P.kwargs
+    ) -> Environment | None:
+        """Do one of many: what is wrong with it must not keep the others waiting. None when it could not be done."""
         try:
-            return self.advance(environment_id, listing)
+            return act(*args, **more)
         except InvalidTransition as error:
             log.info("environment %s: looked at again later: %s", environment_id, error)
-        except (InfraError, UserError) as error:
+        except (InfraError, UserError, GuardRefused) as error:
             log.warning("environment %s: looked at again later: %s", environment_id, error)
         return None
 
@@ -114,7 +150,7 @@ class Lifecycle:
         try:
             provider.driver.create(self._request(building))
         except InfraError as error:
-            return self._build_failed(building.id, provider, error)
+            return self._build_failed(building, provider, error)
         return self._observe(self._books.environments.get(building.id), None, resumed=False)
 
     def _begin_building(self, loaded: Loaded[Environment]) -> Loaded[Environment]:
@@ -148,12 +184,14 @@ class Lifecycle:
             qos=node.qos,
             host_key=self._secrets.open(node.sealed_host_key),
             host_public_key=node.host_public_key,
+            machine=node.machine,
+            zone=node.zone,
         )
 
-    def _build_failed(self, environment_id: str, provider: Provider, error: InfraError) -> Environment:
+    def _build_failed(self, building: Environment, provider: Provider, error: InfraError) -> Environment:
         """Take back what was begun, then wait for another try or give up with the provider's own words."""
-        undone = _tried(lambda: provider.driver.destroy(environment_id))
-        loaded = self._books.environments.get(environment_id)
+        undone = _tried(lambda: self._removals.undo(provider.driver, building, f"its build failed: {error}"))
+        loaded = self._books.environments.get(building.id)
         environment, now = loaded.value, self._clock.now()
         if environment.state is not E.BUILDING:
             return environment
@@ -169,9 +207,13 @@ class Lifecycle:
         return self._give_up(loaded, str(error))
 
     def _give_up(self, loaded: Loaded[Environment], fault: str) -> Environment:
-        going = begin_destroying(replace(loaded.value, fault=fault), self._clock.now(), fault)
-        self._save(loaded, going)
-        return self.advance(going.id)
+        try:
+            begun = self._removals.give_up(replace(loaded.value, fault=fault), fault)
+        except GuardRefused as refused:
+            later = replace(loaded.value, not_before=self._clock.now() + REFUSED_S, reason=str(refused))
+            return self._save(loaded, later).value
+        self._save(loaded, begun.environment, begun.events, begun.writes)
+        return self.advance(loaded.value.id)
 
     def _observe(self, loaded: Loaded[Environment], listing: Listing | None, *, resumed: bool) -> Environment:
         environment = loaded.value
@@ -198,7 +240,8 @@ class Lifecycle:
     def _undo_late_build(self, environment: Environment) -> Environment:
         """Its end was decided while the driver built: what came of it must go, too."""
         if environment.state in FINAL_STATES:
-            self._provider(environment.provider).driver.destroy(environment.id)
+            driver = self._provider(environment.provider).driver
+            self._removals.undo(driver, environment, f"it was built although it is {environment.state}")
         return environment
 
     def _connect(self, loaded: Loaded[Environment], environment: Environment, provider: Provider) -> Environment:
@@ -210,7 +253,9 @@ class Lifecycle:
                 return self._still_building(loaded, environment, provider, f"node {name} does not answer: {why}")
         serving = [node.to(N.REACHABLE).to(N.IN_SERVICE) for node in environment.nodes]
         state = E.LEASED if environment.owner else E.READY
-        return self._save(loaded, environment.to(state, self._clock.now()).with_nodes(serving)).value
+        now = self._clock.now()
+        built = replace(environment.to(state, now), built_at=now)
+        return self._save(loaded, built.with_nodes(serving)).value
 
     def _still_building(
         self, loaded: Loaded[Environment], environment: Environment, provider: Provider, why: str
@@ -221,18 +266,27 @@ class Lifecycle:
         return self._save(loaded, replace(environment, not_before=now + provider.poll_s, reason=why)).value
 
     def _destroy(self, loaded: Loaded[Environment]) -> Environment:
-        environment = loaded.value
-        provider = self._provider(environment.provider)
+        provider = self._provider(loaded.value.provider)
+        fault = self._carry_out(provider, loaded.value)
+        return self._conclude(loaded, fault or _listed(provider))
+
+    def _carry_out(self, provider: Provider, environment: Environment) -> Fault | None:
+        """Destroy an environment whose end has begun; what went wrong, if anything."""
         unclosed = _tried(lambda: provider.transport.close(environment.id))
         if unclosed is not None:
             log.warning("environment %s: its connections could not be ended: %s", environment.id, unclosed)
-        try:
-            provider.driver.destroy(environment.id)
-        except InfraError as error:
-            return self._destroy_later(loaded, error)
-        return self._save(loaded, destroyed(environment, self._clock.now())).value
+        return _tried(lambda: self._removals.carry_out(provider.driver, environment))
 
-    def _destroy_later(self, loaded: Loaded[Environment], error: InfraError) -> Environment:
+    def _conclude(self, loaded: Loaded[Environment], seen: Listing | Fault) -> Environment:
+        """It is destroyed when it is seen to be gone; what could not be seen is not gone."""
+        if not isinstance(seen, Listing):
+            return self._destroy_later(loaded, seen)
+        look = self._removals.look(loaded.value, seen)
+        if look.still:
+            return self._destroy_later(loaded, still_there(loaded.value.id, look.still), (look.event,))
+        return self._save(loaded, destroyed(loaded.value, self._clock.now()), (look.event,)).value
+
+    def _destroy_later(self, loaded: Loaded[Environment], error: Fault, told: tuple[Event, ...] = ()) -> Environment:
         """Taking back is never given up: servers that may exist stay counted until they are seen to be gone."""
         environment = loaded.value
         tries = environment.faults_seen + 1
@@ -241,23 +295,37 @@ class Lifecycle:
         if isinstance(error, PermanentError):
             at = self._clock.now() + failsafe.MAX_DELAY_S
         fault = environment.fault or str(error)  # the first one is why it goes
-        return self._save(loaded, replace(environment, not_before=at, faults_seen=tries, fault=fault)).value
+        return self._save(loaded, replace(environment, not_before=at, faults_seen=tries, fault=fault), told).value
 
-    def _save(self, loaded: Loaded[Environment], environment: Environment) -> Loaded[Environment]:
+    def _save(
+        self,
+        loaded: Loaded[Environment],
+        environment: Environment,
+        told: tuple[Event, ...] = (),
+        writes: tuple[Put, ...] = (),
+    ) -> Loaded[Environment]:
         write = self._books.environments.kind.put(environment.id, environment, loaded.version)
-        told = events.of_environment(loaded.value, environment, self._clock.now())
+        change = events.of_environment(loaded.value, environment, self._clock.now())
         after = [jobs.ADMIT] if environment.final else []
-        self._books.commit(write, events=told, jobs=after)
+        self._books.commit(write, *writes, events=[*told, *change], jobs=after)
         return Loaded(environment, loaded.version + 1)
 
 
-def _tried(act: Callable[[], None]) -> InfraError | None:
+def _tried(act: Callable[[], None]) -> Fault | None:
     """What went wrong, if anything."""
     try:
         act()
-    except InfraError as error:
+    except (InfraError, GuardRefused) as error:
         return error
     return None
+
+
+def _listed(provider: Provider) -> Listing | Fault:
+    """All that the provider has of ours, or why it cannot be seen."""
+    try:
+        return provider.driver.list()
+    except InfraError as error:
+        return error
 
 
 def _counted(environment: Environment, error: InfraError) -> Environment:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pipeline.domain import preemption
 from pipeline.domain.environments import Environment, EnvironmentState, Nomination, Notice, displace
 from pipeline.domain.errors import GuardRefused
-from pipeline.domain.guards import Act, Facts, Refused, judge
+from pipeline.domain.guards import Act, Refused, judge
 from pipeline.domain.placement.requests import request_of, with_placement
 from pipeline.envs import events
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.fleets import Picture
-from pipeline.envs.gate import BUDGET, Asking, Gate
-from pipeline.envs.reaper import TICK
+from pipeline.envs.gate import TICK, Asking, Gate
 from pipeline.ports.stores import Event, Put
 
 log = logging.getLogger(__name__)
 E = EnvironmentState
+#: Searches for one request at a time: some of those found may stay after all, being held or protected meanwhile.
+TRIES = 10
+#: Seconds after which a request that found nobody looks again.
+RETRY_S = 5.0
 #: Seconds after the end of the grace in which the victims must be gone; then the request looks for others.
 GOING_S = 300.0
 
@@ -41,34 +44,44 @@ class Preemptions:
         self._books = books
         self._gate = gate
         self._grace_s = grace_s
-        self._in_vain: dict[str, int] = {}
+        self._again_at: dict[str, float] = {}
 
     def plan(self, loaded: Loaded[Environment], picture: Picture, max_nodes: int, now: float) -> Planned | None:
         """Who goes for a request that found no room; None when it may take nobody's, or nobody's would help."""
         environment = loaded.value
-        if not preemption.may_preempt(environment) or self._in_vain.get(environment.id) == picture.freed:
+        if not preemption.may_preempt(environment) or now < self._again_at.get(environment.id, 0.0):
             return None
-        standing = {one.value.id: one for one in self._books.environments.many(sorted(picture.best_effort))}
-        candidates = [self._candidate(one.value, environment, now) for one in standing.values()]
+        candidates = dict(picture.candidates)
+        for _ in range(TRIES):
+            found = self._search(environment, picture, candidates.values(), max_nodes, now)
+            if found is None or not found.victims:
+                break
+            victims = self._books.environments.many(found.victims)
+            stay = set(found.victims) - {one.value.id for one in victims if self._may_go(one.value, environment)}
+            if not stay:
+                return self._planned(loaded, victims, found, picture, now)
+            candidates = {id: one for id, one in candidates.items() if id not in stay}
+        self._again_at = {id: at for id, at in self._again_at.items() if at > now} | {environment.id: now + RETRY_S}
+        return None
+
+    def _search(
+        self,
+        environment: Environment,
+        picture: Picture,
+        candidates: Iterable[preemption.Candidate],
+        max_nodes: int,
+        now: float,
+    ) -> preemption.Preemption | None:
         request = request_of(environment, picture.fleet.inventory.rules)
         room = max_nodes - picture.nodes
-        found = preemption.preempt(picture.fleet, request, [one for one in candidates if one], now, room)
-        if found is None or not found.victims:
-            self._in_vain[environment.id] = picture.freed
-            return None
-        victims = [standing[id] for id in found.victims]
-        return self._planned(loaded, victims, found, picture, now)
+        return preemption.preempt(picture.fleet, request, candidates, now, room, picture.leaving)
 
-    def _candidate(self, environment: Environment, wanted_by: Environment, now: float) -> preemption.Candidate | None:
-        """A candidate that no guard would refuse; asked in silence, since most of them will never be victims."""
-        facts = self._facts(environment, wanted_by)
-        if isinstance(judge(Act.PREEMPT, replace(facts, now=now)), Refused):
-            return None
-        return preemption.candidate(environment)
-
-    def _facts(self, environment: Environment, wanted_by: Environment) -> Facts:
+    def _may_go(self, environment: Environment, wanted_by: Environment) -> bool:
+        """Whether it is a candidate as it stands in the books now, and no guard would refuse; asked in silence."""
+        if preemption.candidate(environment) is None:
+            return False
         facts = self._gate.facts_of(environment, _asking(wanted_by))
-        return replace(facts, spent=self._gate.spent(environment.provider), budget=BUDGET)
+        return not isinstance(judge(Act.PREEMPT, facts), Refused)
 
     def _planned(
         self,
@@ -86,6 +99,7 @@ class Preemptions:
         at = now + self._grace_s
         nominated = _nominated(loaded.value, found, picture, at, now)
         told = [event for events_ in passed for event in events_]
+        picture.leaving.update(found.victims)
         puts = [self._books.environments.kind.put(nominated.id, nominated, loaded.version)]
         told += events.of_environment(loaded.value, nominated, now)
         for victim in victims:
@@ -95,7 +109,9 @@ class Preemptions:
         return Planned(nominated, tuple(puts), tuple(told))
 
     def _passed(self, victim: Environment, wanted_by: Environment) -> tuple[Event, ...]:
-        return self._gate.judge(Act.PREEMPT, victim.id, self._facts(victim, wanted_by), _asking(wanted_by))
+        """The audit events of a notice; it counts against the budget only when it is carried out."""
+        asking = _asking(wanted_by)
+        return self._gate.judge(Act.PREEMPT, victim.id, self._gate.facts_of(victim, asking), asking).events
 
     def may_come_true(self, environment: Environment, now: float) -> bool:
         """Whether a nomination is still worth waiting for: some victim is on its way out."""
@@ -106,7 +122,8 @@ class Preemptions:
 
 
 def _asking(wanted_by: Environment) -> Asking:
-    return Asking(TICK, f"guaranteed environment {wanted_by.id} of project {wanted_by.project} needs its room")
+    why = f"guaranteed environment {wanted_by.id} of project {wanted_by.project} needs its room"
+    return Asking(TICK, why, again=True)
 
 
 def _nominated(

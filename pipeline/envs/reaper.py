@@ -3,45 +3,46 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pipeline.domain.blueprint import Priority
-from pipeline.domain.environments import Environment, EnvironmentState, begin_destroying
+from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import GuardRefused, InfraError, VersionConflict
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.runs import RunState
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
-from pipeline.envs.gate import BUDGET, Asking, Gate
+from pipeline.envs.gate import TICK, Asking, Gate
 from pipeline.envs.lifecycle import Provider
+from pipeline.envs.removals import Begun, Removals
 from pipeline.ports.common import Clock
 from pipeline.ports.drivers import OwnedEnvironment
-from pipeline.ports.stores import Event, Put
+from pipeline.ports.stores import Put
 
 log = logging.getLogger(__name__)
 #: A leak must be seen twice, at least so far apart; a build whose record is still on its way is none.
 SECOND_SIGHTING_S = 10.0
 SIGHTING_TTL_S = 3600
-#: Who asks when nobody does.
-TICK = "tick"
 
 
 class Reaper:
     """Ends leases and holds, adopts orphans, removes leaks."""
 
-    def __init__(self, books: Books, providers: Callable[[str], Provider], clock: Clock, gate: Gate) -> None:
+    def __init__(
+        self, books: Books, providers: Callable[[str], Provider], clock: Clock, gate: Gate, removals: Removals
+    ) -> None:
         self._books = books
         self._provider = providers
         self._clock = clock
         self._gate = gate
+        self._removals = removals
 
     def overdue(self) -> list[tuple[str, str]]:
         """Environments whose time is over, and why each is to be taken back; the protected ones stay."""
         due = self._books.environments.due("environments:ending", self._clock.now())
         ended = (loaded.value for loaded in due)
-        return [
-            (one.id, f"its {one.state} time ended") for one in ended if not one.protected and not self._waits(one.owner)
-        ]
+        over = self._affordable(one for one in ended if not one.protected and not self._waits(one.owner))
+        return [(one.id, f"its {one.state} time ended") for one in over]
 
     def _waits(self, run_id: str) -> bool:
         """Whether a run that took nodes over was not admitted yet; its lease is renewed then."""
@@ -52,7 +53,15 @@ class Reaper:
         """Environments that are leased to a run which is over, since its destroy stage was given up."""
         timed = (loaded.value for loaded in self._books.environments.everything("environments:ending"))
         leased = [one for one in timed if one.state is EnvironmentState.LEASED and not one.protected]
-        return [(one.id, f"its run {one.owner} is over") for one in leased if self._is_over(one.owner)]
+        left = self._affordable(one for one in leased if self._is_over(one.owner))
+        return [(one.id, f"its run {one.owner} is over") for one in left]
+
+    def _affordable(self, environments: Iterable[Environment]) -> list[Environment]:
+        """All of them, but of a provider whose budget is spent the first alone: it is enough to be refused once."""
+        by_provider: dict[str, list[Environment]] = {}
+        for one in environments:
+            by_provider.setdefault(one.provider, []).append(one)
+        return [one for name, some in by_provider.items() for one in (some if self._gate.left(name) else some[:1])]
 
     def _is_over(self, run_id: str) -> bool:
         run = self._books.runs.find(run_id)
@@ -66,23 +75,20 @@ class Reaper:
         return self._books.again(lambda: self._take_back(environment_id, asking, given_back=given_back))
 
     def _take_back(self, environment_id: str, asking: Asking, *, given_back: bool) -> Environment:
-        loaded, now = self._books.environments.get(environment_id), self._clock.now()
-        going = begin_destroying(loaded.value, now, asking.why)
-        if going is loaded.value:
-            return going
-        facts = self._gate.facts_of(loaded.value, asking, given_back=given_back)
-        passed = self._gate.judge(Act.DESTROY, environment_id, facts, asking)
-        if asking.dry_run:
-            self._books.commit(events=passed)
-            return loaded.value
-        self._save(loaded, going, passed)
-        return going
+        loaded = self._books.environments.get(environment_id)
+        begun = self._removals.begin(loaded.value, asking, given_back=given_back)
+        if begun.environment is not loaded.value:
+            self._save(loaded, begun)
+        elif begun.events:
+            self._books.commit(events=begun.events)
+        return begun.environment
 
-    def _save(self, loaded: Loaded[Environment], environment: Environment, passed: tuple[Event, ...]) -> None:
+    def _save(self, loaded: Loaded[Environment], begun: Begun) -> None:
+        environment = begun.environment
         write = self._books.environments.kind.put(environment.id, environment, loaded.version)
-        told = [*passed, *events.of_environment(loaded.value, environment, self._clock.now())]
+        told = [*begun.events, *events.of_environment(loaded.value, environment, self._clock.now())]
         work = [jobs.ADMIT] if environment.final else [jobs.advance(environment, loaded.version)]
-        self._books.commit(write, events=told, jobs=work)
+        self._books.commit(write, *begun.writes, events=told, jobs=work)
 
     def reap(self, provider_name: str) -> list[str]:
         """Compare what the provider has of ours with the books; the environment ids that were acted upon."""
@@ -108,22 +114,15 @@ class Reaper:
         if self._books.environments.find(owned.environment_id) is None and owned.ends_at > self._clock.now():
             self._adopt(provider, owned)
         else:
-            self._pass_as_leak(provider, owned)
+            self._remove_leak(provider, owned.environment_id)
             log.warning("environment %s: leaked at %s, taken back", owned.environment_id, provider.name)
-            provider.driver.destroy(owned.environment_id)
         return True
 
-    def _pass_as_leak(self, provider: Provider, owned: OwnedEnvironment) -> None:
-        facts = Facts(
-            who=TICK,
-            known=self._books.environments.find(owned.environment_id) is not None,
-            sightings=2,
-            spent=self._gate.spent(provider.name),
-            budget=BUDGET,
-            now=self._clock.now(),
-        )
-        self._gate.pass_(Act.REAP, owned.environment_id, facts, Asking(TICK, f"leaked at {provider.name}"))
-        self._gate.spend(provider.name)
+    def _remove_leak(self, provider: Provider, environment_id: str) -> None:
+        known = self._books.environments.find(environment_id) is not None
+        facts = Facts(who=TICK, provider=provider.name, known=known, sightings=2, now=self._clock.now())
+        asking = Asking(TICK, f"leaked at {provider.name}", again=True)
+        self._removals.at_once(provider.driver, Act.REAP, environment_id, facts, asking)
 
     def _seen_before(self, environment_id: str) -> bool:
         now = self._clock.now()

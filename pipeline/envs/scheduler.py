@@ -111,15 +111,7 @@ class Scheduler:
         requests = {one.value.id: one for one in loaded}
         round_ = _Round(fence, self._clock.now(), projects, requests)
         self._refresh(round_)
-        self._keep_nominations(loaded)
         return round_
-
-    def _keep_nominations(self, loaded: list[Loaded[Environment]]) -> None:
-        """Places that requests wait for count as taken; those of requests that are gone do not any more."""
-        for one in loaded:
-            if not self._gone(one.value.provider):
-                self._fleets.kept(one.value.provider).nominate(one.value)
-        self._fleets.forget_nominations(self._books.nominated())
 
     def _gone(self, provider: str) -> str:
         """Why there is no such provider (any more); empty when there is one."""
@@ -265,6 +257,7 @@ class Scheduler:
         for provider in sorted({one.value.provider for one in round_.requests.values()}):
             if not self._gone(provider):
                 self._fleets.current(provider, round_.now)
+        self._fleets.keep_nominations(self._books.environments.everything("environments:nominated"))
         round_.uses = self._fleets.uses()
 
     def _write(self, puts: list[Put], told: list[Event], work: list[JobRequest], round_: _Round) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.ports.common import Secret
@@ -14,7 +15,10 @@ from pipeline.ports.common import Secret
 
 @dataclass(frozen=True)
 class NodeRequest:
-    """One node to create. `name` is unique in its environment (`web-0`); the node's hostname is the same."""
+    """One node to create. `name` is unique in its environment (`web-0`); the node's hostname is the same.
+
+    `machine` and `zone` are where placement put it: a driver that can choose builds it there.
+    """
 
     name: str
     role: str
@@ -23,6 +27,8 @@ class NodeRequest:
     qos: QosProfile
     host_key: Secret
     host_public_key: str
+    machine: str = ""
+    zone: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,10 @@ class NodeStatus(StrEnum):
 
 @dataclass(frozen=True)
 class NodeView:
-    """One node as it is in the world; `fault` is the provider's own text when the status is error."""
+    """One node as it is in the world; `fault` is the provider's own text when the status is error.
+
+    `machine` is where it stands, empty where the provider does not tell.
+    """
 
     environment_id: str
     name: str
@@ -60,6 +69,7 @@ class NodeView:
     address: str | None = None
     port: int = 22
     fault: str = ""
+    machine: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,15 @@ class Driver(Protocol):
         """Remove these nodes (None: all, and everything else of the environment), and return when they are gone.
 
         Needs no record of ours; removing what is not there succeeds.
+        """
+
+    def inventory(self) -> Inventory | None:
+        """The machines as the provider knows them now; None where they have to be declared."""
+
+    def loads(self, machines: Sequence[Machine]) -> Mapping[str, Load]:
+        """What these machines bear, by name: those that the provider measures, and nothing where it measures none.
+
+        Called every few seconds. A measurement's time is the begin of what it is the mean of.
         """
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,7 +139,7 @@ class Judge:
 
     # -- a refusal
 
-    def could_keep(self, shape: Shape, without: Iterable[Job] = ()) -> bool:
+    def could_keep(self, shape: Shape, without: Collection[Job] = ()) -> bool:
         """Whether a first fit finds a place for all of it, once some environments are gone."""
         return any(_FirstFit(self, shape, area, without).found() for area in self.areas(shape))
 
@@ -147,11 +147,12 @@ class Judge:
 class _FirstFit:
     """One try within one area; `free` and the like lose what it takes."""
 
-    def __init__(self, judge: Judge, shape: Shape, area: Flags, without: Iterable[Job]) -> None:
+    def __init__(self, judge: Judge, shape: Shape, area: Flags, without: Collection[Job]) -> None:
         ledger = judge.ledger
         self.judge, self.shape = judge, shape
         self.area = area & ledger.in_service
-        self.free, self.room, self.nodes = ledger.usable - ledger.used, ledger.room(), ledger.nodes.copy()
+        self.free, self.nodes = ledger.usable - ledger.used, ledger.nodes.copy()
+        self.room = ledger.room({job.id for job in without})
         self.builds = judge.most_builds - ledger.building
         self.uplink, self.kept = judge.uplinks - ledger.uplink, ledger.kept.copy()
         self.zones: dict[str, Counter[int]] = defaultdict(Counter)

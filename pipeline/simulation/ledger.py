@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,8 @@ class Ledger:
         self.uplink: Floats = np.zeros((len(inventory.zones), 2))
         self.kept: Floats = np.zeros((len(inventory.zones), 3))
         self.placed: dict[str, Machines] = {}
-        self._since: list[tuple[float, int, float]] = []
+        self._unshown: dict[str, tuple[float, list[tuple[int, float]]]] = {}
+        self._ramp_s = inventory.limits.ramp_s if inventory.limits else 0.0
         self._measured: tuple[float, Floats] = (-math.inf, np.zeros(len(self.row)))
         self.change(inventory)
 
@@ -52,22 +53,24 @@ class Ledger:
         self.inventory = inventory
         self.in_service: Flags = np.array([one.state is MachineState.IN_SERVICE for one in inventory.machines])
 
-    def add(self, job: Job, machines: Machines, now: float) -> int:
+    def add(self, job: Job, machines: Machines) -> int:
         """Count an environment; how many machines it overbooked, or found out of service."""
         self.placed[job.id] = machines
         self._count(job, machines, 1)
-        for role, row in self.nodes_of(job):
-            self._since.append((now, row, role.demand[0]))
+        loads = [(row, role.demand[0]) for role, row in self.nodes_of(job)]
+        self._unshown[job.id] = (math.inf, loads)
+        rows = sorted({row for row, _ in loads})
+        for row, _ in loads:
             self.building[row] += 1
-        rows = sorted({row for _, row in self.nodes_of(job)})
         over = (self.used[rows] > self._most[rows]).any(axis=1)
         return int((over | ~self.in_service[rows]).sum())
 
     def remove(self, job: Job, *, building: bool) -> Machines:
         """Forget an environment; where it stood."""
         if building:
-            self.end_builds(job)
+            self._end_builds(job)
         machines = self.placed.pop(job.id)
+        self._unshown.pop(job.id, None)
         self._count(job, machines, -1)
         return machines
 
@@ -90,10 +93,15 @@ class Ledger:
                 if role.qos_class in self.inventory.spare_zones:
                     self.kept[self.zone[row]] += demand[SPARE]
 
-    def end_builds(self, job: Job) -> None:
-        """Nothing of an environment is being built any more."""
+    def _end_builds(self, job: Job) -> None:
         for _, row in self.nodes_of(job):
             self.building[row] -= 1
+
+    def built(self, job: Job, now: float) -> None:
+        """It bears its load from now on; measurements show it a little later."""
+        self._unshown[job.id] = (now, self._unshown[job.id][1])
+        self._end_builds(job)
+        self.bear(job, 1)
 
     def bear(self, job: Job, sign: int) -> None:
         """Begin, or end, to use what an environment uses."""
@@ -111,7 +119,7 @@ class Ledger:
         at = next(iter(loads.values())).at
         known = np.array([loads[name].used["vcpu"] for name in self.row]) * self.vcpu
         self._measured = (at, known)
-        self._since = [one for one in self._since if one[0] > at]
+        self._unshown = {id: one for id, one in self._unshown.items() if one[0] + self._ramp_s >= at}
 
     def hot(self) -> Flags:
         """The machines that really bear more than the inventory's limit."""
@@ -119,12 +127,13 @@ class Ledger:
         full = limits.full.get("vcpu", math.inf) if limits else math.inf
         return np.asarray(self.load > self.vcpu * full * (1 + _SLACK))
 
-    def room(self) -> Floats:
-        """What each machine may still bear by its measured load, in vcpu."""
+    def room(self, without: Collection[str] = ()) -> Floats:
+        """What each machine may still bear by its measured load, in vcpu, once some environments are gone."""
         limits = self.inventory.limits
         if limits is None:
             return np.full(len(self.row), np.inf)
         known = self._measured[1].copy()
-        for _, row, vcpu in self._since:
-            known[row] += vcpu
+        for id, (_, loads) in self._unshown.items():
+            for row, vcpu in () if id in without else loads:
+                known[row] += vcpu
         return np.asarray(self.vcpu * limits.full.get("vcpu", math.inf) - known)

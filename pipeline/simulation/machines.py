@@ -61,7 +61,12 @@ def _aggregate(fields: Fields) -> Aggregate:
 def _limits(fields: Fields) -> LoadLimits:
     with fields:
         drain = fields.take("drain", _measured) if fields.has("drain") else {}
-        return LoadLimits(fields.take("full", _measured), drain, stale_s=fields.take("stale", duration, 180.0))
+        return LoadLimits(
+            fields.take("full", _measured),
+            drain,
+            stale_s=fields.take("stale", duration, 180.0),
+            ramp_s=fields.take("ramp", duration, 5.0),
+        )
 
 
 def _measured(value: object) -> dict[str, float]:

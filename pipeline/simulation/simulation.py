@@ -124,7 +124,7 @@ class Simulation:
         self.queue.remove(job)
         self.queue.take(job)
         self.fleet.reserve(job.request, decision, now)
-        tally.overbooked += self.ledger.add(job, decision.machines, now)
+        tally.overbooked += self.ledger.add(job, decision.machines)
         tally.broken.update(self.judge.broken(job))
         self.standing[job.id] = job
         job.attempt += 1
@@ -193,9 +193,8 @@ class Simulation:
         if failed := sorted(machines & self._bad):
             self._fail(job, failed[0])
             return
-        self.fleet.built(job.id)
-        self.ledger.end_builds(job)
-        self.ledger.bear(job, 1)
+        self.fleet.built(job.id, self.loop.now)
+        self.ledger.built(job, self.loop.now)
         self.loop.at(self.loop.now + job.lasts_s, partial(self._end, job, attempt))
 
     def _end(self, job: Job, attempt: int) -> None:

@@ -16,6 +16,7 @@ from pipeline.domain.runs import Attempt, Outcome, Run, StageName, StageState
 from pipeline.envs.access import access_of
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.lifecycle import Provider
+from pipeline.envs.removals import Removals
 from pipeline.ports.common import Clock, Ids, Limits, Secret, Sink
 from pipeline.ports.configurators import Configurator
 from pipeline.ports.logs import LogStore, LogWriter
@@ -39,6 +40,7 @@ class Tools:
 
     books: Books
     providers: Callable[[str], Provider]
+    removals: Removals
     repositories: Repositories
     configurator: Callable[[str], Configurator]
     testinfra: Verifier
@@ -53,12 +55,17 @@ class Tools:
 
 @dataclass(frozen=True)
 class Waiting:
-    """The stage has submitted what it wants; it is woken when the environment is settled."""
+    """The stage has submitted what it wants; it is woken when the environment is settled.
+
+    `reason`: what it was refused for now; it asks again at `again_at`.
+    """
 
     environment_id: str
     writes: tuple[Put, ...] = ()
     events: tuple[Event, ...] = ()
     jobs: tuple[JobRequest, ...] = ()
+    reason: str = ""
+    again_at: float = 0.0
 
 
 #: What a stage changes of its run besides its own state.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 from pipeline.domain import runs
@@ -26,6 +26,7 @@ from pipeline.stages.statuses import with_status_due
 Puts = tuple[tuple[Put, ...], tuple[Event, ...], tuple[JobRequest, ...]]
 #: Who asks over the API.
 BY_HAND = "operator"
+CANCELLED = "cancelled by hand"
 #: Why runs and triggers of a lane that is gone end.
 GONE = "its branch or pull request is gone"
 
@@ -52,22 +53,41 @@ class Control:
         self._books.commit(put, jobs=[jobs.plan(record.id, 0)])
         return record
 
-    def cancel(self, run_id: str, reason: str) -> Run:
-        """End a run by way of its destroy stage; a run that ends already is left alone."""
-        return self._stop(run_id, lambda now: Stop(StopKind.CANCEL, reason or "cancelled by hand", now))
+    def cancel(self, run_id: str, asking: Asking | None = None) -> Run:
+        """End a run by way of its destroy stage; a run that ends already is left alone.
+
+        GuardRefused says what keeps its nodes from being taken back; what is overridden now is so in that stage, too.
+        """
+        asked = asking or Asking(BY_HAND, CANCELLED)
+        return self._books.again(lambda: self._cancel(run_id, asked))
+
+    def _cancel(self, run_id: str, asking: Asking) -> Run:
+        loaded, now = self._books.runs.get(run_id), self._tools.clock.now()
+        stopped = runs.stop(loaded.value, Stop(StopKind.CANCEL, asking.why, now, asking.overrides))
+        if stopped is loaded.value:
+            return stopped
+        passed = self._judge_end(loaded.value, asking)
+        if asking.dry_run:
+            self._books.commit(events=passed)
+            return loaded.value
+        save_run(self._tools, loaded, stopped, told=passed)
+        return stopped
+
+    def _judge_end(self, run: Run, asking: Asking) -> tuple[Event, ...]:
+        """What the gate says to taking a run's nodes back, as its destroy stage will ask it to."""
+        environment = self._books.environments.find(run.environment_id) if run.environment_id else None
+        return () if environment is None else self._tools.removals.begin(environment.value, asking).events
 
     def time_out(self, run_id: str, reason: str) -> Run:
-        return self._stop(run_id, lambda now: Stop(StopKind.TIMEOUT, reason, now))
+        """End a run that takes too long; its destroy stage passes the gate on its own."""
+        return self._books.again(lambda: self._time_out(run_id, reason))
 
-    def _stop(self, run_id: str, wish: Callable[[float], Stop]) -> Run:
-        def decide() -> Run:
-            loaded = self._books.runs.get(run_id)
-            stopped = runs.stop(loaded.value, wish(self._tools.clock.now()))
-            if stopped is not loaded.value:
-                save_run(self._tools, loaded, stopped)
-            return stopped
-
-        return self._books.again(decide)
+    def _time_out(self, run_id: str, reason: str) -> Run:
+        loaded = self._books.runs.get(run_id)
+        stopped = runs.stop(loaded.value, Stop(StopKind.TIMEOUT, reason, self._tools.clock.now()))
+        if stopped is not loaded.value:
+            save_run(self._tools, loaded, stopped)
+        return stopped
 
     def end_lane(self, project: str, lane: str, at: str) -> None:
         """End the runs of a lane that is gone: its branch was deleted, its pull request closed.

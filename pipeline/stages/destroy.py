@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pipeline.domain.environments import Environment, EnvironmentState, begin_destroying, hold
-from pipeline.domain.errors import GreenroomError
-from pipeline.domain.guards import Act
+from pipeline.domain.environments import Environment, EnvironmentState, hold
+from pipeline.domain.errors import GreenroomError, GuardRefused
 from pipeline.domain.runs import HELD, Outcome, StageState, Verdict
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
-from pipeline.envs.gate import Asking, Gate
+from pipeline.envs.gate import Asking
 from pipeline.ports.common import LimitExceeded
 from pipeline.stages import artifacts
 from pipeline.stages.context import PASSED, Answer, Decision, Done, Stage, Waiting, line
@@ -19,6 +18,8 @@ from pipeline.stages.context import PASSED, Answer, Decision, Done, Stage, Waiti
 HELD_VERDICTS = frozenset({Verdict.FAILED, Verdict.ERROR})
 #: Later attempts fetch nothing: what was to be kept may be what killed the earlier ones.
 FETCH_ATTEMPTS = 3
+#: After a refusal that may pass, a guard is asked again so much later, in seconds.
+REFUSED_S = 15.0
 
 
 def start(stage: Stage) -> Answer | Decision:
@@ -39,9 +40,12 @@ def _decide(stage: Stage) -> Answer:
     return _take_back(stage, loaded)
 
 
-def resume(stage: Stage) -> Answer | None:
-    """Passed when everything is gone; None until then."""
-    return PASSED if stage.environment().value.final else None
+def resume(stage: Stage) -> Answer | Decision | None:
+    """Passed when everything is gone; None until then. What a guard refused is tried again."""
+    environment = stage.environment().value
+    if environment.final:
+        return PASSED
+    return None if environment.state is EnvironmentState.DESTROYING else lambda: _decide(stage)
 
 
 def _keep_artifacts(stage: Stage) -> None:
@@ -78,15 +82,25 @@ def _hold(stage: Stage, loaded: Loaded[Environment]) -> Done:
 
 
 def _take_back(stage: Stage, loaded: Loaded[Environment]) -> Answer:
-    now = stage.tools.clock.now()
-    going = begin_destroying(loaded.value, now, f"run {stage.run.id} {stage.run.verdict}")
+    run, now = stage.run, stage.tools.clock.now()
+    overrides = run.stop.overrides if run.stop is not None else {}
+    asking = Asking(run.id, f"run {run.id} {run.verdict}", overrides, again=True)
+    try:
+        begun = stage.tools.removals.begin(loaded.value, asking)
+    except GuardRefused as refused:
+        return _refused(loaded.value, refused, now)
+    going = begun.environment
     if going is loaded.value:
         return Waiting(going.id)
-    asking = Asking(stage.run.id, going.reason)
-    gate = Gate(stage.tools.books, stage.tools.clock)
-    passed = gate.judge(Act.DESTROY, going.id, gate.facts_of(loaded.value, asking), asking)
-    write = stage.tools.books.environments.kind.put(going.id, going, loaded.version)
-    told = (*passed, *events.of_environment(loaded.value, going, now))
+    writes = (stage.tools.books.environments.kind.put(going.id, going, loaded.version), *begun.writes)
+    told = (*begun.events, *events.of_environment(loaded.value, going, now))
     if going.final:
-        return Done(PASSED, writes=(write,), events=told, jobs=(jobs.ADMIT,))
-    return Waiting(going.id, (write,), told, (jobs.advance(going, loaded.version),))
+        return Done(PASSED, writes=writes, events=told, jobs=(jobs.ADMIT,))
+    return Waiting(going.id, writes, told, (jobs.advance(going, loaded.version),))
+
+
+def _refused(environment: Environment, refused: GuardRefused, now: float) -> Answer:
+    """Wait where the guard may allow it later; what nobody will allow ends the stage, and the nodes stay."""
+    if refused.passing:
+        return Waiting(environment.id, reason=str(refused), again_at=now + REFUSED_S)
+    return Outcome(StageState.ERROR, str(refused), refused.code)

@@ -6,14 +6,13 @@ import logging
 from dataclasses import replace
 
 from pipeline.domain import runs
-from pipeline.domain.environments import Environment, EnvironmentState, begin_destroying
+from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import GuardRefused, VersionConflict
 from pipeline.domain.guards import Act
 from pipeline.domain.runs import Run, RunState
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
-from pipeline.envs.gate import BUDGET, Asking, Gate
-from pipeline.envs.reaper import TICK
+from pipeline.envs.gate import TICK, Asking
 from pipeline.ports.stores import Event, JobRequest, Put
 from pipeline.stages.context import Tools
 from pipeline.stages.runner import save_run
@@ -24,10 +23,10 @@ log = logging.getLogger(__name__)
 class Preempted:
     """The leading tick calls this."""
 
-    def __init__(self, tools: Tools, gate: Gate) -> None:
+    def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._books = tools.books
-        self._gate = gate
+        self._removals = tools.removals
 
     def noticed(self) -> list[str]:
         """Environments that were told to go, and are not gone."""
@@ -66,20 +65,17 @@ class Preempted:
     def _take_back(self, loaded: Loaded[Environment]) -> None:
         environment, now = loaded.value, self._tools.clock.now()
         reason = f"preempted: {environment.notice.reason}" if environment.notice is not None else ""
-        asking = Asking(TICK, reason)
-        facts = self._gate.facts_of(environment, asking)
-        counted = replace(facts, spent=self._gate.spent(environment.provider), budget=BUDGET)
         try:
-            passed = self._gate.judge(Act.PREEMPT, environment.id, counted, asking)
-        except GuardRefused as error:
-            self._lift(loaded, str(error))
+            begun = self._removals.begin(environment, Asking(TICK, reason, again=True), act=Act.PREEMPT)
+        except GuardRefused as refused:
+            if not refused.passing:
+                self._lift(loaded, str(refused))
             return
-        self._gate.spend(environment.provider)
-        going = begin_destroying(environment, now, reason)
+        going = begun.environment
         put = self._books.environments.kind.put(going.id, going, loaded.version)
-        told = (*passed, *events.of_environment(environment, going, now))
+        told = (*begun.events, *events.of_environment(environment, going, now))
         work = (jobs.advance(going, loaded.version), jobs.ADMIT)
-        self._write(self._owner(environment), (put,), told, work, reason)
+        self._write(self._owner(environment), (put, *begun.writes), told, work, reason)
 
     def _owner(self, environment: Environment) -> Loaded[Run] | None:
         """The run that must begin again, if there is one that still needs it."""

@@ -84,9 +84,11 @@ class Runner:
 
     def _claim_waiting(self, run_id: str) -> _Claim | None:
         loaded, token = self._books.runs.get(run_id), self._tools.ids.token()
-        if loaded.value.current is None or not self._settled(loaded.value):
+        if loaded.value.current is None:
             return None
         stage, attempt = loaded.value.current
+        if not attempt.is_to_ask_again(self._tools.clock.now()) and not self._settled(loaded.value):
+            return None
         woken = runs.wake_attempt(loaded.value, stage.name, attempt.number, token)
         if woken is None:
             return None
@@ -130,7 +132,8 @@ class Runner:
         loaded, name, now = self._books.runs.get(claim.stage.run.id), claim.stage.name, self._tools.clock.now()
         run = loaded.value
         if isinstance(answer, Waiting):
-            waiting = replace(runs.wait_attempt(run, name, claim.token), environment_id=answer.environment_id)
+            waits = runs.wait_attempt(run, name, claim.token, answer.reason, answer.again_at)
+            waiting = replace(waits, environment_id=answer.environment_id)
             self._save(loaded, waiting, answer.writes, answer.events, answer.jobs)
         elif isinstance(answer, Done):
             ended = runs.finish_attempt(answer.change(run), name, claim.token, answer.outcome, now)

@@ -9,13 +9,15 @@ from typing import TypeVar
 
 from pipeline.domain import admission, runs
 from pipeline.domain.environments import Environment, EnvironmentState
-from pipeline.domain.errors import Fenced, PermanentError, TransientError, VersionConflict
+from pipeline.domain.errors import Fenced, GuardRefused, PermanentError, TransientError, VersionConflict
 from pipeline.domain.runs import Attempt, AttemptState, Run, RunState, StageName
 from pipeline.envs import jobs
 from pipeline.envs.books import Loaded
-from pipeline.envs.gate import Asking
+from pipeline.envs.gate import TICK, Asking
+from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import JUDGEABLE
-from pipeline.envs.reaper import TICK, Reaper
+from pipeline.envs.reaper import Reaper
+from pipeline.envs.relief import Relief
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.queues import JobQueue
 from pipeline.ports.stores import Fence, JobRequest, Outbox, Put
@@ -37,6 +39,8 @@ ROUND = 500
 CHORES_S = 1.0
 #: Seconds between two comparisons of the books with what the providers have.
 REAP_S = 30.0
+#: Seconds between two measurements of a provider's machines.
+MEASURE_S = 5.0
 #: Seconds between two rounds of forgetting what is old.
 FORGET_S = 3600.0
 #: A job that was handed over so long ago and does not wait any more was taken or lost.
@@ -49,6 +53,8 @@ class Tick:
 
     tools: Tools
     scheduler: Scheduler
+    inventories: Inventories
+    relief: Relief
     reaper: Reaper
     control: Control
     preempted: Preempted
@@ -58,6 +64,7 @@ class Tick:
     _chores_at: float = 0.0
     _reap_at: float = 0.0
     _forget_at: float = 0.0
+    _measure_at: float = 0.0
     _troubles: dict[str, str] = field(default_factory=dict)
     _poll_at: dict[str, float] = field(default_factory=dict)
 
@@ -177,7 +184,14 @@ class Tick:
 
     def _take_back(self, over: Iterable[tuple[str, str]]) -> None:
         for environment_id, reason in over:
-            self._survive(environment_id, self.reaper.take_back, environment_id, Asking(TICK, reason))
+            self._survive(environment_id, self._take_back_one, environment_id, Asking(TICK, reason, again=True))
+
+    def _take_back_one(self, environment_id: str, asking: Asking) -> None:
+        """What a guard refuses is told in the audit stream, and asked for again at the next round."""
+        try:
+            self.reaper.take_back(environment_id, asking)
+        except GuardRefused as refused:
+            log.debug("environment %s stays for now: %s", environment_id, refused)
 
     def _due_triggers(self) -> None:
         due = self.tools.books.triggers.due("triggers:due", self.tools.clock.now())
@@ -225,6 +239,8 @@ class Tick:
         stage, attempt = run.current
         if attempt.state is AttemptState.QUEUED and now >= max(attempt.not_before, attempt.queued_at + HANDOVER_S):
             return jobs.stage(run, stage.name, attempt.number)
+        if attempt.is_to_ask_again(now):
+            return jobs.wake(run)
         if attempt.state is AttemptState.WAITING and self._is_settled(run, stage.name, now):
             return jobs.wake(run)
         return None
@@ -263,9 +279,18 @@ class Tick:
             self._reap_at = now + REAP_S
             self.queue.enqueue([jobs.reap(name) for name in self.provider_names])
             self._survive("abandoned leases", lambda: self._take_back(self.reaper.abandoned()))
+        if now >= self._measure_at:
+            self._measure_at = now + MEASURE_S
+            self._survive("measurements", self._measure)
         if now >= self._forget_at:
             self._forget_at = now + FORGET_S
             self.queue.enqueue([jobs.FORGET])
+
+    def _measure(self) -> None:
+        limited = [name for name in self.provider_names if self.inventories.limited(name)]
+        self.queue.enqueue([jobs.measure(name) for name in limited])
+        for name in limited:
+            self._survive(f"load at {name}", self.relief.relieve, name)
 
 
 def _running(run: Run) -> Attempt | None:

@@ -10,6 +10,7 @@ from pipeline.domain.errors import StaleAttempt
 from pipeline.domain.runs import StageName
 from pipeline.envs.books import Books
 from pipeline.envs.lifecycle import SETTLED, Lifecycle
+from pipeline.envs.measuring import Measuring
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.stages.planner import Planner
@@ -32,6 +33,7 @@ class Work:
     statuses: Statuses
     retention: Retention
     qos_checks: QosChecks
+    measuring: Measuring
 
     def plan_trigger(self, trigger_id: str) -> None:
         self.planner.plan(trigger_id)
@@ -57,6 +59,9 @@ class Work:
 
     def reap_provider(self, provider: str) -> None:
         self.reaper.reap(provider)
+
+    def measure_provider(self, provider: str) -> None:
+        self.measuring.measure(provider)
 
     def check_qos(self, check_id: str) -> None:
         self.qos_checks.carry_out(check_id)

@@ -106,7 +106,7 @@ def decisions(machines: int, zones: int, environments: int) -> list[float]:
             raise SystemExit(f"{request.environment} found no place")
         fleet.reserve(request, answer, now)
         took.append(time.perf_counter() - began)
-        fleet.built(request.environment)
+        fleet.built(request.environment, now)
         if number % 2:
             fleet.remove(f"env-{number - 1}")
     return took[warm:]

@@ -1,7 +1,8 @@
 """Placement by measurements that come 20 s late: 30 starts a second on 50 machines.
 
-Every node bears its whole load from the moment it is placed. The hard threshold is a share of a machine's real vcpu;
-five times its vcpu may be promised, so that nothing but the measured load stands between a machine and its threshold.
+Every other node bears its whole load from the moment it is placed, the others from the end of their build on, 5 to 40 s
+later: then measurements have shown it idle for a while. The hard threshold is a share of a machine's real vcpu; five
+times its vcpu may be promised, so that nothing but the measured load stands between a machine and its threshold.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def _simulated(*, corrected: bool) -> tuple[int, float]:
     dice, fleet = Random(5), Fleet(_inventory())
     load = dict.fromkeys((f"m{n}" for n in range(MACHINES)), 0.0)
     ends: dict[int, list[tuple[str, str]]] = {}
+    built: dict[int, list[tuple[str, str, int]]] = {}
     history: dict[int, dict[str, Load]] = {-LAG_S: {name: Load(-LAG_S, {"vcpu": 0.0}) for name in load}}
     above: set[str] = set()
     peak = 0.0
@@ -56,9 +58,14 @@ def _simulated(*, corrected: bool) -> tuple[int, float]:
         for environment, machine in ends.pop(second, []):
             fleet.remove(environment)
             load[machine] -= 1
-        for environment, machine in _started(fleet, second, corrected=corrected):
-            load[machine] += 1
-            ends.setdefault(second + dice.randint(20, 80), []).append((environment, machine))
+        for environment, machine, later in built.pop(second, []):
+            fleet.built(environment, second)
+            load[machine] += later
+        for number, (environment, machine) in enumerate(_started(fleet, second, corrected=corrected)):
+            later, done = number % 2, second + dice.randint(5, 40)
+            load[machine] += 1 - later
+            built.setdefault(done, []).append((environment, machine, later))
+            ends.setdefault(done + dice.randint(20, 80), []).append((environment, machine))
         above |= {name for name, used in load.items() if used > VCPU * FULL}
         peak = max(peak, max(load.values()) / VCPU)
     return len(above), peak
@@ -72,5 +79,6 @@ def _started(fleet: Fleet, second: int, *, corrected: bool) -> Iterator[tuple[st
         if isinstance(decision, Placed):
             fleet.reserve(request, decision, now)
             if not corrected:  # as if it had been there when the machines were measured
-                fleet.add([replace(one, since=-1e9) for one in fleet.remove(request.environment)])
+                there = fleet.remove(request.environment)
+                fleet.add([replace(one, since=-1e9, building=False) for one in there])
             yield request.environment, decision.machines["app"][0]

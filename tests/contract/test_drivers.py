@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
 from pipeline.domain.errors import CapacityError, PermanentError
+from pipeline.domain.inventory import Inventory, Load, Machine, Zone, checked
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
@@ -19,6 +20,7 @@ from tests.plugins.local_nodes import Keys, LocalNodes, running_helper
 
 ENDS_AT = 2_000_000_000.0
 PATIENCE_S = 30.0
+ZONE, MACHINE = "rack-a", "rack-a-1"
 
 
 @dataclass
@@ -43,7 +45,9 @@ class Subject:
     def request(self, *names: str, environment_id: str | None = None) -> EnvironmentRequest:
         resources = Resources(vcpu=0.5, memory_mib=64, disk_gib=1)
         nodes = tuple(
-            NodeRequest(name, "web", self.image, resources, QosProfile(), self.keys.host, self.keys.host_public)
+            NodeRequest(
+                name, "web", self.image, resources, QosProfile(), self.keys.host, self.keys.host_public, MACHINE, ZONE
+            )
             for name in names
         )
         return EnvironmentRequest(
@@ -80,7 +84,9 @@ def subject(request: pytest.FixtureRequest, node_keys: Keys) -> Iterator[Subject
 
 @pytest.fixture
 def memory_subject(node_keys: Keys) -> Subject:
-    cloud = MemoryCloud(room=12)
+    images = frozenset({"plain", "rich"})
+    reported = Inventory((Machine(MACHINE, ZONE, {"vcpu": 4.0}, images=images),), (Zone(ZONE),))
+    cloud = MemoryCloud(room=12, inventory=reported, loads={MACHINE: Load(time.time(), {"vcpu": 0.1})})
     driver, stranger = (MemoryDriver(cloud, deployment, images=["plain", "rich"]) for deployment in ("ours", "theirs"))
 
     def enlarge(request: EnvironmentRequest) -> EnvironmentRequest:
@@ -254,6 +260,34 @@ def test_an_unknown_image_is_never_going_to_work(subject: Subject) -> None:
 
 def test_the_image_of_the_nodes_is_offered(subject: Subject) -> None:
     assert subject.image in subject.driver.capabilities.images
+
+
+def test_a_node_stands_where_it_was_put(subject: Subject) -> None:
+    request = subject.request("web-0", "web-1")
+    subject.driver.create(request)
+    assert {view.machine for view in subject.settled(request.environment_id).values()} == {MACHINE}
+
+
+def test_a_reported_inventory_makes_sense_and_names_the_images_at_hand(subject: Subject) -> None:
+    inventory = subject.driver.inventory()
+    assert inventory is not None
+    assert checked(inventory).machine(MACHINE).zone == ZONE
+    assert inventory.machine(MACHINE).images == set(subject.driver.capabilities.images)
+
+
+def test_loads_are_told_of_the_machines_that_are_asked_for(subject: Subject) -> None:
+    inventory = subject.driver.inventory()
+    assert inventory is not None
+    deadline = time.monotonic() + PATIENCE_S
+    while not (loads := subject.driver.loads(inventory.machines)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert loads.keys() == {machine.name for machine in inventory.machines}
+    for load in loads.values():
+        assert 0 < load.at <= time.time()
+        assert load.used
+        assert all(0 <= share < 1000 for share in load.used.values())
+    assert subject.driver.loads([]) == {}
 
 
 def test_what_does_not_fit_waits(subject: Subject) -> None:

@@ -21,11 +21,13 @@ from pipeline.api.hooks import LIMIT_BYTES
 from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import Blueprint, EnvironmentSpec, RoleSpec
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
+from pipeline.domain.guards import Act, Facts
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
 from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, lose_attempt, start_attempt
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.envs import events
 from pipeline.envs.books import ENVIRONMENTS, REPORTS, RUNS
+from pipeline.envs.gate import Asking
 from pipeline.ports.common import Secret
 from pipeline.ports.stores import Commit, Event
 from pipeline.settings import ProviderSettings, Settings
@@ -164,6 +166,9 @@ async def test_the_hooks_listener_has_nothing_but_hooks(app: Application, hooks:
         ("POST", "/v1/runs/run-none/release", None, 404, "not-found"),
         ("POST", "/v1/runs/run-none/ssh", None, 404, "not-found"),
         ("GET", "/v1/environments/env-none", None, 404, "not-found"),
+        ("POST", "/v1/environments/env-none/destroy", {"reason": "x"}, 404, "not-found"),
+        ("POST", "/v1/environments/env-none/destroy", {}, 422, "bad-request"),
+        ("POST", "/v1/environments/env-none/destroy", {"reason": "x", "dry-run": True}, 422, "bad-request"),
         ("GET", "/v1/projects/none", None, 404, "not-found"),
         ("GET", "/v1/triggers/trg-none", None, 404, "not-found"),
         ("GET", "/v1/runs?limit=0", None, 422, "bad-request"),
@@ -454,6 +459,58 @@ async def test_cancel_rerun_and_release_by_http(app: Application, client: httpx.
     again = await client.post("/v1/runs/run-1/rerun", json={})
     assert again.status_code == 202
     assert again.json()["rerun_of"] == "run-1"
+
+
+async def test_an_environment_is_destroyed_by_hand_through_the_gate(
+    app: Application, client: httpx.AsyncClient
+) -> None:
+    make_environment(app, "env-1", EnvironmentState.ADOPTED)
+    path, wish = "/v1/environments/env-1/destroy", {"reason": "nobody's"}
+    assert (await client.post(path, json={**wish, "dry_run": True})).json()["state"] == "adopted"
+    done = await client.post(path, json=wish)
+    assert (done.status_code, done.json()["state"], done.json()["reason"]) == (202, "destroying", "nobody's")
+    told = [(one["act"], one["who"], one["dry_run"]) for one in (await client.get("/v1/audit")).json()]
+    assert told == [("destroy", "operator", True), ("destroy", "operator", False)]
+
+
+async def test_a_refusal_says_which_guard_and_an_override_passes_it(
+    app: Application, client: httpx.AsyncClient
+) -> None:
+    make_environment(app, "env-1", EnvironmentState.HELD)
+    held = app.books.environments.get("env-1")
+    longer = replace(held.value, ends_at=app.clock.now() + 900)
+    app.books.commit(ENVIRONMENTS.put("env-1", longer, held.version))
+    path = "/v1/environments/env-1/destroy"
+    for dry_run in (True, False):
+        refused = await client.post(path, json={"reason": "x", "dry_run": dry_run})
+        check_problem(refused, 409, "guard-refused", "refused by guard held")
+    unknown = await client.post(path, json={"reason": "x", "overrides": {"hold": "seen"}})
+    check_problem(unknown, 400, "bad-request", "there is no guard hold; there are: ownership")
+    passed = await client.post(path, json={"reason": "x", "overrides": {"held": "seen enough"}})
+    assert passed.json()["state"] == "destroying"
+    assert (await client.get("/v1/audit")).json()[-1]["overridden"] == {"held": "seen enough"}
+
+
+async def test_held_nodes_are_released_for_a_reason_or_tried_to(app: Application, client: httpx.AsyncClient) -> None:
+    make_run(app, "run-1", environment_id="env-1")
+    make_environment(app, "env-1", EnvironmentState.HELD, owner="run-1")
+    tried = await client.post("/v1/runs/run-1/release", json={"dry_run": True})
+    assert tried.status_code == 202
+    assert app.books.environments.get("env-1").value.state is EnvironmentState.HELD
+    assert (await client.post("/v1/runs/run-1/release", json={"reason": "seen enough"})).status_code == 202
+    assert app.books.environments.get("env-1").value.reason == "seen enough"
+
+
+async def test_metrics_and_doctor_show_the_delete_budget(app: Application, client: httpx.AsyncClient) -> None:
+    for number in range(60):
+        app.gate.pass_(Act.REAP, f"env-{number}", Facts("tick", provider="memory"), Asking("tick", "leaked"))
+    text = (await client.get("/metrics")).text
+    assert 'greenroom_delete_budget{provider="memory"} 60.0' in text
+    assert 'greenroom_delete_budget_spent{provider="memory"} 60.0' in text
+    found = {check["name"]: check for check in (await client.get("/v1/doctor")).json()}
+    check = found["delete budget of memory"]
+    assert (check["ok"], check["detail"]) == (False, "60 of 60 removals of its own accord in the last 60 s")
+    assert "`delete_budget`" in check["remedy"]
 
 
 async def test_ssh_access_to_what_is_gone_is_refused(app: Application, client: httpx.AsyncClient) -> None:

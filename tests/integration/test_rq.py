@@ -189,7 +189,7 @@ def test_a_standby_goes_on_when_the_leading_tick_is_killed(own_deployment: Deplo
     own_deployment.is_in("test")
     first = wait_for(leader, "a leader")
     kill(ticks[first], [])
-    own_deployment.app.control.cancel((look() or pytest.fail("the run is gone")).id, "")
+    own_deployment.app.control.cancel((look() or pytest.fail("the run is gone")).id)
     run = wait_for(finished(look), "the end of the run", GOES_ON_S)
     assert run.verdict is Verdict.CANCELLED
     assert leader() in ticks.keys() - {first}

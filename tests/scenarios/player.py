@@ -119,7 +119,7 @@ class Player:
 
     def _control(self, number: int, act: str) -> None:
         if act == "cancel":
-            self.world.control.cancel(self._run(number).id, "cancelled by hand")
+            self.world.control.cancel(self._run(number).id)
         else:
             self.world.control.release(self._run(number).id)
         self.world.settle()

@@ -19,6 +19,7 @@ from pipeline.adapters.logs.memory import MemoryLogStore
 from pipeline.adapters.queues.memory import MemoryJobQueue
 from pipeline.adapters.reports.junit import JUnitReader
 from pipeline.adapters.repositories.memory import MemoryRepositories
+from pipeline.adapters.routers.memory import MemoryRouter
 from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.adapters.transports.memory import Call, MemoryTransport
 from pipeline.adapters.verifiers.commands import CommandVerifier
@@ -37,12 +38,15 @@ from pipeline.domain.runs import Run, StageName
 from pipeline.domain.triggers import ZERO_SHA, Trigger, TriggerKind
 from pipeline.envs import jobs
 from pipeline.envs.books import Books
-from pipeline.envs.gate import Gate
+from pipeline.envs.gate import Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
+from pipeline.envs.measuring import Measuring
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
+from pipeline.envs.relief import Relief
+from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.common import Limits, Secret, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
@@ -228,10 +232,13 @@ class World:
         driver = MortalDriver(self.cloud, "world", images=("debian-12",), login=True)
         driver.grave = self.grave
         self.provider = Provider("cloud", driver, self.transport, max_nodes=max_nodes, build_s=120.0)
+        self.budgets = {"cloud": Budget()}
+        self.router = MemoryRouter("front")
+        self.gate = Gate(self.books, self.clock, self.budgets, (self.router,))
+        self.removals = Removals(self.books, self.gate, self.clock)
         self.tools = self._tools(scratch)
-        self.gate = Gate(self.books, self.clock)
         self.inventories = Inventories(self.books, self.clock, self.gate)
-        self.reaper = Reaper(self.books, self._provider, self.clock, self.gate)
+        self.reaper = Reaper(self.books, self._provider, self.clock, self.gate, self.removals)
         self.control = Control(self.tools, self.reaper)
         self.projects = Projects(self.books, self.secrets, self.clock, self.ids)
         self.work = self._work()
@@ -247,6 +254,7 @@ class World:
         return Tools(
             books=self.books,
             providers=self._provider,
+            removals=self.removals,
             repositories=self.repositories,
             configurator=lambda name: {"chef": self.chef, "script": self.script}[name],
             testinfra=self.suites,
@@ -260,14 +268,24 @@ class World:
         )
 
     def _work(self) -> Work:
-        lifecycle = Lifecycle(self.books, self._provider, self.secrets, SshKeys(), self.clock, self.ids, "world")
+        lifecycle = Lifecycle(
+            self.books, self._provider, self.removals, self.secrets, SshKeys(), self.clock, self.ids, "world"
+        )
         planner = Planner(self.tools, YamlBlueprintReader(), "cloud")
         statuses = Statuses(
             self.books, {"github": self.forge}, self.secrets, self.clock, self.ids, "http://greenroom.test"
         )
         runner = Runner(self.tools, self._pulse)
         return Work(
-            self.books, planner, runner, lifecycle, self.reaper, statuses, self._retention(), self._qos_checks()
+            self.books,
+            planner,
+            runner,
+            lifecycle,
+            self.reaper,
+            statuses,
+            self._retention(),
+            self._qos_checks(),
+            Measuring(self._provider, self.inventories),
         )
 
     def _qos_checks(self) -> QosChecks:
@@ -296,9 +314,11 @@ class World:
             scheduler=Scheduler(
                 self.books, self._provider, self.inventories, Preemptions(self.books, self.gate), self.clock
             ),
+            inventories=self.inventories,
+            relief=Relief(self.books, self.inventories, self.gate, self.clock),
             reaper=self.reaper,
             control=self.control,
-            preempted=Preempted(self.tools, self.gate),
+            preempted=Preempted(self.tools),
             queue=self.queue,
             outbox=self.store,
             provider_names=("cloud",),

@@ -8,16 +8,27 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.clock import ManualClock
-from pipeline.adapters.inventories import this_machine, yaml_file
+from pipeline.adapters.drivers.local.this_machine import Pose, report
+from pipeline.adapters.inventories import yaml_file
 from pipeline.adapters.stores.memory import MemoryStore
+from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState, Node
-from pipeline.domain.errors import GuardRefused, NotFound, UserError
+from pipeline.domain.errors import (
+    GreenroomError,
+    GuardRefused,
+    NotFound,
+    PermanentError,
+    TransientError,
+    UserError,
+)
 from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone, overcommit_of
 from pipeline.domain.resources import DIMENSIONS, SIZES
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Asking, Gate
 from pipeline.envs.inventories import Inventories, implicit
+from pipeline.settings import ProviderSettings, Settings
+from workers.tick import take_over
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs/guides/inventory.md"
 ME = Asking("me", "a new disk")
@@ -64,6 +75,14 @@ def test_the_guide_shows_a_good_file(tmp_path: Path) -> None:
         ("a-{01..03}", "a-{03..01}", "expected a range upwards"),
         ("a-{01..03}", "../a b", "use letters, digits"),
         ("version: 1", "version: 2", "version"),
+        ("version: 1", "version: 1\nlimits: {full: {memory: 0.9}}", "there is no full 'memory'; known are vcpu"),
+        ("version: 1", "version: 1\nlimits: {drain: {vcpu: -1}}", "limits.drain.vcpu: Input should be greater than 0"),
+        (
+            "version: 1",
+            "version: 1\nlimits: {full: {vcpu: 0.9}, drain: {vcpu: 0.8}}",
+            "drain 0.8 of vcpu is below full 0.9",
+        ),
+        ("version: 1", "version: 1\nlimits: {stale: 0s}", "stale 0 s and ramp 5 s make no sense"),
         ("zones:", "zones: [", "is no YAML"),
         ("vcpu: 8", "cores: 8", "machines.0.cores: Extra inputs are not permitted"),
     ],
@@ -84,7 +103,8 @@ def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
 
 
 def test_this_machine_poses_as_several(tmp_path: Path) -> None:
-    whole, parts = this_machine.report(tmp_path, 1, 1), this_machine.report(tmp_path / "not-yet", 3, 2)
+    whole, parts = report(Pose(tmp_path)), report(Pose(tmp_path / "not-yet", 3, 2), frozenset({"plain"}))
+    assert {machine.images for machine in parts.machines} == {frozenset({"plain"})}
     assert [machine.name for machine in parts.machines][:3] == ["rack-a-1", "rack-a-2", "rack-b-1"]
     memory = [machine.capacity["memory_mib"] for machine in parts.machines]
     assert sum(memory) == pytest.approx(whole.machines[0].capacity["memory_mib"])
@@ -154,3 +174,44 @@ def test_a_machine_in_use_is_not_taken_out_but_with_a_reason(books: Books, inven
 def test_a_machine_that_does_not_exist_is_named(inventories: Inventories) -> None:
     with pytest.raises(NotFound, match="provider lab has no machine m9"):
         inventories.set_state("lab", "m9", MachineState.DRAINING, ME)
+
+
+class Reporting(Application):
+    """An application whose providers answer as they were told."""
+
+    def __init__(self, answers: dict[str, GreenroomError | None]) -> None:
+        self.answers = answers
+
+    def sync_inventory(self, provider: str) -> None:
+        error = self.answers[provider]
+        if error is not None:
+            raise error
+
+
+def test_one_bad_inventory_keeps_no_other_from_being_taken_over(caplog: pytest.LogCaptureFixture) -> None:
+    answers = {"bad": UserError("no such file"), "silent": TransientError("no helper"), "old": PermanentError("what?")}
+    app = Reporting({**answers, "good": None})
+    assert take_over(app, app.answers) == ["silent"]
+    told = [record.message for record in caplog.records]
+    assert told == [
+        "the inventory of provider bad stays as it was: no such file",
+        "the inventory of provider silent is taken over later: no helper",
+        "the inventory of provider old stays as it was: what?",
+    ]
+    assert take_over(Reporting({"silent": None}), ["silent"]) == []
+
+
+def test_a_file_goes_before_what_the_driver_reports(tmp_path: Path) -> None:
+    (tmp_path / "inventory.yml").write_text(FILE)
+    providers = {
+        "declared": ProviderSettings(driver="local", inventory=tmp_path / "inventory.yml"),
+        "asked": ProviderSettings(driver="local"),
+        "unknown": ProviderSettings(driver="memory"),
+    }
+    app = Application(Settings(home=tmp_path, providers=providers))
+    declared = app.declared_inventory("declared")
+    assert declared is not None
+    assert len(declared.machines) == 3
+    assert app.declared_inventory("unknown") is None
+    with pytest.raises(TransientError, match="the node helper does not run"):
+        app.declared_inventory("asked")

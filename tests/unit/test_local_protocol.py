@@ -42,6 +42,8 @@ NODE = NodeRequest(
     qos=QosProfile(QosClass.GUARANTEED, disk_write_iops=500, network_in=10**8, cpu_shares=7),
     host_key=Secret(PRIVATE),
     host_public_key=PUBLIC,
+    machine="Rack-a.1",
+    zone="rack-a",
 )
 REQUEST = EnvironmentRequest("ours", "env-1", "shop", PUBLIC, 1e9, (NODE, replace(NODE, name="web-1")))
 
@@ -66,7 +68,7 @@ def test_what_the_driver_says_the_helper_understands() -> None:
     assert parse(said()) == Create(REQUEST)
 
 
-@pytest.mark.parametrize("do", ["ping", "images", "list", "clean", "stop"])
+@pytest.mark.parametrize("do", ["ping", "images", "list", "usage", "clean", "stop"])
 def test_plain_requests(do: str) -> None:
     assert parse({"do": do}) == Plain(do)
 

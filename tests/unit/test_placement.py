@@ -117,8 +117,9 @@ def test_stale_measurements_count_as_full_and_what_was_placed_since_counts_on_to
     one = asking(web(2))
     fleet.reserve(one, placed(fleet, one), NOW + 1)
     assert isinstance(decide(fleet, replace(one, environment="env-2"), NOW + 2), Unschedulable)
-    fleet.set_loads({"m0": Load(NOW + 3, {"vcpu": 0.25})})
-    assert isinstance(decide(fleet, replace(one, environment="env-2"), NOW + 4), Placed)
+    fleet.built(one.environment, NOW + 2)
+    fleet.set_loads({"m0": Load(NOW + 8, {"vcpu": 0.25})})
+    assert isinstance(decide(fleet, replace(one, environment="env-2"), NOW + 9), Placed)
     assert isinstance(decide(fleet, replace(one, environment="env-2"), NOW + 40), Unschedulable)
 
 

@@ -98,7 +98,19 @@ def test_where_only_the_count_of_nodes_is_short_as_few_go(room: int, victims: tu
     assert (found.victims if found else None) == (victims or ())
 
 
-@settings(max_examples=120)
+def test_what_leaves_already_makes_room_first() -> None:
+    fleet = Fleet(rack(1), [node("a", "m0", 2), node("b", "m0", 2), node("nominated", "m0", 2)])
+    may_go = [young("a", 1), young("b", 2)]
+    found = preempt(fleet, wanting(2), may_go, NOW, leaving=("b",))
+    assert found is not None
+    assert found.victims == ("a",)
+    enough = preempt(Fleet(rack(1), [node("a", "m0", 2), node("b", "m0", 2)]), wanting(2), may_go, NOW, leaving=("b",))
+    assert enough is not None
+    assert enough.victims == ()
+    assert sorted(fleet.standing) == ["a", "b", "nominated"]
+
+
+@settings(max_examples=120, deadline=None)
 @given(st.integers(0, 10**9))
 def test_no_victim_could_be_left_out(seed: int) -> None:
     dice = random.Random(seed)

@@ -208,16 +208,16 @@ def test_the_second_account_sees_what_a_placement_breaks(
     scenario = scenario_of(changed(**EVERY_RULE), "small")
     ledger = Ledger(scenario.inventory)
     job = Job(1, "shop", Priority.PUSH, scenario.shapes["pair"]["shop"], 0.0, 60.0)
-    assert ledger.add(job, machines, 0.0) == 0
+    assert ledger.add(job, machines) == 0
     assert Judge(ledger).broken(job) == broken
 
 
 def test_the_second_account_sees_neighbours_that_shun_each_other_and_shared_bare_metal() -> None:
     scenario = scenario_of(changed(**EVERY_RULE), "small")
     ledger, shapes = Ledger(scenario.inventory), scenario.shapes
-    ledger.add(Job(1, "shop", Priority.PUSH, shapes["pair"]["shop"], 0.0, 60.0), ROW_OF, 0.0)
+    ledger.add(Job(1, "shop", Priority.PUSH, shapes["pair"]["shop"], 0.0, 60.0), ROW_OF)
     batch = Job(2, "search", Priority.PUSH, shapes["batch"]["search"], 0.0, 60.0)
-    ledger.add(batch, {"batch": ("r1-a-1", "r1-metal-1")}, 0.0)
+    ledger.add(batch, {"batch": ("r1-a-1", "r1-metal-1")})
     assert Judge(ledger).broken(batch) == ["whole", "apart"]
 
 
@@ -225,11 +225,11 @@ def test_the_second_account_sees_overbooked_and_lost_machines() -> None:
     scenario = scenario_of(SMALL, "small")
     ledger, shape = Ledger(scenario.inventory), scenario.shapes["pair"]["shop"]
     stands = {"web": ("r1-a-1", "r1-a-1"), "db": ("r1-a-1",)}
-    over = [ledger.add(Job(n, "shop", Priority.PUSH, shape, 0.0, 60.0), stands, 0.0) for n in range(3)]
+    over = [ledger.add(Job(n, "shop", Priority.PUSH, shape, 0.0, 60.0), stands) for n in range(3)]
     assert over == [0, 0, 1]
     ledger.change(Outages(scenario.inventory).begin({"r2-a-1"}, MachineState.DOWN, 0.0, "lost"))
     lost = {"web": ("r2-a-1", "r3-a-1"), "db": ("r3-a-1",)}
-    assert ledger.add(Job(9, "shop", Priority.PUSH, shape, 0.0, 60.0), lost, 0.0) == 1
+    assert ledger.add(Job(9, "shop", Priority.PUSH, shape, 0.0, 60.0), lost) == 1
 
 
 def test_a_first_fit_says_whether_a_promise_could_have_been_kept() -> None:
@@ -240,7 +240,7 @@ def test_a_first_fit_says_whether_a_promise_could_have_been_kept() -> None:
     assert judge.could_keep(shape)
     full = [Job(n, "shop", Priority.NIGHTLY, scenario.shapes["spare-time"]["shop"], 0.0, 60.0) for n in range(9)]
     for number, job in enumerate(full):
-        ledger.add(job, {"app": (f"r{number % 3 + 1}-a-{number // 3 + 1}",) * 2}, -1.0)
+        ledger.add(job, {"app": (f"r{number % 3 + 1}-a-{number // 3 + 1}",) * 2})
     ledger.know(ledger.measure(0.0))
     assert not judge.could_keep(shape)
     assert not judge.could_keep(shape, full[:1])  # one machine alone would be above its limit of load

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.domain.errors import CapacityError, InfraError, PermanentError
+from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import (
     Capabilities,
     EnvironmentRequest,
@@ -24,6 +25,8 @@ class MemoryCloud:
 
     `fail_create`, `fail_destroy`, `fail_list`: errors to raise, one a call. `slow`: new nodes stay building until
     `finish` is called. `faults`: node name to the fault it comes up with. `room`: nodes that fit, None for any number.
+    `inventory`: what the cloud reports of its machines. `loads`: what it measures of them. `lies`: so many calls of
+    destroy return although everything still stands.
     """
 
     nodes: dict[tuple[str, str], NodeView] = field(default_factory=dict)
@@ -34,6 +37,9 @@ class MemoryCloud:
     faults: dict[str, str] = field(default_factory=dict)
     slow: bool = False
     room: int | None = None
+    inventory: Inventory | None = None
+    loads: dict[str, Load] = field(default_factory=dict)
+    lies: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     made: int = 0
 
@@ -85,6 +91,7 @@ class MemoryDriver:
             status=NodeStatus.ERROR if fault else usual,
             address=f"192.0.2.{self._cloud.made % 250 + 1}",
             fault=fault,
+            machine=node.machine,
         )
 
     def list(self) -> Listing:
@@ -101,11 +108,22 @@ class MemoryDriver:
             _raise_next(self._cloud.fail_destroy)
             if self._cloud.marks.get(environment_id, (self._deployment,))[0] != self._deployment:
                 return
+            if self._cloud.lies > 0:
+                self._cloud.lies -= 1
+                return
             for id, name in list(self._cloud.nodes):
                 if id == environment_id and (nodes is None or name in nodes):
                     del self._cloud.nodes[id, name]
             if nodes is None:
                 self._cloud.marks.pop(environment_id, None)
+
+    def inventory(self) -> Inventory | None:
+        return self._cloud.inventory
+
+    def loads(self, machines: Sequence[Machine]) -> Mapping[str, Load]:
+        with self._cloud.lock:
+            names = [machine.name for machine in machines]
+            return {name: self._cloud.loads[name] for name in names if name in self._cloud.loads}
 
     def close(self) -> None:
         """Nothing is kept open."""

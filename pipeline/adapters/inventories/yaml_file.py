@@ -112,6 +112,10 @@ class _Limits(_Part):
     full: Ratios = {}
     drain: Ratios = {}
     stale: Annotated[float, BeforeValidator(_seconds)] = 60.0
+    ramp: Annotated[float, BeforeValidator(_seconds)] = 5.0
+
+    def limits(self) -> LoadLimits:
+        return LoadLimits(self.full, self.drain, self.stale, self.ramp)
 
 
 class _File(_Part):
@@ -152,9 +156,7 @@ def _inventory(file: _File) -> Inventory:
             overcommit=file.overcommit,
             rules=tuple(_rule(one) for one in file.rules),
             spare_zones=frozenset(file.spare_zones),
-            limits=LoadLimits(**file.limits.model_dump(exclude={"stale"}), stale_s=file.limits.stale)
-            if file.limits
-            else None,
+            limits=file.limits.limits() if file.limits else None,
         )
     )
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Json
-from pipeline.cli.output import FAILED, OK, REFUSED, USAGE, Complaint, Output
+from pipeline.cli.commands import Json, guarded
+from pipeline.cli.output import FAILED, OK, REFUSED, Complaint, Output
 
 #: Exit statuses of `place`, by the answer.
 STATUS = {"placed": OK, "unschedulable": FAILED, "infeasible": REFUSED}
@@ -79,9 +79,6 @@ def machines(
 
 
 machine = typer.Typer(help="Machines: taken out of service and put back.", no_args_is_help=True)
-Reason = Annotated[str, typer.Option("--reason", help="why, for whoever reads the audit")]
-Override = Annotated[list[str] | None, typer.Option("--override", metavar="GUARD=REASON", help="pass a guard")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="ask the guards, change nothing")]
 Provider = Annotated[str, typer.Option("--provider", help="whose machine it is")]
 
 
@@ -89,10 +86,10 @@ Provider = Annotated[str, typer.Option("--provider", help="whose machine it is")
 def drain(
     name: str,
     *,
-    reason: Reason,
+    reason: guarded.Reason,
     provider: Provider = "local",
-    override: Override = None,
-    dry_run: DryRun = False,
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
     json: Json = False,
 ) -> None:
     """Let a machine take no more nodes; those on it stay until they are over."""
@@ -103,10 +100,10 @@ def drain(
 def maintenance(
     name: str,
     *,
-    reason: Reason,
+    reason: guarded.Reason,
     provider: Provider = "local",
-    override: Override = None,
-    dry_run: DryRun = False,
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
     json: Json = False,
 ) -> None:
     """Take a machine out of service; refused while nodes stand on it."""
@@ -117,10 +114,10 @@ def maintenance(
 def quarantine(
     name: str,
     *,
-    reason: Reason,
+    reason: guarded.Reason,
     provider: Provider = "local",
-    override: Override = None,
-    dry_run: DryRun = False,
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
     json: Json = False,
 ) -> None:
     """Let a machine that is suspect take no more nodes."""
@@ -131,10 +128,10 @@ def quarantine(
 def put_back(
     name: str,
     *,
-    reason: Reason,
+    reason: guarded.Reason,
     provider: Provider = "local",
-    override: Override = None,
-    dry_run: DryRun = False,
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
     json: Json = False,
 ) -> None:
     """Put a machine back into service."""
@@ -146,7 +143,7 @@ def _to(
 ) -> None:
     from pipeline.cli.client import connect
 
-    body = {"state": state, "reason": reason, "overrides": _overrides(override or []), "dry_run": dry_run}
+    body = {"state": state, **guarded.wish(reason, override, dry_run=dry_run)}
     now = connect().post(f"/v1/machines/{provider}/{name}/state", body)
     out = Output(json)
     if json:
@@ -155,14 +152,6 @@ def _to(
         out.say(f"machine {name} could become {state}; it is {now['state']}, nothing was changed")
     else:
         out.say(f"machine {name} is {now['state']}")
-
-
-def _overrides(given: list[str]) -> dict[str, str]:
-    pairs = [one.partition("=") for one in given]
-    for guard, _, reason in pairs:
-        if not reason.strip():
-            raise Complaint(f"--override {guard}: expected GUARD=REASON; `greenroom guards` lists them", USAGE)
-    return {guard: reason for guard, _, reason in pairs}
 
 
 def guards(*, json: Json = False) -> None:
@@ -201,6 +190,8 @@ def audit(*, json: Json = False) -> None:
 def _outcome(one: dict[str, Any]) -> str:
     if one["refused"]:
         return f"refused by {one['refused']}: {one['because']}"
+    if one["verified"] is not None:
+        return "verified: it is gone" if one["verified"] else f"not verified: still there: {one['still']}"
     told = "dry run" if one["dry_run"] else "passed"
     overridden = ", ".join(f"{guard} ({reason})" for guard, reason in one["overridden"].items())
     return f"{told}, overriding {overridden}" if overridden else told

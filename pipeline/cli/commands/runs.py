@@ -1,4 +1,4 @@
-"""`run`, `runs`, `show`, `logs`, `cancel`, `rerun`, `ssh`, `release`, `environments`."""
+"""`run`, `runs`, `show`, `logs`, `cancel`, `rerun`, `ssh`, `release`, `destroy`, `environments`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Count, Json, Project, RunArgument
+from pipeline.cli.commands import Count, Json, Project, RunArgument, guarded
 from pipeline.cli.output import REFUSED, USAGE, Complaint, Output
 
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="until it is finished; exit status 1 unless it passed")]
@@ -135,17 +135,20 @@ def cancel(
     run: RunArgument,
     *,
     reason: Annotated[str, typer.Option(help="what the run will say")] = "",
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
     json: Json = False,
 ) -> None:
-    """End a run; what it made is taken back."""
+    """End a run; what it made is taken back, unless a guard refuses."""
     from pipeline.cli import render
     from pipeline.cli.client import connect
     from pipeline.cli.targets import run_id
 
-    client = connect()
+    wish, client = guarded.wish(reason, override, dry_run=dry_run), connect()
     id = run_id(client, run)
-    found = client.post(f"/v1/runs/{id}/cancel", {"reason": reason})
-    _answer(Output(json), found, f"{id} is {render.outcome(found)}")
+    found = client.post(f"/v1/runs/{id}/cancel", wish)
+    could = "could be cancelled; nothing was changed, it " if dry_run else ""
+    _answer(Output(json), found, f"{id} {could}is {render.outcome(found)}")
 
 
 def rerun(
@@ -204,17 +207,50 @@ def split_command(words: list[str]) -> tuple[str, list[str]]:
     return (before[0] if before else ""), command
 
 
-def release(run: RunArgument, *, json: Json = False) -> None:
+def release(
+    run: RunArgument,
+    *,
+    reason: Annotated[str, typer.Option(help="why, for whoever reads the audit")] = "",
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    json: Json = False,
+) -> None:
     """Give back the nodes that are held for a run."""
-    from pipeline.cli import render
     from pipeline.cli.client import connect
     from pipeline.cli.targets import run_id
 
-    client = connect()
+    wish, client = guarded.wish(reason, override, dry_run=dry_run), connect()
     id = run_id(client, run)
-    found = client.post(f"/v1/runs/{id}/release")
-    state = client.get(f"/v1/environments/{found['environment']}")["state"]
-    _answer(Output(json), found, f"the nodes of {id} {'are gone' if state in render.GONE else 'are being taken back'}")
+    found = client.post(f"/v1/runs/{id}/release", wish)
+    environment = client.get(f"/v1/environments/{found['environment']}")
+    _answer(Output(json), found, f"the nodes of {id} {_going(environment)}")
+
+
+def destroy(
+    environment: Annotated[str, typer.Argument(metavar="ENV", help="its id, as `greenroom environments` shows it")],
+    *,
+    reason: guarded.Reason,
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    json: Json = False,
+) -> None:
+    """Take an environment back whatever its state, unless a guard refuses."""
+    from pipeline.cli.client import connect
+
+    wish = guarded.wish(reason, override, dry_run=dry_run)
+    found = connect().post(f"/v1/environments/{environment}/destroy", wish)
+    _answer(Output(json), found, f"the nodes of {environment} {_going(found)}")
+
+
+def _going(environment: Any) -> str:
+    """What becomes of nodes that were asked back."""
+    from pipeline.cli import render
+
+    if environment["state"] in render.GONE:
+        return "are gone"
+    if environment["state"] == "destroying":
+        return "are being taken back"
+    return f"could be taken back; the environment is {environment['state']}, nothing was changed"
 
 
 def environments(*, project: Project = "", limit: Count = 20, json: Json = False) -> None:

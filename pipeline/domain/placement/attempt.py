@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from pipeline.domain.placement.fleet import NETWORK, SPARE_DIMS, Fleet, Floats, Rows
+from pipeline.domain.placement.choices import Choice
+from pipeline.domain.placement.fleet import NETWORK, SPARE_DIMS, Fleet, Floats
 from pipeline.domain.placement.model import Request, RoleRequest
-from pipeline.domain.placement.shapes import NEVER, Shape, shape_of
+from pipeline.domain.placement.shapes import NEVER
 from pipeline.domain.resources import DIMENSIONS
-from pipeline.domain.rules import Spread
 
 
 @dataclass
@@ -24,44 +25,43 @@ class Attempt:
     chosen: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     taken: dict[int, Floats] = field(default_factory=dict)
     nodes: Counter[int] = field(default_factory=Counter)
-    network: dict[int, Floats] = field(default_factory=dict)
     stuck: RoleRequest | None = None
-    shapes: dict[str, Shape] = field(default_factory=dict)
+    choices: dict[str, Choice] = field(default_factory=dict)
 
-    def shape(self, role: RoleRequest) -> Shape:
-        if role.role not in self.shapes:
-            self.shapes[role.role] = shape_of(self.fleet, self.request, role)
-        return self.shapes[role.role]
+    def choice(self, role: RoleRequest) -> Choice:
+        if role.role not in self.choices:
+            self.choices[role.role] = Choice(self.fleet, self.request, role)
+        return self.choices[role.role]
 
     def place(self, role: RoleRequest) -> bool:
         """Place all nodes of a role; False, and `stuck`, when one finds no machine."""
-        shape = self.shape(role)
-        values, narrow = self.values(shape, role), self._narrow(role)
-        while len(self.chosen[role.role]) < role.count:
+        values = self.values(role)
+        for left in reversed(range(role.count)):
             row = int(values.argmax()) if len(values) else -1
             if row < 0 or values[row] == NEVER:
                 self.stuck = role
                 return False
             self.take(role, row)
-            self._after(shape, role, row, values, narrow)
+            if left:
+                self._after(role, row, values)
         return True
 
-    def values(self, shape: Shape, role: RoleRequest) -> Floats:
+    def values(self, role: RoleRequest) -> Floats:
         """The value of every machine for the next node of a role, after what this attempt took."""
-        values = self._within(shape.current(), role)
+        choice = self.choice(role)
+        values = self._within(choice.values(), role)
         if self.taken:
-            rows = np.fromiter(self.taken, dtype=np.intp)
+            rows = np.fromiter(self.taken, dtype=np.intp, count=len(self.taken))
             rows = rows[values[rows] != NEVER]
-            values[rows] = self._value(shape, rows)
-        for zone in self._closed_zones(role):
-            values[self.fleet.slices[zone]] = NEVER
-        self._close_machines(role, values)
+            values[rows] = self._value(choice, rows.tolist())
+        self._close_zones(self.full_zones(role) | self._short_zones(role), values)
+        values[self._full_machines(role)] = NEVER
         return values
 
     def _within(self, current: Floats, role: RoleRequest) -> Floats:
         zones = self.allowed_zones(role)
         if zones is None:
-            return current.copy()
+            return current
         values = np.full_like(current, NEVER)
         for zone in zones:
             values[self.fleet.slices[zone]] = current[self.fleet.slices[zone]]
@@ -73,78 +73,75 @@ class Attempt:
             return self.zones
         return frozenset(int(self.fleet.zone[row]) for row in self.chosen[role.rules.near])
 
-    def _value(self, shape: Shape, rows: Rows) -> Floats:
-        taken = np.array([self.taken[int(row)] for row in rows]).reshape(len(rows), len(DIMENSIONS)).T
-        nodes = np.array([self.nodes[int(row)] for row in rows], dtype=np.intp)
-        return shape.value(rows, taken, nodes)
+    def _value(self, choice: Choice, rows: list[int]) -> Floats:
+        taken = np.array([self.taken[row] for row in rows]).reshape(len(rows), len(DIMENSIONS)).T
+        nodes = np.array([self.nodes[row] for row in rows], dtype=np.intp)
+        return choice.value(np.array(rows, dtype=np.intp), taken, nodes)
 
     def take(self, role: RoleRequest, row: int) -> None:
         """Put one node of a role on a machine."""
-        demand = np.asarray(role.demand)
+        demand = self.choice(role).demand
         self.chosen[role.role].append(row)
         self.taken[row] = self.taken[row] + demand if row in self.taken else demand
         self.nodes[row] += 1
-        zone = int(self.fleet.zone[row])
-        self.network[zone] = self.network.get(zone, 0.0) + demand[NETWORK]
 
     def give_back(self, role: RoleRequest) -> None:
         """Take the last node of a role off its machine again."""
-        row, demand = self.chosen[role.role].pop(), np.asarray(role.demand)
+        row = self.chosen[role.role].pop()
         self.nodes[row] -= 1
-        zone = int(self.fleet.zone[row])
-        self.network[zone] = self.network[zone] - demand[NETWORK]
         if self.nodes[row]:
-            self.taken[row] = self.taken[row] - demand
+            self.taken[row] = self.taken[row] - self.choice(role).demand
         else:
             del self.taken[row], self.nodes[row]
 
-    def _after(self, shape: Shape, role: RoleRequest, row: int, values: Floats, narrow: bool) -> None:
-        """Bring the values up to date after one node went to a row; `narrow`: uplinks or spare room may run out."""
-        zone = int(self.fleet.zone[row])
-        closed = self.full_zones(role) | (self.uplinked_out(role) | self.unspared(role) if narrow else set())
-        for one in closed:
-            values[self.fleet.slices[one]] = NEVER
+    def _after(self, role: RoleRequest, row: int, values: Floats) -> None:
+        """Bring the values up to date after one node went to a row."""
+        choice, zone = self.choice(role), int(self.fleet.zone[row])
+        closed = self._short_zones(role)
+        if choice.per_zone is not None and self._in_zone(role, zone) >= choice.per_zone:
+            closed.add(zone)
+        self._close_zones(closed, values)
         if zone in closed:
             return
-        most = machine_share(shape, role)
-        if most is not None and self.chosen[role.role].count(row) >= most:
+        if choice.per_machine is not None and self.chosen[role.role].count(row) >= choice.per_machine:
             values[row] = NEVER
         else:
-            values[row] = self._value(shape, np.array([row], dtype=np.intp))[0]
+            values[row] = self._value(choice, [row])[0]
 
-    def _narrow(self, role: RoleRequest) -> bool:
-        """Whether uplinks or spare room may run out before all nodes of a role are placed."""
-        need = role.count * np.asarray(role.demand)
-        uplinks, spare = False, False
-        if need[NETWORK].any():
-            uplinks = bool((self.fleet.uplink_free - self._most_network() < need[NETWORK, None]).any())
-        if self.fleet.inventory.spare_zones:
-            kept, free = self._spare()
-            elsewhere = free.sum(axis=1, keepdims=True) - free
-            spare = bool((kept + 2 * need[:SPARE_DIMS, None] > elsewhere).any())
-        return uplinks or spare
+    def _close_zones(self, zones: set[int], values: Floats) -> None:
+        for zone in zones:
+            values[self.fleet.slices[zone]] = NEVER
 
-    def _most_network(self) -> float:
-        """More than this attempt takes of any uplink."""
-        return float(max((used.max() for used in self.network.values()), default=0.0))
-
-    def _close_machines(self, role: RoleRequest, values: Floats) -> None:
-        most = machine_share(self.shape(role), role)
-        if most is not None:
-            for row, count in Counter(self.chosen[role.role]).items():
-                if count >= most:
-                    values[row] = NEVER
-
-    def _closed_zones(self, role: RoleRequest) -> set[int]:
-        return self.full_zones(role) | self.uplinked_out(role) | self.unspared(role)
+    def _in_zone(self, role: RoleRequest, zone: int) -> int:
+        return sum(1 for row in self.chosen[role.role] if self.fleet.zone[row] == zone)
 
     def full_zones(self, role: RoleRequest) -> set[int]:
         """Zones with as many nodes of the role as may stand in one."""
-        most = zone_share(self.shape(role), role)
+        most = self.choice(role).per_zone
         if most is None:
             return set()
         counts = Counter(int(self.fleet.zone[row]) for row in self.chosen[role.role])
         return {zone for zone, count in counts.items() if count >= most}
+
+    def _full_machines(self, role: RoleRequest) -> list[int]:
+        most = self.choice(role).per_machine
+        return [] if most is None else [row for row, count in Counter(self.chosen[role.role]).items() if count >= most]
+
+    def _short_zones(self, role: RoleRequest) -> set[int]:
+        """Zones whose uplink, or the spare room that is kept for them, allows no more."""
+        return set() if self.roomy else self.uplinked_out(role) | self.unspared(role)
+
+    @cached_property
+    def roomy(self) -> bool:
+        """Whether no zone's uplink or spare room can run out, wherever the whole request goes."""
+        roles = self.request.roles
+        wanted = np.array([role.count for role in roles]) @ np.array([role.demand for role in roles])
+        if wanted[NETWORK].any() and (self.fleet.uplink_free < wanted[NETWORK, None]).any():
+            return False
+        if not self.fleet.inventory.spare_zones:
+            return True
+        elsewhere = self.fleet.zone_free.sum(axis=1, keepdims=True) - self.fleet.zone_free
+        return bool((self.fleet.kept + 2 * wanted[:SPARE_DIMS, None] <= elsewhere).all())
 
     def uplinked_out(self, role: RoleRequest) -> set[int]:
         """Zones whose uplink cannot carry one more."""
@@ -152,8 +149,8 @@ class Attempt:
         if not need.any() or not np.isfinite(self.fleet.uplink_free).any():
             return set()
         free = self.fleet.uplink_free.copy()
-        for zone, used in self.network.items():
-            free[:, zone] -= used
+        for row, taken in self.taken.items():
+            free[:, self.fleet.zone[row]] -= taken[NETWORK]
         return set(map(int, np.flatnonzero(np.any(free < need[:, None], axis=0))))
 
     def unspared(self, role: RoleRequest) -> set[int]:
@@ -184,18 +181,3 @@ class Attempt:
                 for row in self.chosen[role.role]:
                     kept[:, self.fleet.zone[row]] += np.asarray(role.demand[:SPARE_DIMS])
         return kept, free
-
-
-def zone_share(shape: Shape, role: RoleRequest) -> int | None:
-    """How many nodes of a role one zone may take; None: any number."""
-    bounds = [role.rules.max_per_zone] if role.rules.max_per_zone is not None else []
-    if role.rules.spread is Spread.ZONE:
-        bounds.append(-(-role.count // max(1, shape.permitted_zones)))
-    return min(bounds, default=None)
-
-
-def machine_share(shape: Shape, role: RoleRequest) -> int | None:
-    """How many nodes of a role one machine may take; None: any number."""
-    if role.rules.spread is not Spread.MACHINE:
-        return None
-    return -(-role.count // max(1, shape.permitted_machines))

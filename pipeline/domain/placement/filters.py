@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from pipeline.domain.errors import AlreadyExists
 from pipeline.domain.inventory import MachineState
-from pipeline.domain.placement.fleet import Flags, Fleet, Floats, Rows
+from pipeline.domain.placement.fleet import SPARE_DIMS, Flags, Fleet, Floats, Rows, columns
 from pipeline.domain.placement.model import RoleRequest
 from pipeline.domain.placement.units import amount
 from pipeline.domain.resources import DIMENSIONS
@@ -21,12 +22,13 @@ SLACK = 1e-9
 
 
 class Need:
-    """What one node takes, as columns: `column`, and `least`, which what is free must reach (any of what it takes
-    nothing of is enough).
+    """What one node takes, as columns: `column`, its part `spare`, and `least`, which what is free must reach (any of
+    what it takes nothing of is enough).
     """
 
     def __init__(self, role: RoleRequest) -> None:
         self.column: Floats = np.asarray(role.demand, dtype=float)[:, None]
+        self.spare: Floats = self.column[:SPARE_DIMS]
         self.least: Floats = np.where(self.column > 0, self.column * (1 - SLACK), -np.inf)
 
 
@@ -48,7 +50,11 @@ class Question:
 @dataclass(frozen=True)
 class Filter:
     """A hard rule. `allows` answers for all rows of a question; `why` tells of refused rows what is there against
-    what is needed, and what would have to change. `fixed`: the answer does not depend on what stands anywhere.
+    what is needed, and what would have to change.
+
+    `kept`: the answer for a row depends on the machine, what stands on it, and the role's demand, image, affinities and
+    bare metal alone; it is remembered until the machine changes, and shared by all roles that agree in these.
+    `fixed`: it does not even depend on what stands there. All other filters are asked anew at every decision.
     """
 
     name: str
@@ -56,6 +62,7 @@ class Filter:
     why: Callable[[Question], tuple[str, str]]
     applies: Callable[[Fleet, RoleRequest], bool] = lambda _fleet, _role: True
     fixed: bool = False
+    kept: bool = False
 
 
 def _in_service(q: Question) -> Flags:
@@ -115,7 +122,7 @@ def _why_whole(q: Question) -> tuple[str, str]:
 
 
 def _has_room(q: Question) -> Flags:
-    return np.asarray((q.fleet.free[:, q.rows] - q.taken >= q.need.least).all(axis=0))
+    return np.asarray((columns(q.fleet.free, q.rows) - q.taken >= q.need.least).all(axis=0))
 
 
 def _why_room(q: Question) -> tuple[str, str]:
@@ -135,7 +142,7 @@ def _loads_count(fleet: Fleet, _role: RoleRequest) -> bool:
 
 def _not_loaded(q: Question) -> Flags:
     """As measured, with all that was placed since and this one on top."""
-    fits = (q.fleet.headroom[:, q.rows] - q.taken >= q.need.least).all(axis=0)
+    fits = (columns(q.fleet.headroom, q.rows) - q.taken >= q.need.least).all(axis=0)
     allowed: Flags = fits & ~q.fleet.stale[q.rows]
     return allowed
 
@@ -155,17 +162,8 @@ def _why_builds(_question: Question) -> tuple[str, str]:
     return "as many builds at a time as it takes", "wait until one of its builds is over"
 
 
-def _neighbours(q: Question) -> set[int]:
-    """Rows with a service that this one shuns, or that shuns this one."""
-    rows = {row for service in q.role.rules.apart_from for row, n in q.fleet.services[service].items() if n > 0}
-    return rows | {row for row, n in q.fleet.shunned[q.service].items() if n > 0}
-
-
 def _apart(q: Question) -> Flags:
-    rows = _neighbours(q)
-    if not rows:
-        return np.ones(len(q.rows), dtype=bool)
-    return np.array([row not in rows for row in q.rows.tolist()], dtype=bool)
+    return ~q.fleet.company(q.service, q.role.rules.apart_from)[q.rows]
 
 
 def _why_apart(q: Question) -> tuple[str, str]:
@@ -175,19 +173,29 @@ def _why_apart(q: Question) -> tuple[str, str]:
     return f"service {q.service} shares no machine with {other}", f"move {other} off {q.fleet.machines[row].name}"
 
 
+#: Names that are used elsewhere. What the first refuses today, a rule about even shares still counts.
+STATE, RULES, CAPACITY = "state", "rules", "capacity"
+
 #: In the order in which they are asked; a refusal is told by the first that refuses.
 FILTERS: list[Filter] = [
-    Filter("state", _in_service, _why_state, fixed=True),
-    Filter("rules", _keeps_rules, _why_rules, lambda _, role: bool(hard(role)), fixed=True),
+    Filter(STATE, _in_service, _why_state, fixed=True),
+    Filter(RULES, _keeps_rules, _why_rules, lambda _, role: bool(hard(role)), fixed=True),
     Filter("bare-metal", _bare, _why_bare, lambda _, role: role.rules.bare_metal is BareMetal.REQUIRED, fixed=True),
-    Filter("whole", _whole, _why_whole, lambda fleet, _: bool(fleet.bare.any())),
+    Filter("whole", _whole, _why_whole, lambda fleet, _: bool(fleet.bare.any()), kept=True),
     Filter("apart", _apart, _why_apart),
-    Filter("capacity", _has_room, _why_room),
-    Filter("builds", _builds, _why_builds, lambda fleet, _: bool(np.isfinite(fleet.max_builds).any())),
-    Filter("load", _not_loaded, _why_loaded, _loads_count),
+    Filter(CAPACITY, _has_room, _why_room, kept=True),
+    Filter("builds", _builds, _why_builds, lambda fleet, _: bool(np.isfinite(fleet.max_builds).any()), kept=True),
+    Filter("load", _not_loaded, _why_loaded, _loads_count, kept=True),
 ]
 
 
 def register(extra: Filter) -> None:
-    """Add a filter behind the others."""
+    """Add a filter behind the others, for fleets that are made from then on; the same one again changes nothing.
+
+    AlreadyExists when another one has its name, by which explanations tell them apart.
+    """
+    if extra in FILTERS:
+        return
+    if any(one.name == extra.name for one in FILTERS):
+        raise AlreadyExists(f"there is another filter {extra.name}; choose a name that no filter has")
     FILTERS.append(extra)

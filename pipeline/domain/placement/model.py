@@ -42,7 +42,8 @@ class Request:
 class Standing:
     """One node that counts on a machine already: reserved, being built or there.
 
-    `since`: when it was placed (epoch seconds). `building`: its build is not over.
+    `since`: when it was placed (epoch seconds). `building`: its build is not over; `built_at`: when it was over, at the
+    latest.
     """
 
     environment: str
@@ -54,6 +55,11 @@ class Standing:
     since: float = 0.0
     building: bool = False
     apart_from: tuple[str, ...] = ()
+    built_at: float = 0.0
+
+    def shown_by(self, measured_at: float, ramp_s: float) -> bool:
+        """Whether a measurement shows its load: taken when its build, and the ramp after that, were over."""
+        return not self.building and max(self.since, self.built_at) + ramp_s < measured_at
 
 
 @dataclass(frozen=True)

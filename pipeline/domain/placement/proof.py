@@ -7,14 +7,14 @@ about what it cannot prove.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
-from pipeline.domain.placement.attempt import machine_share, zone_share
-from pipeline.domain.placement.filters import hard
+from pipeline.domain.placement.filters import CAPACITY, FILTERS, RULES, STATE, Question, hard
 from pipeline.domain.placement.fleet import Fleet, Floats
 from pipeline.domain.placement.model import Explanation, Request, RoleRequest
-from pipeline.domain.placement.shapes import Shape, shape_of
+from pipeline.domain.placement.shapes import Shape, machine_share, shape_of, zone_share
 from pipeline.domain.placement.units import amount, demand
 from pipeline.domain.resources import DIMENSIONS
 from pipeline.domain.rules import Stance, Within
@@ -63,8 +63,7 @@ def infeasible(fleet: Fleet, request: Request) -> Explanation | None:
 def _one_fits(empty: Fleet, role: RoleRequest, shape: Shape) -> tuple[str, str] | None:
     permitted = np.flatnonzero(shape.fixed)
     if not len(permitted):
-        rules = "; ".join(str(rule) for rule in hard(role)) or "it requires bare metal"
-        return f"no machine keeps all its rules: {rules}", "change one of these rules, or add such a machine"
+        return _no_machine(empty, role, shape)
     if np.isfinite(shape.current()).any():
         return None
     need = np.asarray(role.demand)
@@ -73,7 +72,26 @@ def _one_fits(empty: Fleet, role: RoleRequest, shape: Shape) -> tuple[str, str] 
         most, wanted = amount(DIMENSIONS[at], float(empty.free[at, largest])), amount(DIMENSIONS[at], float(need[at]))
         found = f"a node of it takes {wanted}, and the largest machine that it may use, {empty.machines[largest].name}"
         return f"{found}, has {most}", f"ask for at most {most}, or add a larger machine"
+    for one in shape.moving:
+        question = Question(empty, role, "", shape.need, permitted)
+        if one.name != CAPACITY and not one.allows(question).any():
+            return one.why(question)
     return f"no machine has all of {demand(role.demand)}", "ask for less, or add a larger machine"
+
+
+def _no_machine(empty: Fleet, role: RoleRequest, shape: Shape) -> tuple[str, str]:
+    """What the role's rules say, and the filters that refuse a machine whatever stands on it."""
+    told = [*map(str, hard(role))]
+    remedies = ["change one of these rules, or add such a machine"]
+    for one in FILTERS:
+        if one.fixed and one.name not in {STATE, RULES} and one.applies(empty, role):
+            every = Question(empty, role, "", shape.need, empty.every)
+            refused = empty.every[~one.allows(every)]
+            if len(refused):
+                why, remedy = one.why(replace(every, rows=refused))
+                told.append(why)
+                remedies.append(remedy)
+    return f"no machine keeps all its rules: {'; '.join(told)}", "; or ".join(remedies)
 
 
 def slots(empty: Fleet, role: RoleRequest, shape: Shape) -> Floats:

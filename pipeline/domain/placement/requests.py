@@ -85,6 +85,7 @@ def standing_of(environment: Environment) -> list[Standing]:
             qos_class=node.qos.qos_class,
             since=environment.placed_at,
             building=building,
+            built_at=environment.built_at,
             apart_from=environment.rules.roles.get(node.role, PlacementRules()).apart_from,
         )
         for node in environment.nodes

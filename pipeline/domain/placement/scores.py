@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.domain.errors import AlreadyExists
 from pipeline.domain.placement.filters import Question
-from pipeline.domain.placement.fleet import SPARE_DIMS, Floats
+from pipeline.domain.placement.fleet import SPARE_DIMS, Floats, columns
 from pipeline.domain.rules import Stance, Strategy
 
 
 @dataclass(frozen=True)
 class Score:
-    """A wish between 0 and 1 for every row of a question, and how much it weighs.
-
-    `fixed`: it does not depend on what stands anywhere.
-    """
+    """A wish between 0 and 1 for every row of a question, and how much it weighs; `kept` and `fixed` as of filters."""
 
     name: str
     weight: float
     of: Callable[[Question, Strategy], Floats | float]
     fixed: bool = False
+    kept: bool = False
 
 
 def _fullness(q: Question, strategy: Strategy) -> Floats:
@@ -30,15 +29,15 @@ def _fullness(q: Question, strategy: Strategy) -> Floats:
 
     By vcpu, memory and disk. A machine that is opened should take as much of what follows as it can.
     """
-    used = q.fleet.used[:SPARE_DIMS, q.rows] + q.need.column[:SPARE_DIMS]
+    used = columns(q.fleet.used, q.rows)[:SPARE_DIMS] + q.need.spare
     if not isinstance(q.taken, float):
         used += q.taken[:SPARE_DIMS]
-    used *= q.fleet.inverse[:, q.rows]
-    mean: Floats = used.sum(axis=0) / SPARE_DIMS
+    used *= columns(q.fleet.inverse, q.rows)
+    half: Floats = used.sum(axis=0) / (2 * SPARE_DIMS)
     if strategy is Strategy.SPREAD:
-        return 1.0 - mean
+        return 1.0 - 2 * half
     in_use = q.fleet.nodes[q.rows] + q.nodes > 0
-    return np.where(in_use, 0.5 + mean / 2, (1.0 - mean) / 2)
+    return 0.5 + np.where(in_use, half, -half)
 
 
 def _image(q: Question, _strategy: Strategy) -> Floats | float:
@@ -66,7 +65,7 @@ def _right_kind(q: Question, _strategy: Strategy) -> Floats | float:
 
 #: Weights keep the order: the right kind, then preferences, then the image, then how full it is.
 SCORES: list[Score] = [
-    Score("fullness", 1.0, _fullness),
+    Score("fullness", 1.0, _fullness, kept=True),
     Score("image", 2.0, _image, fixed=True),
     Score("preferred", 4.0, _preferred, fixed=True),
     Score("kind", 8.0, _right_kind, fixed=True),
@@ -74,14 +73,18 @@ SCORES: list[Score] = [
 
 
 def register(extra: Score) -> None:
-    """Add a score to the sum."""
+    """Add a score to the sum, for fleets that are made from then on; the same one again changes nothing.
+
+    AlreadyExists when another one has its name.
+    """
+    if extra in SCORES:
+        return
+    if any(one.name == extra.name for one in SCORES):
+        raise AlreadyExists(f"there is another score {extra.name}; choose a name that no score has")
     SCORES.append(extra)
 
 
-def total(question: Question, strategy: Strategy, *, fixed: bool) -> Floats | float:
-    """The weighted sum of those scores that are fixed, or of those that are not."""
-    points: Floats | float = 0.0
-    for score in SCORES:
-        if score.fixed is fixed:
-            points = points + score.weight * score.of(question, strategy)
-    return points
+def add(points: Floats, scores: Sequence[Score], question: Question, strategy: Strategy) -> None:
+    """Add the weighted sum of some scores."""
+    for score in scores:
+        points += score.weight * score.of(question, strategy)

@@ -165,7 +165,7 @@ def _deeper(attempt: Attempt, nodes: Sequence[RoleRequest], at: int, left: list[
     role = nodes[at]
     again = at > 0 and nodes[at - 1] is role
     lowest = attempt.chosen[role.role][-1] if again else -1
-    values = attempt.values(shape_of(attempt.fleet, attempt.request, role), role)
+    values = attempt.values(role)
     for row in np.argsort(-values, kind="stable").tolist():
         if values[row] == NEVER or left[0] <= 0:
             return False

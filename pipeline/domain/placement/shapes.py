@@ -7,44 +7,43 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.domain.placement import scores
-from pipeline.domain.placement.filters import FILTERS, Filter, Need, Question
+from pipeline.domain.placement.filters import FILTERS, STATE, Need, Question
 from pipeline.domain.placement.fleet import MOST_SHAPES, Flags, Fleet, Floats, Rows
 from pipeline.domain.placement.model import Request, RoleRequest
-from pipeline.domain.rules import Strategy
+from pipeline.domain.rules import Spread, Strategy
 
 NEVER = -np.inf
-#: The filter that looks at states: what it refuses today, a rule about even shares still counts.
-STATE = "state"
 
 
 @dataclass
 class Shape:
-    """One kind of role of one service, with the values that were true at `position` of the journal and `epoch`."""
+    """One kind of role, with the values that were true at `position` of the journal and `epoch`.
+
+    It knows the filters and scores that may be kept, so services and roles that ask for the same share it.
+    """
 
     fleet: Fleet
     role: RoleRequest
-    service: str
     strategy: Strategy
     values: Floats = field(default_factory=lambda: np.empty(0))
     position: int = 0
     epoch: int = -1
-    fixed: Flags = field(default_factory=lambda: np.empty(0, dtype=bool))
-    moving: tuple[Filter, ...] = ()
 
     def __post_init__(self) -> None:
         asked = [one for one in FILTERS if one.applies(self.fleet, self.role)]
-        self.moving = tuple(one for one in asked if not one.fixed)
+        self.moving = tuple(one for one in asked if one.kept and not one.fixed)
+        self.moving_scores = tuple(one for one in scores.SCORES if one.kept and not one.fixed)
         self.need = Need(self.role)
-        rows = np.arange(len(self.fleet.machines))
-        every = Question(self.fleet, self.role, self.service, self.need, rows)
-        self.points = np.zeros(len(rows)) + scores.total(every, self.strategy, fixed=True)
-        permitted = np.ones(len(self.fleet.machines), dtype=bool)
+        every = Question(self.fleet, self.role, "", self.need, self.fleet.every)
+        self.points = np.zeros(len(every.rows))
+        scores.add(self.points, [one for one in scores.SCORES if one.fixed], every, self.strategy)
+        permitted = np.ones(len(every.rows), dtype=bool)
         for one in asked:
             if one.fixed and one.name != STATE:
                 permitted &= one.allows(every)
         self.permitted_machines = int(permitted.sum())
         self.permitted_zones = len(np.unique(self.fleet.zone[permitted]))
-        self.fixed = permitted & self.fleet.in_service
+        self.fixed: Flags = permitted & self.fleet.in_service
         self.possible = np.flatnonzero(self.fixed)
 
     def current(self) -> Floats:
@@ -52,39 +51,48 @@ class Shape:
         changed = self.fleet.changed_since(self.position)
         if self.epoch != self.fleet.epoch or changed is None or len(changed) > len(self.fleet.machines) // 4:
             self.values = np.full(len(self.fleet.machines), NEVER)
-            self.values[self.possible] = self.value(self.possible)
+            self.values[self.possible] = self._value(self.possible)
         elif changed:
-            rows = np.unique(np.array(changed, dtype=np.intp))
-            self.values[rows] = self.value(rows)
+            rows = np.array(list(set(changed)), dtype=np.intp)
+            self.values[rows] = self._value(rows)
         self.epoch, self.position = self.fleet.epoch, self.fleet.position
         return self.values
 
-    def value(self, rows: Rows, taken: Floats | float = 0.0, nodes: Rows | int = 0) -> Floats:
-        """The value of some machines, where the same decision took something of them already."""
-        question = Question(self.fleet, self.role, self.service, self.need, rows, taken, nodes)
-        allowed = self.fixed[rows]
+    def _value(self, rows: Rows) -> Floats:
+        return self.value(Question(self.fleet, self.role, "", self.need, rows))
+
+    def value(self, question: Question) -> Floats:
+        """The value of the rows of a question, by what may be kept."""
+        allowed = self.fixed[question.rows]
         for one in self.moving:
             allowed &= one.allows(question)
-        points = self.points[rows] + scores.total(question, self.strategy, fixed=False)
+        points = self.points[question.rows]
+        scores.add(points, self.moving_scores, question, self.strategy)
         return np.where(allowed, points, NEVER)
 
 
 def shape_of(fleet: Fleet, request: Request, role: RoleRequest) -> Shape:
     """The kept shape of a role; the one that was used longest ago makes room for a new one."""
-    rules = role.rules
-    key = (
-        role.demand,
-        role.image,
-        rules.affinities,
-        rules.apart_from,
-        rules.bare_metal,
-        request.service,
-        request.strategy,
-    )
+    key = (role.demand, role.image, role.rules.affinities, role.rules.bare_metal, request.strategy)
     shape: Shape | None = fleet.shapes.pop(key, None)
     if shape is None:
-        shape = Shape(fleet, role, request.service, request.strategy)
+        shape = Shape(fleet, role, request.strategy)
         while len(fleet.shapes) >= MOST_SHAPES:
             fleet.shapes.pop(next(iter(fleet.shapes)))
     fleet.shapes[key] = shape
     return shape
+
+
+def zone_share(shape: Shape, role: RoleRequest) -> int | None:
+    """How many nodes of a role one zone may take; None: any number."""
+    bounds = [role.rules.max_per_zone] if role.rules.max_per_zone is not None else []
+    if role.rules.spread is Spread.ZONE:
+        bounds.append(-(-role.count // max(1, shape.permitted_zones)))
+    return min(bounds, default=None)
+
+
+def machine_share(shape: Shape, role: RoleRequest) -> int | None:
+    """How many nodes of a role one machine may take; None: any number."""
+    if role.rules.spread is not Spread.MACHINE:
+        return None
+    return -(-role.count // max(1, shape.permitted_machines))

@@ -13,6 +13,8 @@ from pipeline.adapters.drivers.local.image import SHIFT
 from pipeline.adapters.drivers.local.process import kill_all
 
 THROTTLES = ("read_iops", "write_iops", "read_bps", "write_bps")
+#: What of memory.stat is no cache, in version 1 (with the groups below) and version 2.
+MEMORY_1, MEMORY_2 = ("total_rss", "total_shmem"), ("anon", "shmem")
 DELEGATED = ("cgroup.procs", "tasks", "cgroup.threads", "cgroup.subtree_control")
 
 
@@ -50,6 +52,29 @@ def pids(name: str) -> set[int]:
             with contextlib.suppress(OSError):  # removed meanwhile
                 found.update(int(pid) for pid in (directory / "cgroup.procs").read_text().split())
     return found
+
+
+def cpu_s(name: str) -> float:
+    """CPU seconds that the processes of a group used; 0 when it is not there, or nobody counts."""
+    for place in places(name):
+        with contextlib.suppress(OSError):  # another hierarchy counts them, or it was removed meanwhile
+            return int((place / "cpuacct.usage").read_text()) / 1e9
+        with contextlib.suppress(OSError):
+            return _stat(place / "cpu.stat")["usage_usec"] / 1e6
+    return 0.0
+
+
+def memory_bytes(name: str) -> int:
+    """Memory that only the end of a group's processes would free: caches do not count. 0 when nobody counts."""
+    for place in places(name):
+        with contextlib.suppress(OSError):  # another hierarchy counts it, or it was removed meanwhile
+            stat = _stat(place / "memory.stat")
+            return sum(stat.get(key, 0) for key in (MEMORY_1 if "total_rss" in stat else MEMORY_2))
+    return 0
+
+
+def _stat(file: Path) -> dict[str, int]:
+    return {key: int(value) for key, value in (line.split() for line in file.read_text().splitlines())}
 
 
 def kill(name: str, deadline: float) -> None:

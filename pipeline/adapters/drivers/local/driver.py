@@ -7,8 +7,10 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipeline.adapters.drivers.local.protocol import environment_json, parse_listing
+from pipeline.adapters.drivers.local.protocol import environment_json, parse_listing, parse_usage
+from pipeline.adapters.drivers.local.this_machine import Pose, apportioned, report
 from pipeline.domain.errors import CapacityError, InfraError, PermanentError, TransientError
+from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import Capabilities, EnvironmentRequest, Listing
 
 ERRORS: Mapping[str, type[InfraError]] = {
@@ -24,9 +26,10 @@ ANSWER_TIMEOUT_S = 300.0
 class LocalDriver:
     """Nodes on this machine. Each call has a connection of its own, so any number may run at once."""
 
-    def __init__(self, socket_path: str, deployment: str) -> None:
+    def __init__(self, socket_path: str, deployment: str, pose: Pose | None = None) -> None:
         self._path = socket_path
         self._deployment = deployment
+        self._pose = pose or Pose()
         self._capabilities: Capabilities | None = None
 
     @property
@@ -48,6 +51,15 @@ class LocalDriver:
         """Remove nodes, or everything of the environment; they are gone when it returns."""
         named = None if nodes is None else list(nodes)
         self._ask({"do": "destroy", "environment_id": environment_id, "nodes": named})
+
+    def inventory(self) -> Inventory:
+        """This machine as it poses, with the images that it holds now."""
+        return report(self._pose, frozenset(self._ask({"do": "images"})))
+
+    def loads(self, machines: Sequence[Machine]) -> Mapping[str, Load]:
+        """This machine's use, divided among those that it poses as; nothing in the helper's first second."""
+        usage = parse_usage(self._ask({"do": "usage"}))
+        return {} if usage is None else apportioned(usage, machines)
 
     def close(self) -> None:
         """Nothing is kept open between calls."""

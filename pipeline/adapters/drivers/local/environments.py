@@ -208,7 +208,7 @@ class Environments:
             fault = "there is no record of it; destroy it"
             return NodeView(environment_id, name, driver_id, NodeStatus.ERROR, fault=fault)
         status, fault = self._status(record)
-        return NodeView(environment_id, name, driver_id, status, record.address, 22, fault)
+        return NodeView(environment_id, name, driver_id, status, record.address, 22, fault, record.machine)
 
     def _status(self, record: NodeRecord) -> tuple[NodeStatus, str]:
         if (record.environment_id, record.name) in self._building:
@@ -304,6 +304,7 @@ def _record(request: EnvironmentRequest, node: NodeRequest, home: EnvironmentRec
         memory_mib=node.resources.memory_mib,
         address=home.address(node.name),
         throttled=oci.disk_limited(node.qos),
+        machine=node.machine,
     )
 
 

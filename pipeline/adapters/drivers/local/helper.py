@@ -23,6 +23,7 @@ from typing import Any
 
 from pipeline.adapters.drivers.local.environments import Environments, machine_memory_mib
 from pipeline.adapters.drivers.local.image import DEFAULT_STATE, ensure_image, images
+from pipeline.adapters.drivers.local.meter import Meter
 from pipeline.adapters.drivers.local.network import Network, machine_lock
 from pipeline.adapters.drivers.local.node import Builder
 from pipeline.adapters.drivers.local.process import Commands, end_orphans
@@ -37,6 +38,7 @@ from pipeline.adapters.drivers.local.protocol import (
     Request,
     listing_json,
     parse_request,
+    usage_json,
 )
 from pipeline.adapters.drivers.local.records import RUN, Records
 
@@ -73,8 +75,9 @@ def _noted(_number: int, _frame: object) -> None:
 class Server:
     """Answers requests, each client in a thread of its own."""
 
-    def __init__(self, environments: Environments, images_in: Path, owner: int, bell: Bell) -> None:
+    def __init__(self, environments: Environments, meter: Meter, images_in: Path, owner: int, bell: Bell) -> None:
         self._environments = environments
+        self._meter = meter
         self._images_in = images_in
         self._owner = owner
         self._bell = bell
@@ -154,6 +157,7 @@ class Server:
             "ping": os.getpid,
             "images": lambda: sorted(images(self._images_in)),
             "list": lambda: listing_json(self._environments.list()),
+            "usage": lambda: usage_json(self._meter.usage()),
             "clean": self._environments.clean,
             "stop": self._bell.ring,
         }
@@ -232,12 +236,11 @@ def _check_place(place: Path) -> None:
         raise Refused("permanent", f"nodes cannot pass {closed[0]} (no x for others): keep --state elsewhere")
 
 
-def _environments(options: argparse.Namespace) -> Environments:
+def _environments(options: argparse.Namespace, records: Records) -> Environments:
     end_orphans(options.deployment)
     with machine_lock():
         pass  # makes the shared places
     commands = Commands(options.deployment)
-    records = Records(options.state, options.deployment)
     records.prepare()
     network = Network(commands, options.deployment, options.subnet)
     return Environments(Builder(commands, records, network), options.image_state, options.memory_mib)
@@ -245,9 +248,10 @@ def _environments(options: argparse.Namespace) -> Environments:
 
 def _serve(options: argparse.Namespace, bell: Bell) -> None:
     lock = only_helper(options.deployment)
-    environments = _environments(options)
+    records = Records(options.state, options.deployment)
+    environments = _environments(options, records)
     environments.guard()
-    server = Server(environments, options.image_state, options.owner, bell)
+    server = Server(environments, Meter(records), options.image_state, options.owner, bell)
     listener = listen(options.socket, options.owner)
     try:
         server.serve(listener)

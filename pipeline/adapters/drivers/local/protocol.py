@@ -1,6 +1,6 @@
 """What goes over the helper's socket: one JSON request a line, answered by progress lines and one last line.
 
-Requests: `{"do": "ping" | "images" | "list" | "clean" | "stop"}`, `{"do": "build_image", "image": NAME}`,
+Requests: `{"do": "ping" | "images" | "list" | "usage" | "clean" | "stop"}`, `{"do": "build_image", "image": NAME}`,
 `{"do": "create", "environment": {...}}`, `{"do": "destroy", "environment_id": NAME, "nodes": [NAME, ...] | null}`.
 Answers: `{"progress": TEXT}` any number of times, then `{"ok": VALUE}` or `{"error": CODE, "message": TEXT}`.
 """
@@ -21,6 +21,8 @@ from pipeline.ports.drivers import EnvironmentRequest, Listing, NodeRequest, Nod
 
 #: Names of deployments, environments, nodes and images; nothing else of a request becomes part of a path.
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+#: Machines and zones of an inventory, which are written down and never part of a path; empty: not said.
+PLACE = re.compile(r"[A-Za-z0-9._-]{0,100}")
 PUBLIC_KEY = re.compile(r"(ssh-[a-z0-9-]+|ecdsa-[a-z0-9-]+|sk-[a-z0-9@.-]+) [A-Za-z0-9+/]+={0,2}( [ -~]*)?")
 PRIVATE_KEY = re.compile(
     r"-----BEGIN OPENSSH PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+\n-----END OPENSSH PRIVATE KEY-----\n?"
@@ -57,13 +59,24 @@ class BuildImage:
 
 @dataclass(frozen=True)
 class Plain:
-    """A request without arguments: `ping`, `images`, `list`, `clean` or `stop`."""
+    """A request without arguments: `ping`, `images`, `list`, `usage`, `clean` or `stop`."""
 
     do: str
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What the machine used since `since` (epoch seconds), and of that its nodes, by the machine of the inventory that
+    each was placed on: amounts by dimension.
+    """
+
+    since: float
+    whole: Mapping[str, float]
+    by_machine: Mapping[str, Mapping[str, float]]
+
+
 Request = Create | Destroy | BuildImage | Plain
-PLAIN = ("ping", "images", "list", "clean", "stop")
+PLAIN = ("ping", "images", "list", "usage", "clean", "stop")
 
 
 class Fields:
@@ -174,6 +187,8 @@ def _node(fields: Fields) -> NodeRequest:
         qos=_qos(Fields(fields.take("qos"), "qos")),
         host_key=Secret(fields.text("host_key", PRIVATE_KEY, "an OpenSSH private key")),
         host_public_key=fields.text("host_public_key", PUBLIC_KEY, "one OpenSSH public key"),
+        machine=fields.text("machine", PLACE, "the name of a machine"),
+        zone=fields.text("zone", PLACE, "the name of a zone"),
     )
     fields.done()
     if not node.host_public_key.startswith("ssh-ed25519 "):
@@ -225,3 +240,12 @@ def parse_listing(value: Mapping[str, Any]) -> Listing:
     """Read what `listing_json` said."""
     nodes = tuple(NodeView(**{**node, "status": NodeStatus(node["status"])}) for node in value["nodes"])
     return Listing(nodes, tuple(OwnedEnvironment(**environment) for environment in value["environments"]))
+
+
+def usage_json(usage: Usage | None) -> dict[str, Any] | None:
+    return None if usage is None else asdict(usage)
+
+
+def parse_usage(value: Mapping[str, Any] | None) -> Usage | None:
+    """Read what `usage_json` said; None: nothing was measured yet."""
+    return None if value is None else Usage(**value)

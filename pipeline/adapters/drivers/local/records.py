@@ -38,7 +38,10 @@ class EnvironmentRecord:
 
 @dataclass(frozen=True)
 class NodeRecord:
-    """A node: `state` is `building`, `active` or `error`; `pid` and `started` name its first process."""
+    """A node: `state` is `building`, `active` or `error`; `pid` and `started` name its first process.
+
+    `machine` is the one of the inventory that placement put it on, of those that this machine poses as.
+    """
 
     deployment: str
     environment_id: str
@@ -54,6 +57,7 @@ class NodeRecord:
     started: int = 0
     fault: str = ""
     boot: str = field(default_factory=boot_id)
+    machine: str = ""
 
 
 class Records:

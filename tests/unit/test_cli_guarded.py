@@ -1,0 +1,148 @@
+"""Commands whose acts pass the gate: what they ask of the API, and what they say."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from pipeline.cli import client as client_module
+from pipeline.cli import ending
+from pipeline.cli.main import main
+from pipeline.cli.output import Output
+from pipeline.domain.guards import GUARDS
+
+
+class Api:
+    """Answers what it was told to, by method and path, and notes the bodies; refuses everything else."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = answers
+        self.asked: list[tuple[str, Any]] = []
+
+    def get(self, path: str, **_: str) -> Any:
+        return self._answer("get", path)
+
+    def find(self, path: str) -> Any:
+        return self._answer("get", path)
+
+    def post(self, path: str, body: Any = None) -> Any:
+        self.asked.append((path, body))
+        return self._answer("post", path)
+
+    def items(self, path: str, _limit: int, **_: str) -> Any:
+        return self._answer("get", path)
+
+    def _answer(self, method: str, path: str) -> Any:
+        answers = self.answers[f"{method} {path}"]
+        return answers.pop(0) if isinstance(answers, list) and answers and isinstance(answers[0], list) else answers
+
+
+def run(monkeypatch: pytest.MonkeyPatch, api: Api, *arguments: str) -> int:
+    monkeypatch.setattr(client_module, "connect", lambda *_: api)
+    monkeypatch.setattr(sys, "argv", ["greenroom", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+RUN = {"id": "run-1", "environment": "env-1", "verdict": None, "state": "running"}
+RELEASE = {
+    "get /v1/runs/run-1": RUN,
+    "post /v1/runs/run-1/release": RUN,
+    "post /v1/runs/run-1/cancel": RUN,
+}
+
+
+def environment(state: str) -> dict[str, Any]:
+    return {"id": "env-1", "state": state, "owner": "run-1"}
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ("held", "could be taken back; the environment is held, nothing was changed"),
+        ("destroying", "are being taken back"),
+        ("destroyed", "are gone"),
+    ],
+)
+def test_release_asks_and_says_what_becomes_of_the_nodes(
+    state: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = Api(**RELEASE, **{"get /v1/environments/env-1": environment(state)})
+    options = ("--dry-run", "--override", "traffic=a drill", "--override", "held=seen=enough", "--reason", "why")
+    assert run(monkeypatch, api, "release", "run-1", *options) == 0
+    overrides = {"traffic": "a drill", "held": "seen=enough"}
+    body = {"reason": "why", "overrides": overrides, "dry_run": True}
+    assert api.asked == [("/v1/runs/run-1/release", body)]
+    assert capsys.readouterr().out == f"the nodes of run-1 {words}\n"
+
+
+def test_cancel_can_be_tried(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    api = Api(**RELEASE)
+    assert run(monkeypatch, api, "cancel", "run-1", "--dry-run") == 0
+    assert api.asked == [("/v1/runs/run-1/cancel", {"reason": "", "overrides": {}, "dry_run": True})]
+    assert capsys.readouterr().out == "run-1 could be cancelled; nothing was changed, it is running\n"
+
+
+def test_destroy_wants_a_reason_and_answers_in_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = Api(**{"post /v1/environments/env-1/destroy": environment("destroying")})
+    assert run(monkeypatch, api, "destroy", "env-1") == 2
+    assert api.asked == []
+    capsys.readouterr()
+    assert run(monkeypatch, api, "destroy", "env-1", "--reason", "nobody's", "--json") == 0
+    assert api.asked == [("/v1/environments/env-1/destroy", {"reason": "nobody's", "overrides": {}, "dry_run": False})]
+    assert json.loads(capsys.readouterr().out)["state"] == "destroying"
+
+
+@pytest.mark.parametrize("override", ["held", "held=", "held= "])
+@pytest.mark.parametrize("command", ["release run-1", "cancel run-1", "destroy env-1", "machine drain m"])
+def test_an_override_without_a_reason_asks_nothing(
+    command: str, override: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = Api()
+    assert run(monkeypatch, api, *command.split(), "--reason", "x", "--override", override) == 2
+    assert api.asked == []
+    assert "--override held: expected GUARD=REASON" in capsys.readouterr().err
+
+
+def line(**more: Any) -> dict[str, Any]:
+    usual = {"at": 0.0, "act": "destroy", "target": "env-1", "who": "tick", "why": "over", "dry_run": False}
+    return {**usual, "refused": "", "because": "", "overridden": {}, "verified": None, "still": "", **more}
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (line(), "passed"),
+        (line(dry_run=True), "dry run"),
+        (line(overridden={"held": "seen"}), "passed, overriding held (seen)"),
+        (line(refused="held", because="it is held"), "refused by held: it is held"),
+        (line(verified=True), "verified: it is gone"),
+        (line(verified=False, still="node web-0"), "not verified: still there: node web-0"),
+    ],
+)
+def test_the_audit_says_what_came_of_an_act(
+    told: dict[str, Any], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, Api(**{"get /v1/audit": (told,)}), "audit") == 0
+    assert words in capsys.readouterr().out
+
+
+def test_force_destroys_what_is_nobodys_and_passes_every_guard_that_may_be_passed() -> None:
+    api = Api(
+        **{
+            "post /v1/environments/env-1/destroy": environment("destroying"),
+            "get /v1/environments": [[environment("adopted")], [environment("destroyed")], []],
+        }
+    )
+    release = getattr(ending, "_release")  # noqa: B009  # the part of `down` that needs no deployment
+    assert release(Output(), api, [], force=True) == []
+    ((path, body),) = api.asked
+    assert path == "/v1/environments/env-1/destroy"
+    assert body["reason"] == "greenroom down --force"
+    assert set(body["overrides"]) == {guard.name for guard in GUARDS if not guard.firm}
