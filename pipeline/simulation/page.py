@@ -53,8 +53,8 @@ def page(scenario: Scenario, tally: Tally, summary: Mapping[str, Any], speed: Ma
     times = Times([sample.at for sample in tally.samples], _marks(scenario))
     body = (
         f"<header><h1>{title}</h1><p>{escape(_about(scenario))}</p></header>"
-        f"<main>{_tiles(summary, speed)}<h2>What happened</h2>{_happened(times.marks)}{_charts(scenario, tally, times)}"
-        f"<h2>All figures</h2>{_table(summary, speed)}</main>"
+        f"<main>{_tiles(summary, speed)}<h2>What happened</h2>{_happened(scenario, times.marks)}"
+        f"{_charts(scenario, tally, times)}<h2>All figures</h2>{_table(summary, speed)}</main>"
     )
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
     return (
@@ -85,10 +85,11 @@ def _marks(scenario: Scenario) -> list[Mark]:
     return found[:MOST_MARKS]
 
 
-def _happened(marks: Sequence[Mark]) -> str:
-    if not marks:
-        return "<p>The usual load, and nothing else.</p>"
-    return f"<ol>{''.join(f'<li>{charts.clock(mark.at)} {escape(mark.label)}</li>' for mark in marks)}</ol>"
+def _happened(scenario: Scenario, marks: Sequence[Mark]) -> str:
+    deaths = f"Of all machines, {scenario.deaths.per_hour:g} an hour die by chance."
+    usual = "The usual load." if not scenario.deaths.per_hour else f"The usual load. {deaths}"
+    told = "".join(f"<li>{charts.clock(mark.at)} {escape(mark.label)}</li>" for mark in marks)
+    return f"<p>{usual}</p><ol>{told}</ol>" if marks else f"<p>{usual}</p>"
 
 
 def _tiles(summary: Mapping[str, Any], speed: Mapping[str, float]) -> str:

@@ -402,3 +402,13 @@ def test_who_has_all_that_it_wants_is_treated_fairly_and_who_is_crowded_out_is_n
 @pytest.mark.parametrize(("shares", "index"), [([1, 1, 1], 1.0), ([1, 0, 0], 1 / 3), ([0, 0], 1.0)])
 def test_jains_index(shares: list[float], index: float) -> None:
     assert jain(shares) == pytest.approx(index)
+
+
+def test_the_guide_names_what_the_reader_knows() -> None:
+    guide = (ROOT / "docs/guides/simulation.md").read_text()
+    tree = {**SMALL, "arrivals": []}
+    for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL):
+        tree |= YAML(typ="safe", pure=True).load(block)
+    scenario = scenario_of(tree, "guide")
+    assert "rack-12-metal-2" in {machine.name for machine in scenario.inventory.machines}
+    assert scenario.shapes["shop"]["search"].guaranteed
