@@ -12,9 +12,12 @@ from pipeline.adapters.clock import RandomIds, SystemClock
 from pipeline.adapters.secrets.sealed import SealedSecrets, key_from, token_from
 from pipeline.domain.errors import UserError
 from pipeline.domain.guards import Act, Facts
-from pipeline.domain.inventory import Inventory
+from pipeline.domain.inventory import Inventory, unknown_names
+from pipeline.domain.rules import OperatorRule
 from pipeline.envs import books
 from pipeline.envs.books import Books
+from pipeline.envs.calls import CallLimits, WatchedDriver
+from pipeline.envs.census import Censuses
 from pipeline.envs.gate import Asking, Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
@@ -26,6 +29,7 @@ from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
 from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
+from pipeline.envs.suspects import Suspects
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.common import Secret
 from pipeline.ports.configurators import Configurator
@@ -146,9 +150,24 @@ class Application:
             self.inventories.sync(provider, declared)
 
     @cached_property
+    def censuses(self) -> Censuses:
+        return Censuses(self.books, self.inventories, self.clock)
+
+    def read_rules(self, project: str, text: str) -> tuple[OperatorRule, ...]:
+        """The rules that a project lays on its own requests; UserError names every mistake."""
+        from pipeline.adapters.inventories import yaml_file
+
+        return yaml_file.read_rules("the rules", text, f"project {project}")
+
+    def unknown_names(self, rules: Sequence[OperatorRule]) -> list[str]:
+        """What rules name that no provider's inventory has now."""
+        return list(unknown_names(rules, [self.inventories.view(name).inventory for name in self.settings.providers]))
+
+    @cached_property
     def placements(self) -> Placements:
         load_placement()
-        return Placements(self.books, self.provider, self.inventories, self.clock, self.settings.default_provider)
+        default, names = self.settings.default_provider, tuple(self.settings.providers)
+        return Placements(self.books, self.provider, self.inventories, self.clock, default, names)
 
     @cached_property
     def secrets(self) -> SealedSecrets:
@@ -248,13 +267,15 @@ class Application:
 
     def _make_provider(self, name: str, settings: ProviderSettings) -> Provider:
         driver, transport = self._driver(settings)
+        limits = CallLimits(settings.max_deletes, settings.calls_per_s)
         return Provider(
             name=name,
-            driver=driver,
+            driver=WatchedDriver(name, driver, self.books, self.clock, limits),
             transport=transport,
             max_nodes=settings.max_nodes,
             build_s=settings.build_s,
             poll_s=settings.poll_s,
+            max_builds=settings.max_builds,
         )
 
     def _driver(self, settings: ProviderSettings) -> tuple[Driver, Transport]:
@@ -278,6 +299,7 @@ class Application:
             self.books,
             self.provider,
             self.removals,
+            Suspects(self.books, self.inventories, self.clock),
             self.secrets,
             SshKeys(),
             self.clock,
@@ -299,7 +321,8 @@ class Application:
 
     @cached_property
     def projects(self) -> Projects:
-        return Projects(self.books, self.secrets, self.clock, self.ids)
+        names = tuple(self.settings.providers)
+        return Projects(self.books, self.secrets, self.clock, self.ids, self.gate, names)
 
     @cached_property
     def intake(self) -> Intake:
@@ -343,9 +366,10 @@ class Application:
     @cached_property
     def tick(self) -> Tick:
         load_placement()
+        names = tuple(self.settings.providers)
         return Tick(
             tools=self.tools,
-            scheduler=Scheduler(self.books, self.provider, self.inventories, self.preemptions, self.clock),
+            scheduler=Scheduler(self.books, self.provider, self.inventories, self.preemptions, self.clock, names),
             inventories=self.inventories,
             relief=Relief(self.books, self.inventories, self.gate, self.clock, self.settings.preemption_grace_s),
             reaper=self.reaper,
@@ -353,7 +377,7 @@ class Application:
             preempted=Preempted(self.tools),
             queue=self.queue,
             outbox=self.store,
-            provider_names=tuple(self.settings.providers),
+            provider_names=names,
         )
 
     def hang_up(self) -> None:

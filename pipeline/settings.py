@@ -26,7 +26,8 @@ class ProviderSettings(BaseModel):
 
     `inventory` is a file that declares its machines. Without one the local driver reports this machine, which may pose
     as `zones` racks of `machines_per_zone` machines, and limits their measured load by `full` and `drain`: shares of
-    what there is, by dimension. Of its own accord Greenroom removes at most `delete_budget` environments in any
+    what there is, by dimension. It builds `max_builds` and deletes `max_deletes` environments at a time, and takes
+    `calls_per_s`; None: any number. Of its own accord Greenroom removes at most `delete_budget` environments in any
     `delete_interval_s` seconds.
     """
 
@@ -42,6 +43,9 @@ class ProviderSettings(BaseModel):
     drain: dict[str, float] = {}
     delete_budget: int = Field(default=60, ge=0, le=10_000)
     delete_interval_s: float = Field(default=60.0, ge=1, le=86_400)
+    max_builds: int | None = Field(default=None, ge=1)
+    max_deletes: int | None = Field(default=None, ge=1)
+    calls_per_s: float | None = Field(default=None, gt=0)
 
 
 class Settings(BaseSettings):

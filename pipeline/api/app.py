@@ -34,9 +34,11 @@ def create(app: Application) -> FastAPI:
         app.store.count("runs")
         return {"status": "ready"}
 
+    exposed = metrics.Metrics(app)
+
     @api.get("/metrics", summary="Prometheus metrics")
     def prometheus() -> Response:
-        return Response(metrics.render(app), media_type=metrics.MEDIA_TYPE)
+        return Response(exposed.text(), media_type=metrics.MEDIA_TYPE)
 
     return api
 

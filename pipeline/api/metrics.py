@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from pipeline.bootstrap import Application
+from pipeline.domain.breakers import BreakerState
 from pipeline.domain.runs import Verdict
+from pipeline.envs.calls import Breakers
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 #: Metric to the index it counts, and its help.
@@ -21,8 +25,19 @@ GAUGES = {
 }
 
 
-def render(app: Application) -> bytes:
-    """The exposition text."""
+class Metrics:
+    """What a scrape gets; one at a time, for the counts of machines are kept between them."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+        self._lock = Lock()
+
+    def text(self) -> bytes:
+        with self._lock:
+            return _render(self._app)
+
+
+def _render(app: Application) -> bytes:
     registry = CollectorRegistry()
     for name, (index, text) in GAUGES.items():
         Gauge(name, text, registry=registry).set(app.store.count(index))
@@ -30,10 +45,34 @@ def render(app: Application) -> bytes:
     for provider in app.settings.providers:
         standing.labels(provider).set(app.store.count(f"environments:standing:{provider}"))
     _budgets(app, registry)
+    _failsafe(app, registry)
     verdicts = Gauge("greenroom_runs_finished", "finished runs that are kept", ["verdict"], registry=registry)
     for verdict in Verdict:
         verdicts.labels(verdict.value).set(app.store.count(f"runs:verdict:{verdict}"))
+    _machines(app, registry)
     return generate_latest(registry)
+
+
+def _machines(app: Application, registry: CollectorRegistry) -> None:
+    """By provider, never by machine: there may be a hundred thousand."""
+    states = Gauge("greenroom_machines", "machines by state", ["provider", "state"], registry=registry)
+    promised = Gauge(
+        "greenroom_promised_share", "promised share of what is usable", ["provider", "dimension"], registry=registry
+    )
+    loaded = Gauge(
+        "greenroom_machines_by_load",
+        "machines that take nothing by their load, are measured too long ago, or are above a drain limit",
+        ["provider", "load"],
+        registry=registry,
+    )
+    for provider in app.settings.providers:
+        census = app.censuses.of(provider)
+        for state, count in census.states.items():
+            states.labels(provider, state.value).set(count)
+        for dimension, share in census.promised.items():
+            promised.labels(provider, dimension).set(share)
+        for load, count in census.by_load.items():
+            loaded.labels(provider, load).set(count)
 
 
 def _budgets(app: Application, registry: CollectorRegistry) -> None:
@@ -45,3 +84,15 @@ def _budgets(app: Application, registry: CollectorRegistry) -> None:
     for provider in app.settings.providers:
         allowed.labels(provider).set(app.gate.budget(provider).acts)
         spent.labels(provider).set(app.gate.spent(provider))
+
+
+def _failsafe(app: Application, registry: CollectorRegistry) -> None:
+    open_ = Gauge(
+        "greenroom_breaker_open", "1 while a kind of call is paused or probed", ["provider", "call"], registry=registry
+    )
+    out = Gauge("greenroom_machines_quarantined", "machines in quarantine", ["provider"], registry=registry)
+    breakers = Breakers(app.books, app.clock)
+    for provider in app.settings.providers:
+        out.labels(provider).set(app.store.count(f"machines:quarantined:{provider}"))
+        for call, breaker in breakers.of(provider).items():
+            open_.labels(provider, call.value).set(breaker.state is not BreakerState.CLOSED)

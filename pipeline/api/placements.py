@@ -93,6 +93,8 @@ class MachineView(BaseModel):
     state: MachineState
     state_reason: str
     state_since: float
+    back_at: float | None = None
+    probation: bool = False
     capacity: dict[str, float]
     nodes: list[str]
 
@@ -107,6 +109,8 @@ class MachineView(BaseModel):
             state=machine.state,
             state_reason=machine.state_reason,
             state_since=machine.state_since,
+            back_at=machine.back_at,
+            probation=machine.probation,
             capacity=dict(machine.capacity),
             nodes=nodes,
         )

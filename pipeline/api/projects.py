@@ -7,11 +7,27 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query
 
-from pipeline.api.views import AddedProject, HookAccess, HookWish, NewProject, Page, ProjectView, TriggerView
+from pipeline.api.views import (
+    AddedProject,
+    HookAccess,
+    HookWish,
+    NewProject,
+    NewRules,
+    Page,
+    ProjectView,
+    ProjectWish,
+    RemovedProject,
+    RulesView,
+    RuleView,
+    TriggerView,
+)
 from pipeline.bootstrap import Application
 from pipeline.domain.errors import UserError
+from pipeline.domain.projects import Project, ProjectChange
 from pipeline.domain.triggers import repository_refusal
+from pipeline.envs.gate import Asking
 from pipeline.ports.common import Secret
+from pipeline.stages.control import BY_HAND
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 Offset = Annotated[int, Query(ge=0, le=2**53)]
@@ -25,8 +41,14 @@ def hook_url(app: Application, project: str) -> str:
     return f"http://{host}:{port}/v1/hooks/{project}"
 
 
+def _rules_view(app: Application, project: Project) -> RulesView:
+    warnings = app.unknown_names(project.rules)
+    return RulesView(rules=[RuleView.of(rule) for rule in project.rules], warnings=warnings)
+
+
 def router(app: Application) -> APIRouter:
     routes = APIRouter(tags=["projects"])
+    _changes(app, routes)
 
     @routes.post("/projects", status_code=201, summary="Add a project")
     def add(new: NewProject) -> AddedProject:
@@ -43,16 +65,16 @@ def router(app: Application) -> APIRouter:
             forge_token=Secret(new.forge_token) if new.forge_token else None,
             hook_secret=Secret(new.hook_secret) if new.hook_secret else None,
         )
-        view = ProjectView.of(project)
+        view = ProjectView.of(app.projects.overview(project.name))
         return AddedProject(project=view, hook_secret=secret.reveal(), hook_url=hook_url(app, new.name))
 
-    @routes.get("/projects", summary="All projects")
+    @routes.get("/projects", summary="All projects, with what each has in use")
     def all_projects() -> list[ProjectView]:
-        return [ProjectView.of(project) for project in app.projects.all()]
+        return [ProjectView.of(overview) for overview in app.projects.overviews()]
 
-    @routes.get("/projects/{name}", summary="One project")
+    @routes.get("/projects/{name}", summary="One project, with its quota and what is in use of it")
     def one(name: str) -> ProjectView:
-        return ProjectView.of(app.books.projects.get(name).value)
+        return ProjectView.of(app.projects.overview(name))
 
     @routes.post("/projects/{name}/hook-secret", summary="Show where and how deliveries are to be signed")
     def hook_access(name: str, wish: HookWish | None = None) -> HookAccess:
@@ -71,3 +93,29 @@ def router(app: Application) -> APIRouter:
         return TriggerView.of(app.books.triggers.get(id).value)
 
     return routes
+
+
+def _changes(app: Application, routes: APIRouter) -> None:
+    @routes.patch("/projects/{name}", summary="Change what a project may use")
+    def change(name: str, wish: ProjectWish) -> ProjectView:
+        if wish.provider:
+            app.provider(wish.provider)
+        app.projects.change(
+            name,
+            ProjectChange(wish.quota or {}, wish.quota is None, wish.max_runs, wish.weight, wish.provider),
+        )
+        return ProjectView.of(app.projects.overview(name))
+
+    @routes.delete("/projects/{name}", summary="Remove a project that has no runs and environments any more")
+    def remove(name: str, dry_run: bool = False) -> RemovedProject:
+        app.projects.remove(name, Asking(BY_HAND, "removed by hand", dry_run=dry_run))
+        return RemovedProject(name=name, removed=not dry_run)
+
+    @routes.get("/projects/{name}/rules", summary="The rules that a project lays on all its environments")
+    def rules(name: str) -> RulesView:
+        return _rules_view(app, app.books.projects.get(name).value)
+
+    @routes.put("/projects/{name}/rules", summary="Lay rules on all environments of a project, in place of its others")
+    def lay(name: str, new: NewRules) -> RulesView:
+        laid = app.read_rules(name, new.rules)
+        return _rules_view(app, app.projects.change(name, ProjectChange(rules=laid)))

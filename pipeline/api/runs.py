@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Annotated
 
@@ -83,11 +83,11 @@ def _views(app: Application, routes: APIRouter) -> None:
     def runs(project: str = "", limit: Limit = 50, offset: Offset = 0) -> Page[RunView]:
         index = f"runs:project:{project}" if project else "runs"
         found = app.books.runs.in_index(index, limit=limit + 1, offset=offset, newest_first=True)
-        return Page[RunView].of([RunView.of(loaded.value) for loaded in found], offset, limit)
+        return Page[RunView].of(_shown(app, [loaded.value for loaded in found]), offset, limit)
 
     @routes.get("/runs/{id}", summary="One run")
     def run(id: str) -> RunView:
-        return RunView.of(_run(app, id))
+        return _shown(app, [_run(app, id)])[0]
 
     @routes.get("/runs/{id}/tests", summary="Test cases of a run, report by report")
     def tests(id: str) -> list[ReportView]:
@@ -162,6 +162,13 @@ def _rest(app: Application, id: str, name: str, offset: int, piece: bytes) -> It
         yield piece
         offset += len(piece)
         piece = app.logs.read(id, name, offset, streams.PIECE)
+
+
+def _shown(app: Application, found: Sequence[Run]) -> list[RunView]:
+    """Runs, with how those wait that do."""
+    ids = [run.environment_id for run in found if run.awaits_environment]
+    environments = {one.value.id: one.value for one in app.books.environments.many(ids)} if ids else {}
+    return [RunView.of(run, environments.get(run.environment_id)) for run in found]
 
 
 def _run(app: Application, id: str) -> Run:

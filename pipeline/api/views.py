@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 
+from pipeline.domain.admission import Use
 from pipeline.domain.environments import Environment, EnvironmentState, NodeState
 from pipeline.domain.intake import TriggerRecord, TriggerState
-from pipeline.domain.projects import Project
+from pipeline.domain.projects import Quota
 from pipeline.domain.reports import CaseStatus, TestReport
+from pipeline.domain.rules import OperatorRule, Stance
 from pipeline.domain.runs import AttemptState, Run, RunState, StageName, StageRun, StageState, Verdict
 from pipeline.domain.triggers import TriggerKind
 from pipeline.envs.books import QosCheck
 from pipeline.envs.gate import Asking
 from pipeline.stages.control import BY_HAND
+from pipeline.stages.projects import Overview
 
 T = TypeVar("T")
 
@@ -92,6 +95,8 @@ class RunView(BaseModel):
     message: str
     provider: str
     environment: str
+    position: int | None = Field(description="while it waits for room: its place among those that wait for the same")
+    estimate_s: float | None = Field(description="about how long until then; null: nobody knows")
     rerun_of: str
     superseded_by: str
     created_at: float
@@ -101,7 +106,8 @@ class RunView(BaseModel):
     tests: TestCountsView
 
     @classmethod
-    def of(cls, run: Run) -> RunView:
+    def of(cls, run: Run, environment: Environment | None = None) -> RunView:
+        """`environment` is the one that a run waits for, if it does."""
         trigger = run.trigger
         return cls(
             id=run.id,
@@ -118,6 +124,7 @@ class RunView(BaseModel):
             message=trigger.message,
             provider=run.provider,
             environment=run.environment_id,
+            **_wait(environment),
             rerun_of=run.rerun_of,
             superseded_by=run.superseded_by,
             created_at=run.created_at,
@@ -126,6 +133,11 @@ class RunView(BaseModel):
             stages=[StageView.of(stage) for stage in run.stages],
             tests=TestCountsView.model_validate(vars(run.tests)),
         )
+
+
+def _wait(environment: Environment | None) -> dict[str, Any]:
+    wait = environment.wait if environment is not None else None
+    return {"position": wait.position if wait else None, "estimate_s": wait.estimate_s if wait else None}
 
 
 class NodeView(BaseModel):
@@ -159,6 +171,8 @@ class EnvironmentView(BaseModel):
     created_at: float
     state_since: float
     ends_at: float
+    position: int | None = Field(description="while it waits: its place among those that wait for the same")
+    estimate_s: float | None = Field(description="about how long until it may have its place; null: nobody knows")
     notes: tuple[str, ...]
     preempted: int
     notice: NoticeView | None
@@ -166,13 +180,14 @@ class EnvironmentView(BaseModel):
 
     @classmethod
     def of(cls, environment: Environment) -> EnvironmentView:
-        shown = {name: getattr(environment, name) for name in cls.model_fields if name not in {"nodes", "notice"}}
+        made = {"nodes", "notice", "position", "estimate_s"}
+        shown = {name: getattr(environment, name) for name in cls.model_fields if name not in made}
         notice = NoticeView(**vars(environment.notice)) if environment.notice is not None else None
         nodes = [
             NodeView.model_validate({name: getattr(node, name) for name in NodeView.model_fields})
             for node in environment.nodes
         ]
-        return cls.model_validate({**shown, "nodes": nodes, "notice": notice})
+        return cls.model_validate({**shown, **_wait(environment), "nodes": nodes, "notice": notice})
 
 
 class MeasuredView(BaseModel):
@@ -226,6 +241,40 @@ class TriggerView(BaseModel):
         )
 
 
+class LimitView(BaseModel):
+    """One limit of a quota, null where there is none, and what is in use of it now."""
+
+    limit: int | float | None
+    used: int | float
+
+
+class RuleView(BaseModel):
+    """One rule of a project, as its file says it."""
+
+    name: str
+    match: dict[str, list[str]]
+    require: dict[str, list[str]]
+    prefer: dict[str, list[str]]
+    forbid: dict[str, list[str]]
+    apart_from: list[str]
+    max_per_zone: int | None
+
+    @classmethod
+    def of(cls, rule: OperatorRule) -> RuleView:
+        def said(stance: Stance) -> dict[str, list[str]]:
+            return {str(one.attribute): list(one.values) for one in rule.affinities if one.stance is stance}
+
+        return cls(
+            name=rule.name,
+            match={key: list(values) for key, values in rule.match.items()},
+            require=said(Stance.REQUIRE),
+            prefer=said(Stance.PREFER),
+            forbid=said(Stance.FORBID),
+            apart_from=list(rule.apart_from),
+            max_per_zone=rule.max_per_zone,
+        )
+
+
 class ProjectView(BaseModel):
     name: str
     repository: str
@@ -233,10 +282,21 @@ class ProjectView(BaseModel):
     api_url: str
     reports_status: bool = Field(description="whether it has a forge token to report commit statuses with")
     created_at: float
+    quota: dict[str, LimitView] = Field(description="nodes, vcpu, memory_mib, disk_gib, environments, ...")
+    max_runs: int
+    active_runs: int
+    weight: float
+    rules: list[RuleView]
 
     @classmethod
-    def of(cls, project: Project) -> ProjectView:
+    def of(cls, overview: Overview) -> ProjectView:
+        project = overview.project
         return cls(
+            quota=_limits(project.quota, overview.use),
+            max_runs=project.max_runs,
+            active_runs=overview.active_runs,
+            weight=project.weight,
+            rules=[RuleView.of(rule) for rule in project.rules],
             name=project.name,
             repository=project.repository,
             provider=project.provider,
@@ -244,6 +304,12 @@ class ProjectView(BaseModel):
             reports_status=bool(project.sealed_forge_token),
             created_at=project.created_at,
         )
+
+
+def _limits(quota: Quota, use: Use) -> dict[str, LimitView]:
+    """Every limit; nothing uses floating addresses yet."""
+    used = vars(use)
+    return {name: LimitView(limit=limit, used=used.get(name, 0)) for name, limit in vars(quota).items()}
 
 
 class NewProject(Wish):
@@ -255,6 +321,35 @@ class NewProject(Wish):
     api_url: str = ""
     forge_token: str = ""
     hook_secret: str = ""
+
+
+class ProjectWish(Wish):
+    """What is to change; what is left out stays. `quota`: amounts by limit, sizes with their unit (`"64GiB"`), null
+    for no limit; `"quota": null` takes all limits away. An empty `provider` is the deployment's own.
+    """
+
+    quota: dict[str, StrictInt | StrictFloat | StrictStr | None] | None = {}
+    max_runs: StrictInt | None = None
+    weight: StrictInt | StrictFloat | None = None
+    provider: str | None = None
+
+
+class NewRules(Wish):
+    """A text with `version: 1` and `rules:`, in the syntax of an inventory's; they take the place of all others."""
+
+    rules: str = Field(max_length=64 * 1024)
+
+
+class RulesView(BaseModel):
+    """`warnings`: what the rules name that no inventory has now."""
+
+    rules: list[RuleView]
+    warnings: list[str]
+
+
+class RemovedProject(BaseModel):
+    name: str
+    removed: bool
 
 
 class AddedProject(BaseModel):

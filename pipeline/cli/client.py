@@ -66,6 +66,15 @@ class Client:
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
         return self._call("POST", path, json=dict(body or {})).json()
 
+    def patch(self, path: str, body: Mapping[str, object]) -> Any:
+        return self._call("PATCH", path, json=dict(body)).json()
+
+    def put(self, path: str, body: Mapping[str, object]) -> Any:
+        return self._call("PUT", path, json=dict(body)).json()
+
+    def delete(self, path: str, **params: str | int) -> Any:
+        return self._call("DELETE", path, params=params).json()
+
     def text(self, path: str) -> str:
         return self._call("GET", path).text
 

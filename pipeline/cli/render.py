@@ -158,6 +158,8 @@ def _environment(out: Output, run_id: str, environment: Json) -> None:
     if environment["notice"] is not None:
         notice = environment["notice"]
         out.show(f"  goes at {moment(notice['at'])}: {plain(notice['reason'])}")
+    if environment["position"] is not None:
+        out.show("".join(f"  {plain(line)}\n" for line in environment["reason"].splitlines()).rstrip("\n"))
     rows = [
         (node["name"], node["state"], node["address"] or "", node["zone"], node["machine"], plain(node["fault"]))
         for node in environment["nodes"]
@@ -197,8 +199,64 @@ def projects(out: Output, found: Sequence[Json]) -> None:
     rows = [
         (
             one["name"], plain(one["repository"]), one["provider"], "yes" if one["reports_status"] else "no",
-            moment(one["created_at"]),
+            _in_use(one["quota"], "nodes"), f"{one['active_runs']} of {one['max_runs']}", moment(one["created_at"]),
         )
         for one in found
     ]  # fmt: skip
-    out.table(("project", "repository", "provider", "reports status", "since"), rows)
+    out.table(("project", "repository", "provider", "reports status", "nodes", "runs", "since"), rows)
+
+
+def _in_use(quota: Json, name: str) -> str:
+    """`3 of 20`, or `3` where there is no limit."""
+    limit, used = quota[name]["limit"], _amount(name, quota[name]["used"])
+    return used if limit is None else f"{used} of {_amount(name, limit)}"
+
+
+def _amount(name: str, value: float) -> str:
+    if name == "memory_mib":
+        return f"{value / 1024:g} GiB"
+    return f"{value:g} GiB" if name == "disk_gib" else f"{value:g}"
+
+
+def project(out: Output, one: Json) -> None:
+    """Everything about one project."""
+    facts = {
+        "repository": one["repository"],
+        "provider": one["provider"],
+        "api": one["api_url"],
+        "since": moment(one["created_at"]),
+        "weight": f"{one['weight']:g}",
+    }
+    out.show(plain(one["name"]))
+    for name, value in facts.items():
+        if value:
+            out.show(f"  {name:<11}{plain(value)}")
+    limits = [
+        (name.partition("_")[0] if name != "floating_addresses" else "floating addresses", *_limit(one["quota"], name))
+        for name in one["quota"]
+    ]
+    out.table(("quota", "in use", "limit"), [*limits, ("runs", str(one["active_runs"]), str(one["max_runs"]))])
+    if one["rules"]:
+        rules(out, one["rules"])
+
+
+def _limit(quota: Json, name: str) -> tuple[str, str]:
+    limit = quota[name]["limit"]
+    return _amount(name, quota[name]["used"]), "none" if limit is None else _amount(name, limit)
+
+
+def rules(out: Output, found: Sequence[Json]) -> None:
+    """The rules of a project."""
+    rows = [(plain(one["name"]), plain(_matches(one["match"]) or "everything"), plain(_lays(one))) for one in found]
+    out.table(("rule", "for", "says"), rows)
+
+
+def _matches(match: Json) -> str:
+    return ", ".join(f"{key} {' or '.join(values)}" for key, values in match.items())
+
+
+def _lays(rule: Json) -> str:
+    said = [f"{stance} {_matches(rule[stance])}" for stance in ("require", "forbid", "prefer") if rule[stance]]
+    said += [f"apart from {', '.join(rule['apart_from'])}"] if rule["apart_from"] else []
+    said += [f"at most {rule['max_per_zone']} in a zone"] if rule["max_per_zone"] else []
+    return "; ".join(said)

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from pipeline.domain.errors import PermanentError, TransientError
+from pipeline.domain.texts import cut
 from pipeline.ports.common import Secret
 
 TIMEOUT_S = 15.0
@@ -30,7 +31,7 @@ def with_root(api_url: str, root: str, *parts: str) -> str:
 
 def shortened(description: str) -> str:
     """A description that every forge takes."""
-    return description if len(description) <= DESCRIPTION_LIMIT else description[: DESCRIPTION_LIMIT - 1] + "…"
+    return cut(description, DESCRIPTION_LIMIT)
 
 
 def post_status(

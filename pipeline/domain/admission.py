@@ -48,13 +48,15 @@ class Waiting:
     since: float
 
 
-def rank(request: Waiting, now: float, slower: float = 1.0) -> int:
-    """0 goes first; every `AGING_S` of waiting count one rank.
+def rank(request: Waiting, now: float, even_shares: float = 1.0) -> int:
+    """The lowest goes first. Every `AGING_S` of waiting count one rank, without end: whoever waits long enough comes
+    before all newcomers, whatever their priority and whatever their projects have of their share.
 
-    They take `slower` times as long, if that is more than 1, for a project that holds so many times an even share:
-    else whoever floods the line would go before everybody once its flood is old.
+    `even_shares`: how many times an even share its project holds. For each beyond the first, aging begins one `AGING_S`
+    later: else whoever floods the line would go before everybody once its flood is old.
     """
-    return max(0, RANK[request.priority] - int(max(0.0, now - request.since) // (AGING_S * max(1.0, slower))))
+    aged = now - request.since - AGING_S * max(0.0, even_shares - 1)
+    return RANK[request.priority] - int(max(0.0, aged) // AGING_S)
 
 
 class Line:

@@ -11,6 +11,7 @@ from pipeline.domain.errors import InvalidTransition
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.rules import EnvironmentRules
+from pipeline.domain.waits import Wait
 
 
 class EnvironmentState(StrEnum):
@@ -100,7 +101,8 @@ NODE_TRANSITIONS: Mapping[NodeState, frozenset[NodeState]] = {
 class Node:
     """One server of an environment. `sealed_host_key` is its private host key as `Secrets.seal` wrote it.
 
-    `machine` and `zone` are where placement put it; empty until then.
+    `machine` and `zone` are where placement put it; empty until then. `apart_from` are the services with which it
+    shares no machine, by all rules that held when it was placed.
     """
 
     name: str
@@ -117,6 +119,7 @@ class Node:
     fault: str = ""
     machine: str = ""
     zone: str = ""
+    apart_from: tuple[str, ...] = ()
 
     def to(self, state: NodeState) -> Node:
         """The node in its next state; the same node when it is there already."""
@@ -155,10 +158,12 @@ class Environment:
     `owner` is the id of the run that uses it. `ends_at` is when its lease or hold ends: after that it is taken back.
     `sealed_key` is the private SSH key of all its nodes. `fault` is why it cannot be used, if so.
     `faults_seen` counts faults of the provider, `waits` how often it had no room. `placed_at` is when its nodes got
-    their machines (0: not yet), `notes` what placement says of it, such as a fall-back. `protected` is why nothing but
-    its owner may take it back, if so. `told_at`: when `reason` was last written while it waits. `preempted` counts how
-    often its run was taken back for somebody else. `built_at` is when all its nodes were in service for the first time
-    (0: not yet). `ended_by` is who asked for its end.
+    their machines (0: not yet), `avoid` the machines on which its nodes failed, after which it was placed again
+    `placed_again` times, `notes` what placement says of it, such as a fall-back. `protected` is why nothing but its
+    owner may take it back, if so. `wait` is how it waits for its place, and `told_at` when that was last written.
+    `preempted` counts how often its run was taken back for somebody else. `built_at` is when all its nodes were in
+    service for the first time (0: not yet). `ended_by` is who asked for its end. `removed`: its provider said that it
+    is gone, and nobody could look yet.
     """
 
     id: str
@@ -190,12 +195,16 @@ class Environment:
     nomination: Nomination | None = None
     built_at: float = 0.0
     ended_by: str = ""
+    removed: bool = False
+    avoid: tuple[str, ...] = ()
+    placed_again: int = 0
+    wait: Wait | None = None
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""
         if state not in TRANSITIONS[self.state]:
             raise InvalidTransition(f"environment {self.id} is {self.state} and cannot become {state}")
-        return replace(self, state=state, state_since=now, reason=reason, not_before=0.0)
+        return replace(self, state=state, state_since=now, reason=reason, not_before=0.0, wait=None)
 
     def with_nodes(self, nodes: Iterable[Node]) -> Environment:
         return replace(self, nodes=tuple(nodes))
@@ -221,6 +230,22 @@ def displace(environment: Environment, now: float, reason: str) -> Environment:
     """Take its places away from a reservation of which nothing is built: it is requested again."""
     unplaced = (replace(node, machine="", zone="") for node in environment.nodes)
     return replace(environment.to(E.REQUESTED, now, reason).with_nodes(unplaced), placed_at=0.0, told_at=now, notes=())
+
+
+#: How often an environment whose nodes failed gets another place.
+MAX_AGAIN = 3
+
+
+def rebuilt_later(environment: Environment, now: float, reason: str) -> Environment:
+    """What was begun is taken back: it keeps its place, and is built once more."""
+    planned = (replace(node, state=N.PLANNED, address=None, fault="") for node in environment.nodes)
+    return environment.to(E.RESERVED, now, reason).with_nodes(planned)
+
+
+def place_again(environment: Environment, avoid: Iterable[str], now: float, reason: str) -> Environment:
+    """What stood on its machines is taken back: a reserved environment asks for another place, away from `avoid`."""
+    shunned = tuple(dict.fromkeys((*environment.avoid, *avoid)))
+    return replace(displace(environment, now, reason), avoid=shunned, placed_again=environment.placed_again + 1)
 
 
 def begin_destroying(environment: Environment, now: float, reason: str) -> Environment:

@@ -16,6 +16,7 @@ GreenroomError                  .code is the metric label and the problem+json t
   StageFailed                   the product under test failed: expected, never retried
   InfraError
     TransientError              may be retried, as failsafe decides
+      CallsPaused               the provider is not called before a time
     CapacityError               wait: full or over quota; not a failure
     PermanentError              never retried: bad credentials, missing image
 """
@@ -161,6 +162,16 @@ class TransientError(InfraError):
 
     code = "transient"
     status = 503
+
+
+class CallsPaused(TransientError):
+    """A call that was not made or not answered, since the provider is left alone until `until` (epoch seconds)."""
+
+    code = "calls-paused"
+
+    def __init__(self, why: str, until: float) -> None:
+        super().__init__(why)
+        self.until = until
 
 
 class CapacityError(InfraError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -45,6 +45,10 @@ class Machine:
 
     `overcommit` by dimension goes before the aggregates' and the inventory's. `max_builds`: nodes that may be built
     on it at a time. `state_since` is epoch seconds.
+
+    `back_at`: when a quarantine that nobody asked for ends (epoch seconds); None: it ends by hand alone.
+    `quarantines`: how many of those there were one after the other. `probation`: it came back from one, and takes one
+    build at a time until a build on it succeeds.
     """
 
     name: str
@@ -59,12 +63,50 @@ class Machine:
     state_since: float = 0.0
     overcommit: Mapping[str, float] = field(default_factory=dict)
     max_builds: int | None = None
+    back_at: float | None = None
+    quarantines: int = 0
+    probation: bool = False
 
     def to(self, state: MachineState, now: float, reason: str) -> Machine:
-        """The machine in another state; the same one when it is there already."""
-        if state is self.state:
+        """The machine in another state; the same one when it is there already.
+
+        Whoever asks takes over: a quarantine does not end by itself any more, a probation is over.
+        """
+        if state is self.state and self.back_at is None and not self.probation:
             return self
-        return replace(self, state=state, state_reason=reason, state_since=now)
+        return replace(self, state=state, state_reason=reason, state_since=now, back_at=None, probation=False)
+
+    @property
+    def builds(self) -> int | None:
+        """Nodes that may be built on it at a time as it is now; None: any number."""
+        return 1 if self.probation else self.max_builds
+
+
+#: The first quarantine by suspicion in seconds, doubled by each that follows, and the longest.
+QUARANTINE_S = 600.0
+MAX_QUARANTINE_S = 6 * 3600.0
+#: A machine that stood for so long after its return is no old offender any more.
+FORGIVEN_S = 24 * 3600.0
+
+
+def quarantined(machine: Machine, now: float, why: str) -> Machine:
+    """The machine in a quarantine that ends by itself, each one after the other twice as long."""
+    again = machine.quarantines > 0 and now - machine.state_since <= FORGIVEN_S
+    times = machine.quarantines + 1 if again else 1
+    back_at = now + min(MAX_QUARANTINE_S, QUARANTINE_S * 2.0 ** min(times - 1, 16))
+    out = machine.to(MachineState.QUARANTINED, now, why)
+    return replace(out, back_at=back_at, quarantines=times)
+
+
+def on_probation(machine: Machine, now: float) -> Machine:
+    """The machine back from a quarantine that ended by itself; it has to prove that it is well."""
+    back = machine.to(MachineState.IN_SERVICE, now, f"on probation, after: {machine.state_reason}")
+    return replace(back, probation=True)
+
+
+def proved(machine: Machine) -> Machine:
+    """A build on it succeeded: the probation is over, and is remembered for a while."""
+    return replace(machine, probation=False, state_reason="") if machine.probation else machine
 
 
 @dataclass(frozen=True)
@@ -193,11 +235,16 @@ def _unknown(inventory: Inventory) -> Iterable[str]:
         for name in machine.aggregates:
             if name not in aggregates:
                 yield f"machine {machine.name}: there is no aggregate {name}"
-    known = names_of(inventory)
-    for rule in inventory.rules:
+    yield from unknown_names(inventory.rules, [inventory])
+
+
+def unknown_names(rules: Iterable[OperatorRule], inventories: Sequence[Inventory]) -> Iterable[str]:
+    """What rules name that no inventory has."""
+    known = [names_of(inventory) for inventory in inventories]
+    for rule in rules:
         for affinity in rule.affinities:
             for value in affinity.values:
-                if value not in known[affinity.attribute]:
+                if not any(value in names[affinity.attribute] for names in known):
                     yield f"rule {rule.name}: there is no {affinity.attribute} {value}"
 
 

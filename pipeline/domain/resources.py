@@ -7,17 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?) ?(MiB|GiB|TiB)", re.ASCII)
-_MIB: Mapping[str, float] = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
-
-
-def size_mib(text: str) -> float:
-    """MiB of `256GiB`; ValueError says what was expected."""
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError(f"expected a size such as 256GiB, got {text!r}")
-    return float(match[1]) * _MIB[match[2]]
-
 
 @dataclass(frozen=True)
 class Resources:
@@ -65,3 +54,13 @@ UNITS: Mapping[str, str] = {
 #: One number a dimension, in the order of `DIMENSIONS`.
 Vector = tuple[float, ...]
 NOTHING: Vector = (0.0,) * len(DIMENSIONS)
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?) ?(MiB|GiB|TiB)", re.ASCII)
+_MIB: Mapping[str, float] = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
+
+
+def parse_size(text: str) -> float:
+    """MiB of a size such as `256GiB`; ValueError for anything else."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"expected a size such as 256GiB, got {text!r}")
+    return float(match[1]) * _MIB[match[2]]

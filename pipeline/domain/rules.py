@@ -71,7 +71,8 @@ class PlacementRules:
     """All rules of one role, hard ones first in the order in which they are told.
 
     `max_per_zone`: at most so many nodes of the role in a zone. `apart_from`: services with which its nodes share no
-    machine. `near`: a role of the same environment whose zone its nodes share.
+    machine. `near`: a role of the same environment whose zone its nodes share. `near_service`: a service of the same
+    project in whose zones they stand, wherever nodes of it are now; as long as there are none, the request waits.
     `bare_metal`: `wanted` may fall back to a virtual machine, which is recorded; `required` may not.
     `workload` is the blueprint's word for what the role does; operator rules match it.
     """
@@ -81,6 +82,7 @@ class PlacementRules:
     max_per_zone: int | None = None
     apart_from: tuple[str, ...] = ()
     near: str | None = None
+    near_service: str | None = None
     bare_metal: BareMetal | None = None
     workload: str | None = None
 
@@ -111,7 +113,7 @@ class EnvironmentRules:
 
 @dataclass(frozen=True)
 class OperatorRule:
-    """Rules that an operator lays on what matches; an empty field matches everything.
+    """Rules that an operator or a project lays on what matches; an empty field matches everything.
 
     `match` maps `project`, `service`, `role`, `workload` or `qos_class` to the values it holds for.
     """

@@ -177,7 +177,8 @@ class StatusReport:
 class Run:
     """One execution for one commit. Times are seconds since the epoch.
 
-    `preempted` counts how often its environment was taken back for somebody else, and it began again.
+    `preempted` counts how often its environment was taken back for somebody else, and it began again. `hindrance` is
+    what its environment waits for, as far as the forge should know; empty when it does not wait.
     """
 
     id: str
@@ -201,6 +202,7 @@ class Run:
     tests: TestCounts = field(default_factory=TestCounts)
     status: StatusReport = field(default_factory=StatusReport)
     preempted: int = 0
+    hindrance: str = ""
 
     def stage(self, name: StageName) -> StageRun:
         return self.stages[STAGES.index(name)]
@@ -218,6 +220,12 @@ class Run:
         """The stage and attempt that is open; at most one is."""
         found = [(stage, stage.current) for stage in self.stages]
         return next(((stage, attempt) for stage, attempt in found if attempt is not None), None)
+
+    @property
+    def awaits_environment(self) -> bool:
+        """Whether its nodes are requested or on their way, and no worker is held."""
+        attempt = self.stage(StageName.DELIVER).current
+        return attempt is not None and attempt.state is AttemptState.WAITING
 
     @property
     def plan(self) -> Blueprint:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.domain.admission import RANK
+from pipeline.domain.breakers import Breaker
 from pipeline.domain.environments import (
     BUILD_STATES,
     LEAVING_STATES,
@@ -23,11 +24,13 @@ from pipeline.domain.environments import (
 )
 from pipeline.domain.errors import NotFound, PermanentError, VersionConflict
 from pipeline.domain.intake import TriggerRecord, TriggerState
-from pipeline.domain.inventory import Inventory, Load, Machine
+from pipeline.domain.inventory import Inventory, Load, Machine, MachineState
+from pipeline.domain.limits import Bucket, Slots
 from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
 from pipeline.domain.reports import TestReport
 from pipeline.domain.runs import ACTIVE_STATES, Run, RunState
+from pipeline.domain.suspicion import History
 from pipeline.ports.stores import Body, Commit, Delete, Document, Event, Fence, JobRequest, Put, Store
 
 log = logging.getLogger(__name__)
@@ -129,6 +132,8 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         indexes[f"environments:standing:{environment.provider}"] = born
     if environment.state in BUILD_STATES:
         indexes[f"environments:building:{environment.provider}"] = born
+    if environment.state is EnvironmentState.BUILDING:
+        indexes[f"environments:begun:{environment.provider}"] = born
     if environment.state in MOVING_STATES:
         indexes[f"environments:moving:{environment.provider}"] = max(
             environment.not_before, environment.state_since + POLL_GRACE_S
@@ -157,6 +162,15 @@ class MachineRecord:
 
     provider: str
     machine: Machine
+
+
+def _machine_indexes(record: MachineRecord) -> Mapping[str, float]:
+    indexes = {f"machines:{record.provider}": 0.0}
+    if record.machine.back_at is not None:
+        indexes["machines:back"] = record.machine.back_at
+    if record.machine.state is MachineState.QUARANTINED:
+        indexes[f"machines:quarantined:{record.provider}"] = record.machine.state_since
+    return indexes
 
 
 @dataclass(frozen=True)
@@ -193,8 +207,15 @@ ENVIRONMENTS = Kind("environment", Environment, _environment_indexes)
 TRIGGERS = Kind("trigger", TriggerRecord, _trigger_indexes)
 PROJECTS = Kind("project", Project, lambda project: {"projects": project.created_at})
 INVENTORIES = Kind("inventory", Inventory, lambda _: {"inventories": 0.0})
-MACHINES = Kind("machine", MachineRecord, lambda record: {f"machines:{record.provider}": 0.0})
+MACHINES = Kind("machine", MachineRecord, _machine_indexes)
 LOADS: Kind[Loads] = Kind("loads", Loads, lambda _: {})
+#: One a provider and kind of call.
+BREAKERS: Kind[Breaker] = Kind("breaker", Breaker, lambda _: {})
+#: One a provider that has the limit.
+BUCKETS: Kind[Bucket] = Kind("bucket", Bucket, lambda _: {})
+SLOTS: Kind[Slots] = Kind("slots", Slots, lambda _: {})
+#: What came of a provider's builds lately.
+HISTORIES: Kind[History] = Kind("history", History, lambda _: {})
 QOS_CHECKS: Kind[QosCheck] = Kind("qos_check", QosCheck, lambda _: {})
 LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
 REPORTS: Kind[TestReport] = Kind("report", TestReport, lambda _: {})
@@ -274,6 +295,10 @@ class Books:
         self.machines = Book(store, MACHINES)
         self.loads = Book(store, LOADS)
         self.qos_checks = Book(store, QOS_CHECKS)
+        self.breakers = Book(store, BREAKERS)
+        self.buckets = Book(store, BUCKETS)
+        self.slots = Book(store, SLOTS)
+        self.histories = Book(store, HISTORIES)
 
     def store_version(self, kind: str, id: str) -> int:
         """The version of a document, 0 when there is none."""

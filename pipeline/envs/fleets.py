@@ -10,7 +10,7 @@ from pipeline.domain import admission, preemption
 from pipeline.domain.admission import Use
 from pipeline.domain.environments import BUILD_STATES, Environment
 from pipeline.domain.placement.fleet import Fleet
-from pipeline.domain.placement.requests import NOMINATED, nominated_of, standing_of
+from pipeline.domain.placement.requests import NOMINATED, build_ended_at, nominated_of, standing_of
 from pipeline.domain.preemption import Candidate
 from pipeline.envs.books import PAGE, Books, Loaded
 from pipeline.envs.inventories import Inventories
@@ -91,7 +91,7 @@ class Fleets:
             picture.fleet.replace_inventory(view.inventory)
             picture.inventory_version = view.version
             picture.freed += 1
-        self._follow(provider, picture, now)
+        self._follow(provider, picture)
         picture.leaving = picture.known.keys() & set(self._every("environments:noticed"))
         self._measure(provider, picture, now)
         return picture
@@ -111,7 +111,7 @@ class Fleets:
                 if environment.provider == name:
                     picture.nominate(environment)
 
-    def _follow(self, provider: str, picture: Picture, now: float) -> None:
+    def _follow(self, provider: str, picture: Picture) -> None:
         standing = set(self._every(f"environments:standing:{provider}"))
         for gone in [id for id in picture.known if id not in standing]:
             picture.remove(gone)
@@ -120,10 +120,15 @@ class Fleets:
             for loaded in self._books.environments.many(new[at : at + PAGE]):
                 picture.add(loaded.value)
         building = set(self._every(f"environments:building:{provider}"))
-        for built in picture.building - building:
-            picture.fleet.built(built, now)  # or a little earlier: its load counts in full for so much longer
-            picture.freed += 1
-        picture.building &= building
+        self._settle(picture, sorted(picture.building - building))
+
+    def _settle(self, picture: Picture, built: list[str]) -> None:
+        """Note when builds were over: much may have been measured since then, when nobody asked for a place."""
+        for at in range(0, len(built), PAGE):
+            for loaded in self._books.environments.many(built[at : at + PAGE]):
+                picture.fleet.built(loaded.value.id, build_ended_at(loaded.value))
+                picture.freed += 1
+        picture.building.difference_update(built)
 
     def _every(self, index: str) -> Iterable[str]:
         offset = 0

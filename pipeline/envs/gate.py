@@ -99,7 +99,7 @@ class Gate:
         An act that counts against a budget is counted by that write: VersionConflict when another one was first.
         """
         _check_names(asking)
-        counted = act in COUNTED or (act is Act.DESTROY and asking.who == TICK)
+        counted = bool(facts.provider) and (act in COUNTED or (act is Act.DESTROY and asking.who == TICK))
         times, version = self._times(facts.provider) if counted else ([], 0)
         if counted:
             facts = replace(facts, spent=len(times), budget=self.budget(facts.provider).acts)

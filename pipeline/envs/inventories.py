@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline.domain import inventory as machines_
 from pipeline.domain.errors import NotFound
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone, checked
-from pipeline.envs.books import INVENTORIES, LEDGERS, LOADS, MACHINES, Books, Ledger, Loads, MachineRecord
-from pipeline.envs.gate import Asking, Gate
+from pipeline.envs.books import INVENTORIES, LEDGERS, LOADS, MACHINES, Books, Ledger, Loaded, Loads, MachineRecord
+from pipeline.envs.gate import AUDIT, Asking, Gate
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Delete, Event, Put
 
@@ -133,23 +134,93 @@ class Inventories:
         frame = self._books.inventories.find(provider)
         if loaded is None or frame is None:
             raise NotFound(f"provider {provider} has no machine {name}; `greenroom machines` shows all")
-        now = self._clock.now()
-        changed = loaded.value.machine.to(state, now, asking.why)
+        changed = loaded.value.machine.to(state, self._clock.now(), asking.why)
         if changed is loaded.value.machine:
             return changed
         passed = self._pass(provider, name, state, asking)
         if asking.dry_run:
             self._books.commit(events=passed)
             return loaded.value.machine
-        data = {"provider": provider, "machine": name, "who": asking.who, "reason": asking.why}
-        told = [*passed, Event(MACHINE_EVENTS, f"machine.{state}", now, data)]
+        self._change(frame, loaded, changed, passed, asking)
+        return changed
+
+    def _change(
+        self,
+        frame: Loaded[Inventory],
+        loaded: Loaded[MachineRecord],
+        changed: Machine,
+        passed: tuple[Event, ...],
+        asking: Asking,
+    ) -> None:
+        """Write a machine under the ledger, and tell who changed it and why."""
+        provider = loaded.value.provider
+        data = {"provider": provider, "machine": changed.name, "who": asking.who, "reason": asking.why}
+        told = Event(MACHINE_EVENTS, f"machine.{changed.state}", self._clock.now(), data)
         self._books.commit(
             _machine_put(provider, changed, loaded.version),
             INVENTORIES.put(provider, frame.value, frame.version),
             self.ledger_put(),
-            events=told,
+            events=[*passed, told],
         )
-        return changed
+
+    def quarantine(self, provider: str, name: str, asking: Asking) -> bool:
+        """Take a suspect machine out until its time is over; whether it was in service, so that this did anything."""
+
+        def out(machine: Machine) -> Machine:
+            if machine.state is not MachineState.IN_SERVICE:
+                return machine
+            return machines_.quarantined(machine, self._clock.now(), asking.why)
+
+        return self._by_itself(provider, name, out, asking)
+
+    def end_quarantines(self, asking: Asking) -> list[str]:
+        """Put machines whose time is over back on probation; their ids."""
+        due = self._books.machines.due("machines:back", self._clock.now())
+        return [
+            machine_id(one.value.provider, one.value.machine.name)
+            for one in due
+            if self._by_itself(one.value.provider, one.value.machine.name, self._returned, asking)
+        ]
+
+    def _returned(self, machine: Machine) -> Machine:
+        now = self._clock.now()
+        over = machine.back_at is not None and machine.back_at <= now
+        return machines_.on_probation(machine, now) if over else machine
+
+    def end_probations(self, provider: str, names: Sequence[str], asking: Asking) -> None:
+        """A build succeeded on these machines: whichever was on probation is trusted again."""
+        for one in self._books.machines.many([machine_id(provider, name) for name in names]):
+            if one.value.machine.probation:
+                self._by_itself(provider, one.value.machine.name, machines_.proved, asking)
+
+    def _by_itself(self, provider: str, name: str, change: Callable[[Machine], Machine], asking: Asking) -> bool:
+        """Change a machine of the tick's own accord; whether there was anything to change."""
+
+        def once() -> bool:
+            loaded = self._books.machines.find(machine_id(provider, name))
+            frame = self._books.inventories.find(provider)
+            if loaded is None or frame is None:
+                return False
+            changed = change(loaded.value.machine)
+            if changed == loaded.value.machine:
+                return False
+            self._change(frame, loaded, changed, (self._audited(provider, changed, asking),), asking)
+            return True
+
+        return self._books.again(once)
+
+    def _audited(self, provider: str, machine: Machine, asking: Asking) -> Event:
+        """It takes nothing away from what stands there, so that no guard is asked; it is told all the same."""
+        state = f"{machine.state}, on probation" if machine.probation else str(machine.state)
+        return self._audit(f"machine {provider}/{machine.name} into {state}", asking)
+
+    def _audit(self, target: str, asking: Asking) -> Event:
+        data = {"target": target, "who": asking.who, "why": asking.why, "dry_run": False, "overridden": {}}
+        return Event(AUDIT, "audit.quarantine", self._clock.now(), data)
+
+    def tell_spared(self, provider: str, asking: Asking) -> None:
+        """Put into the audit stream that suspect machines stay in service."""
+        self._books.commit(events=[self._audit(f"nothing more of provider {provider}", asking)])
 
     def _pass(self, provider: str, name: str, state: MachineState, asking: Asking) -> tuple[Event, ...]:
         """The gate, where a machine is taken away from what stands on it.
@@ -176,7 +247,15 @@ def _with_state(declared: Machine, known: Machine) -> Machine:
     """What is declared, in the state that it has; one that was missing for a while comes back as declared."""
     if known.state is MachineState.DOWN and known.state_reason == UNDECLARED:
         return declared
-    return replace(declared, state=known.state, state_reason=known.state_reason, state_since=known.state_since)
+    return replace(
+        declared,
+        state=known.state,
+        state_reason=known.state_reason,
+        state_since=known.state_since,
+        back_at=known.back_at,
+        quarantines=known.quarantines,
+        probation=known.probation,
+    )
 
 
 def _machine_put(provider: str, machine: Machine, version: int) -> Put:

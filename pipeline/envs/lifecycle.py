@@ -7,20 +7,27 @@ same step is simply done again.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ParamSpec
 
 from pipeline.domain import failsafe
+from pipeline.domain.breakers import Call
 from pipeline.domain.environments import (
+    BUILD_STATES,
     FINAL_STATES,
+    MAX_AGAIN,
     Environment,
     EnvironmentState,
     Node,
     NodeState,
     destroyed,
+    place_again,
+    rebuilt_later,
 )
 from pipeline.domain.errors import (
+    CallsPaused,
     CapacityError,
     GuardRefused,
     InfraError,
@@ -28,10 +35,13 @@ from pipeline.domain.errors import (
     PermanentError,
     UserError,
 )
+from pipeline.domain.failsafe import GiveUp, Hold, OpenBreaker, RetryAt, WaitForCapacity
 from pipeline.envs import events, jobs
 from pipeline.envs.access import access_of
-from pipeline.envs.books import Books, Loaded
+from pipeline.envs.books import LEDGERS, Books, Ledger, Loaded
+from pipeline.envs.calls import SLOT_RETRY_S, Breakers
 from pipeline.envs.removals import Removals, still_there
+from pipeline.envs.suspects import Suspects
 from pipeline.ports.common import Clock, Ids
 from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
 from pipeline.ports.secrets import KeyMaker, Secrets
@@ -54,7 +64,9 @@ REFUSED_S = 30.0
 
 @dataclass(frozen=True)
 class Provider:
-    """A configured account that one driver uses. `build_s`: how long a build may take before it is given up."""
+    """A configured account that one driver uses. `build_s`: how long a build may take before it is given up.
+    `max_builds`: environments that may be built at a time; None: any number.
+    """
 
     name: str
     driver: Driver
@@ -63,6 +75,7 @@ class Provider:
     build_s: float = 900.0
     poll_s: float = 1.0
     probe_s: float = 5.0
+    max_builds: int | None = None
 
 
 class Lifecycle:
@@ -73,6 +86,7 @@ class Lifecycle:
         books: Books,
         providers: Callable[[str], Provider],
         removals: Removals,
+        suspects: Suspects,
         secrets: Secrets,
         keys: KeyMaker,
         clock: Clock,
@@ -82,18 +96,29 @@ class Lifecycle:
         self._books = books
         self._provider = providers
         self._removals = removals
+        self._suspects = suspects
+        self._breakers = Breakers(books, clock)
         self._secrets = secrets
         self._keys = keys
         self._clock = clock
         self._ids = ids
         self._deployment = deployment
 
-    def advance(self, environment_id: str, listing: Listing | None = None) -> Environment:
-        """Do what the state asks for, once; the environment as it is now."""
+    def advance(self, environment_id: str, listing: Listing | None = None, listed_at: float = math.inf) -> Environment:
+        """Do what the state asks for, once; the environment as it is now. `listed_at`: when listing began."""
         loaded = self._books.environments.get(environment_id)
         environment = loaded.value
         if environment.not_before > self._clock.now():
             return environment
+        try:
+            return self._step(loaded, listing, listed_at)
+        except CallsPaused as paused:
+            return self._pause(environment_id, paused)
+
+    def _step(self, loaded: Loaded[Environment], listing: Listing | None, listed_at: float) -> Environment:
+        environment = loaded.value
+        if environment.state is E.BUILDING and listed_at < environment.state_since:
+            return environment  # what was listed is an earlier build of it
         if environment.state is E.RESERVED:
             return self._build(loaded)
         if environment.state is E.BUILDING:
@@ -102,6 +127,16 @@ class Lifecycle:
             return self._destroy(loaded)
         return environment
 
+    def _pause(self, environment_id: str, paused: CallsPaused) -> Environment:
+        """The provider is left alone: the environment stays as it is, and says until when and why."""
+        loaded = self._books.environments.get(environment_id)
+        if loaded.value.state not in BUILD_STATES:
+            return loaded.value
+        waiting = replace(loaded.value, not_before=paused.until, reason=str(paused))
+        if waiting.reason != loaded.value.reason:
+            waiting = replace(waiting, told_at=self._clock.now())
+        return self._save(loaded, waiting).value
+
     def poll(self, provider_name: str) -> list[Environment]:
         """Advance all environments of a provider that are on the move; those that are settled now.
 
@@ -109,15 +144,21 @@ class Lifecycle:
         """
         moving = self._books.environments.due(f"environments:moving:{provider_name}", self._clock.now())
         going = [loaded for loaded in moving if loaded.value.state is E.DESTROYING]
-        coming = [loaded.value.id for loaded in moving if loaded.value.state is not E.DESTROYING]
+        coming = [loaded for loaded in moving if loaded.value.state is not E.DESTROYING]
         advanced = [*self._end_all(provider_name, going), *self._advance_all(provider_name, coming)]
         return [environment for environment in advanced if environment is not None and environment.state in SETTLED]
 
-    def _advance_all(self, provider_name: str, ids: Sequence[str]) -> list[Environment | None]:
-        if not ids:
+    def _advance_all(self, provider_name: str, coming: Sequence[Loaded[Environment]]) -> list[Environment | None]:
+        if not coming:
             return []
-        listing = self._provider(provider_name).driver.list()
-        return [self._alone(id, self.advance, id, listing) for id in ids]
+        listed_at = self._clock.now()
+        try:
+            listing = self._provider(provider_name).driver.list()
+        except CallsPaused as paused:
+            log.info("provider %s is not listed: %s", provider_name, paused)
+            # what needs no listing must not wait for one
+            coming, listing = [one for one in coming if one.value.state is not E.BUILDING], Listing()
+        return [self._alone(one.value.id, self.advance, one.value.id, listing, listed_at) for one in coming]
 
     def _end_all(self, provider_name: str, going: Sequence[Loaded[Environment]]) -> list[Environment | None]:
         if not going:
@@ -126,7 +167,7 @@ class Lifecycle:
         faults = [self._carry_out(provider, loaded.value) for loaded in going]
         seen = _listed(provider)
         return [
-            self._alone(one.value.id, self._conclude, one, fault or seen)
+            self._alone(one.value.id, self._conclude, one, fault, seen)
             for one, fault in zip(going, faults, strict=True)
         ]
 
@@ -143,7 +184,20 @@ class Lifecycle:
         return None
 
     def _build(self, loaded: Loaded[Environment]) -> Environment:
-        return self._create(self._begin_building(loaded).value)
+        provider = self._provider(loaded.value.provider)
+        self._breakers.check(provider.name, Call.CREATE)
+        return self._create(self._begin_building(loaded, self._slot(provider)).value)
+
+    def _slot(self, provider: Provider) -> tuple[Put, ...]:
+        """What the write that begins a build must contain, so that never too many are begun; CallsPaused if it is."""
+        if provider.max_builds is None:
+            return ()
+        id = f"builds.{provider.name}"
+        version = self._books.store_version(LEDGERS.name, id)
+        if self._books.store.count(f"environments:begun:{provider.name}") >= provider.max_builds:
+            why = f"provider {provider.name}: its limit of builds at a time ({provider.max_builds}) is reached"
+            raise CallsPaused(why, self._clock.now() + SLOT_RETRY_S)
+        return (LEDGERS.put(id, Ledger(), version),)
 
     def _create(self, building: Environment) -> Environment:
         provider = self._provider(building.provider)
@@ -153,13 +207,13 @@ class Lifecycle:
             return self._build_failed(building, provider, error)
         return self._observe(self._books.environments.get(building.id), None, resumed=False)
 
-    def _begin_building(self, loaded: Loaded[Environment]) -> Loaded[Environment]:
+    def _begin_building(self, loaded: Loaded[Environment], slot: tuple[Put, ...]) -> Loaded[Environment]:
         now = self._clock.now()
         environment = loaded.value.to(E.BUILDING, now)
         private, public = self._keys.ed25519(environment.id)
         nodes = [self._with_host_key(node.to(N.BUILDING)) for node in environment.nodes]
         keyed = replace(environment, public_key=public, sealed_key=self._secrets.seal(private)).with_nodes(nodes)
-        return self._save(loaded, keyed)
+        return self._save(loaded, keyed, writes=slot)
 
     def _with_host_key(self, node: Node) -> Node:
         private, public = self._keys.ed25519(node.name)
@@ -196,15 +250,23 @@ class Lifecycle:
         if environment.state is not E.BUILDING:
             return environment
         if undone is not None:
-            return self._still_building(loaded, environment, provider, f"{error}; nor could it be undone: {undone}")
+            return self._undo_later(loaded, provider, str(error), undone)
         tried = _counted(environment, error)
         tries = tried.waits if isinstance(error, CapacityError) else tried.faults_seen
-        decision = failsafe.decide(error, tries, now, self._ids.dice())
-        if isinstance(decision, failsafe.RetryAt):
-            planned = (replace(node, state=N.PLANNED, address=None, fault="") for node in tried.nodes)
-            again = tried.to(E.RESERVED, now, str(error)).with_nodes(planned)
-            return self._save(loaded, replace(again, not_before=decision.at)).value
-        return self._give_up(loaded, str(error))
+        match failsafe.decide(error, tries, now, self._ids.dice()):
+            case RetryAt(at=at, reason=why) | WaitForCapacity(at=at, reason=why) | OpenBreaker(at=at, reason=why):
+                again = replace(rebuilt_later(tried, now, why), not_before=at)
+                return self._save(loaded, again).value
+            case GiveUp(reason=why):
+                return self._give_up(loaded, why)
+
+    def _undo_later(self, loaded: Loaded[Environment], provider: Provider, fault: str, undone: Fault) -> Environment:
+        """It stays building until what was begun is gone; what never goes by itself is taken back in the open."""
+        if isinstance(undone, PermanentError):
+            return self._give_up(loaded, f"{fault}; nor could it be undone: {undone}")
+        why, now = f"{fault}; nor could it be undone yet: {undone}", self._clock.now()
+        at = undone.until if isinstance(undone, CallsPaused) else now + provider.poll_s
+        return self._save(loaded, replace(loaded.value, not_before=at, reason=why)).value
 
     def _give_up(self, loaded: Loaded[Environment], fault: str) -> Environment:
         try:
@@ -212,7 +274,7 @@ class Lifecycle:
         except GuardRefused as refused:
             later = replace(loaded.value, not_before=self._clock.now() + REFUSED_S, reason=str(refused))
             return self._save(loaded, later).value
-        self._save(loaded, begun.environment, begun.events, begun.writes)
+        self._save(loaded, begun.environment, told=begun.events, writes=begun.writes)
         return self.advance(loaded.value.id)
 
     def _observe(self, loaded: Loaded[Environment], listing: Listing | None, *, resumed: bool) -> Environment:
@@ -224,13 +286,15 @@ class Lifecycle:
         if resumed and self._was_interrupted(environment, seen, provider.build_s):
             return self._create(environment)
         nodes = [_seen(node, seen.get(node.name)) for node in environment.nodes]
-        fault = next((f"node {node.name}: {node.fault}" for node in nodes if node.fault), "")
         observed = environment.with_nodes(nodes)
-        if fault:
-            return self._give_up(loaded, fault)
+        faults = {node.name: node.fault for node in nodes if node.fault}
+        if faults:
+            return self._elsewhere(loaded, provider, faults, _told(environment, faults))
         if all(node.state is not N.BUILDING for node in nodes):
             return self._connect(loaded, observed, provider)
-        return self._still_building(loaded, observed, provider, "the provider still builds it")
+        slow = {node.name: "the provider still builds it" for node in nodes if node.state is N.BUILDING}
+        shown = {name: why for name, why in slow.items() if name in seen}
+        return self._still_building(loaded, observed, provider, "the provider still builds it", shown)
 
     def _was_interrupted(self, environment: Environment, seen: Mapping[str, NodeView], build_s: float) -> bool:
         """Whoever asked for these nodes was lost in the middle of it: drivers take the same request once more."""
@@ -250,63 +314,106 @@ class Lifecycle:
             silent = provider.transport.probe(access, provider.probe_s)
             if silent:
                 name, why = next(iter(silent.items()))
-                return self._still_building(loaded, environment, provider, f"node {name} does not answer: {why}")
+                told = f"node {name} does not answer: {why}"
+                return self._still_building(loaded, environment, provider, told, silent)
         serving = [node.to(N.REACHABLE).to(N.IN_SERVICE) for node in environment.nodes]
         state = E.LEASED if environment.owner else E.READY
         now = self._clock.now()
-        built = replace(environment.to(state, now), built_at=now)
-        return self._save(loaded, built.with_nodes(serving)).value
+        serving_now = replace(environment.to(state, now), built_at=now).with_nodes(serving)
+        built = self._save(loaded, serving_now).value
+        self._suspects.succeeded(built)
+        return built
 
     def _still_building(
-        self, loaded: Loaded[Environment], environment: Environment, provider: Provider, why: str
+        self,
+        loaded: Loaded[Environment],
+        environment: Environment,
+        provider: Provider,
+        why: str,
+        late: Mapping[str, str],
     ) -> Environment:
+        """Wait for it, or take it elsewhere when it had its time; `late`: the nodes that are there and not ready."""
         now = self._clock.now()
         if now - environment.state_since > provider.build_s:
-            return self._give_up(loaded, f"not ready after {provider.build_s:.0f} s: {why}")
+            return self._elsewhere(loaded, provider, late, f"not ready after {provider.build_s:.0f} s: {why}")
         return self._save(loaded, replace(environment, not_before=now + provider.poll_s, reason=why)).value
+
+    def _elsewhere(
+        self, loaded: Loaded[Environment], provider: Provider, faults: Mapping[str, str], told: str
+    ) -> Environment:
+        """Take a build back whose nodes failed, by name, and ask for another place; give up when that is no use."""
+        undone = _tried(lambda: self._removals.undo(provider.driver, loaded.value, told))
+        if undone is not None:
+            return self._undo_later(loaded, provider, told, undone)
+        environment = loaded.value
+        poison = self._suspects.failed(environment, faults) if faults else ""
+        if poison:
+            return self._give_up(loaded, f"{told}; {poison}")
+        if environment.placed_again >= MAX_AGAIN:
+            return self._give_up(loaded, f"{told}; it was placed {MAX_AGAIN + 1} times")
+        reserved = rebuilt_later(environment, self._clock.now(), told)
+        return self._ask_again(loaded, reserved, {node.machine for node in environment.nodes if node.name in faults})
+
+    def _ask_again(self, loaded: Loaded[Environment], reserved: Environment, avoid: set[str]) -> Environment:
+        """Both steps in one write: nobody must build once more on the place that is left."""
+        now = self._clock.now()
+        why = f"placed again ({reserved.placed_again + 1} of {MAX_AGAIN}): {reserved.reason}"
+        asking = place_again(reserved, sorted(avoid), now, why)
+        told = events.of_environment(loaded.value, reserved, now)
+        return self._save(Loaded(reserved, loaded.version), asking, told=told).value
 
     def _destroy(self, loaded: Loaded[Environment]) -> Environment:
         provider = self._provider(loaded.value.provider)
         fault = self._carry_out(provider, loaded.value)
-        return self._conclude(loaded, fault or _listed(provider))
+        return self._conclude(loaded, fault, _listed(provider) if fault is None else Listing())
 
     def _carry_out(self, provider: Provider, environment: Environment) -> Fault | None:
-        """Destroy an environment whose end has begun; what went wrong, if anything."""
+        """Destroy an environment whose end has begun, unless only the look is missing; what went wrong, if anything."""
+        if environment.removed:
+            return None
         unclosed = _tried(lambda: provider.transport.close(environment.id))
         if unclosed is not None:
             log.warning("environment %s: its connections could not be ended: %s", environment.id, unclosed)
         return _tried(lambda: self._removals.carry_out(provider.driver, environment))
 
-    def _conclude(self, loaded: Loaded[Environment], seen: Listing | Fault) -> Environment:
+    def _conclude(self, loaded: Loaded[Environment], fault: Fault | None, seen: Listing | Fault) -> Environment:
         """It is destroyed when it is seen to be gone; what could not be seen is not gone."""
+        if fault is not None:
+            return self._destroy_later(loaded, fault)
         if not isinstance(seen, Listing):
-            return self._destroy_later(loaded, seen)
+            return self._destroy_later(loaded, seen, removed=True)
         look = self._removals.look(loaded.value, seen)
         if look.still:
             return self._destroy_later(loaded, still_there(loaded.value.id, look.still), (look.event,))
-        return self._save(loaded, destroyed(loaded.value, self._clock.now()), (look.event,)).value
+        return self._save(loaded, destroyed(loaded.value, self._clock.now()), told=(look.event,)).value
 
-    def _destroy_later(self, loaded: Loaded[Environment], error: Fault, told: tuple[Event, ...] = ()) -> Environment:
+    def _destroy_later(
+        self, loaded: Loaded[Environment], error: Fault, told: tuple[Event, ...] = (), *, removed: bool = False
+    ) -> Environment:
         """Taking back is never given up: servers that may exist stay counted until they are seen to be gone."""
-        environment = loaded.value
-        tries = environment.faults_seen + 1
-        log.warning("environment %s: destroy failed %d times: %s", environment.id, tries, error)
-        at = self._clock.now() + failsafe.backoff(tries, self._ids.dice())
-        if isinstance(error, PermanentError):
-            at = self._clock.now() + failsafe.MAX_DELAY_S
-        fault = environment.fault or str(error)  # the first one is why it goes
-        return self._save(loaded, replace(environment, not_before=at, faults_seen=tries, fault=fault), told).value
+        tries, now = loaded.value.faults_seen + 1, self._clock.now()
+        environment = replace(loaded.value, removed=removed)
+        log.warning("environment %s: not gone after %d tries: %s", environment.id, tries, error)
+        match failsafe.decide(error, tries, now, self._ids.dice(), taking_back=True):
+            case OpenBreaker(at=at):
+                later = replace(environment, not_before=at)
+            case RetryAt(at=at) | WaitForCapacity(at=at) | Hold(at=at):
+                fault = environment.fault or str(error)  # the first one is why it goes
+                later = replace(environment, not_before=at, faults_seen=tries, fault=fault)
+        return self._save(loaded, later, told=told).value
 
     def _save(
         self,
         loaded: Loaded[Environment],
         environment: Environment,
-        told: tuple[Event, ...] = (),
+        *,
+        told: Sequence[Event] = (),
         writes: tuple[Put, ...] = (),
     ) -> Loaded[Environment]:
+        """Write it with its events, after those that were `told` already; `writes` go with it."""
         write = self._books.environments.kind.put(environment.id, environment, loaded.version)
         change = events.of_environment(loaded.value, environment, self._clock.now())
-        after = [jobs.ADMIT] if environment.final else []
+        after = [jobs.ADMIT] if environment.final or environment.state is E.REQUESTED else []
         self._books.commit(write, *writes, events=[*told, *change], jobs=after)
         return Loaded(environment, loaded.version + 1)
 
@@ -328,8 +435,15 @@ def _listed(provider: Provider) -> Listing | Fault:
         return error
 
 
+def _told(environment: Environment, faults: Mapping[str, str]) -> str:
+    node = next(node for node in environment.nodes if node.name in faults)
+    return f"node {node.name}: {faults[node.name]}" + (f" (on machine {node.machine})" if node.machine else "")
+
+
 def _counted(environment: Environment, error: InfraError) -> Environment:
-    """Waiting for room is no fault: it must not use up the tries that faults have."""
+    """Waiting for room is no fault: it must not use up the tries that faults have; nor must what was never asked."""
+    if isinstance(error, CallsPaused):
+        return environment
     if isinstance(error, CapacityError):
         return replace(environment, waits=environment.waits + 1)
     return replace(environment, faults_seen=environment.faults_seen + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.domain import admission
@@ -17,6 +17,7 @@ from pipeline.envs.books import Books
 from pipeline.envs.fleets import Fleets
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Provider
+from pipeline.envs.uses import uses
 from pipeline.ports.common import Clock
 
 
@@ -39,12 +40,14 @@ class Placements:
         inventories: Inventories,
         clock: Clock,
         default_provider: str,
+        provider_names: Sequence[str],
     ) -> None:
         self._books = books
         self._provider = providers
         self._inventories = inventories
         self._clock = clock
         self._default = default_provider
+        self._names = provider_names
 
     def try_out(self, blueprint: Blueprint, provider: str = "", project: str = "") -> Trial:
         """Where the nodes of a blueprint would stand; UserError when there is no such provider or project."""
@@ -55,7 +58,7 @@ class Placements:
         fleets = Fleets(self._books, self._inventories)
         picture = fleets.current(name, now)
         environment = _environment(blueprint, name, project, now)
-        short = self._short(environment, known.quota if known else Quota(), fleets.uses().get(project, Use()))
+        short = self._short(environment, known.quota) if known else ""
         room = admission.room_for(environment, picture.nodes, account.max_nodes)
         if short:
             return Trial(name, Unschedulable(Explanation("", short)), {})
@@ -63,11 +66,14 @@ class Placements:
             return Trial(name, Infeasible(Explanation("", room.reason)), {})
         if isinstance(room, admission.Unschedulable):
             return Trial(name, Unschedulable(Explanation("", room.reason)), {})
-        decision = engine.decide(picture.fleet, request_of(environment, picture.fleet.inventory.rules), now)
+        own = known.rules if known else ()
+        request = request_of(environment, (*own, *picture.fleet.inventory.rules))
+        decision = engine.decide(picture.fleet, request, now)
         zones = {machine.name: machine.zone for machine in picture.fleet.machines}
         return Trial(name, decision, zones)
 
-    def _short(self, environment: Environment, quota: Quota, used: Use) -> str:
+    def _short(self, environment: Environment, quota: Quota) -> str:
+        used = uses(self._books, self._names).get(environment.project, Use())
         return admission.over_quota(quota, used, admission.use_of(environment))
 
 

@@ -12,6 +12,7 @@ from pipeline.domain.environments import Environment, EnvironmentState, Nominati
 from pipeline.domain.errors import GuardRefused
 from pipeline.domain.guards import Act, Refused, judge
 from pipeline.domain.placement.requests import request_of, with_placement
+from pipeline.domain.rules import OperatorRule
 from pipeline.envs import events
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.fleets import Picture
@@ -46,14 +47,20 @@ class Preemptions:
         self._grace_s = grace_s
         self._again_at: dict[str, float] = {}
 
-    def plan(self, loaded: Loaded[Environment], picture: Picture, max_nodes: int, now: float) -> Planned | None:
-        """Who goes for a request that found no room; None when it may take nobody's, or nobody's would help."""
-        environment = loaded.value
+    def plan(
+        self, loaded: Loaded[Environment], rules: Iterable[OperatorRule], picture: Picture, max_nodes: int, now: float
+    ) -> Planned | None:
+        """Who goes for a request that found no room; None when it may take nobody's, or nobody's would help.
+
+        `rules` are those of its project and of the operator.
+        """
+        environment, request = loaded.value, request_of(loaded.value, rules)
         if not preemption.may_preempt(environment) or now < self._again_at.get(environment.id, 0.0):
             return None
         candidates = dict(picture.candidates)
         for _ in range(TRIES):
-            found = self._search(environment, picture, candidates.values(), max_nodes, now)
+            room = max_nodes - picture.nodes
+            found = preemption.preempt(picture.fleet, request, candidates.values(), now, room, picture.leaving)
             if found is None or not found.victims:
                 break
             victims = self._books.environments.many(found.victims)
@@ -63,18 +70,6 @@ class Preemptions:
             candidates = {id: one for id, one in candidates.items() if id not in stay}
         self._again_at = {id: at for id, at in self._again_at.items() if at > now} | {environment.id: now + RETRY_S}
         return None
-
-    def _search(
-        self,
-        environment: Environment,
-        picture: Picture,
-        candidates: Iterable[preemption.Candidate],
-        max_nodes: int,
-        now: float,
-    ) -> preemption.Preemption | None:
-        request = request_of(environment, picture.fleet.inventory.rules)
-        room = max_nodes - picture.nodes
-        return preemption.preempt(picture.fleet, request, candidates, now, room, picture.leaving)
 
     def _may_go(self, environment: Environment, wanted_by: Environment) -> bool:
         """Whether it is a candidate as it stands in the books now, and no guard would refuse; asked in silence."""
@@ -132,10 +127,14 @@ def _nominated(
     zones = {name: picture.fleet.zone_of(name) for names in found.placed.machines.values() for name in names}
     there = with_placement(environment, found.placed, zones, now)
     machines = {node.name: node.machine for node in there.nodes}
-    reason = f"waits until {_clock(at)} for the room of best-effort {', '.join(found.victims)}"
-    return replace(
-        environment, nomination=Nomination(machines, found.victims, at + GOING_S), reason=reason, told_at=now
-    )
+    waiting = replace(environment, nomination=Nomination(machines, found.victims, at + GOING_S), told_at=now)
+    return replace(waiting, reason=f"{make_room(waiting)}; they have until {_clock(at)}")
+
+
+def make_room(environment: Environment) -> str:
+    """What a nominated request waits for; empty for any other."""
+    nomination = environment.nomination
+    return "" if nomination is None else f"best-effort {', '.join(nomination.victims)} make room for it"
 
 
 def _told_to_go(victim: Environment, wanted_by: Environment, at: float, now: float) -> Environment:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState
-from pipeline.domain.errors import GuardRefused, InfraError, VersionConflict
+from pipeline.domain.errors import CallsPaused, GuardRefused, InfraError, VersionConflict
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.runs import RunState
 from pipeline.envs import events, jobs
@@ -93,7 +93,11 @@ class Reaper:
     def reap(self, provider_name: str) -> list[str]:
         """Compare what the provider has of ours with the books; the environment ids that were acted upon."""
         provider = self._provider(provider_name)
-        owned = provider.driver.list().environments
+        try:
+            owned = provider.driver.list().environments
+        except CallsPaused as paused:
+            log.info("provider %s is reaped later: %s", provider_name, paused)
+            return []
         return [one.environment_id for one in owned if self._is_leak(one) and self._act_alone(provider, one)]
 
     def _is_leak(self, owned: OwnedEnvironment) -> bool:

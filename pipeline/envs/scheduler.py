@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.domain import admission
+from pipeline.domain import admission, waits
 from pipeline.domain.admission import Use, Waiting
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import UserError, VersionConflict
 from pipeline.domain.placement import engine
-from pipeline.domain.placement.model import Infeasible, Placed, Unschedulable
+from pipeline.domain.placement.explain import NEAR
+from pipeline.domain.placement.model import Decision, Explanation, Infeasible, Placed, Unschedulable
 from pipeline.domain.placement.requests import request_of, with_placement
 from pipeline.domain.projects import Project, Quota
+from pipeline.domain.rules import OperatorRule
+from pipeline.domain.waits import Hindrance, Pace, Wait
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.fleets import Fleets, Picture
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Provider
-from pipeline.envs.preemption import Planned, Preemptions
+from pipeline.envs.preemption import Planned, Preemptions, make_room
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Event, Fence, JobRequest, Put
 
@@ -28,8 +32,8 @@ log = logging.getLogger(__name__)
 E = EnvironmentState
 #: Reservations in one commit.
 BATCH = 100
-#: Seconds after which the words about a request that waits are brought up to date.
-RETELL_S = 15.0
+#: Seconds for which a request waits for room away from the machines where it failed; then it goes back to them.
+AVOID_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,30 @@ class _Round:
     reserved: list[_Answer] = field(default_factory=list)
     told: list[_Answer] = field(default_factory=list)
     rejected: list[Environment] = field(default_factory=list)
-    closed: set[str] = field(default_factory=set)
-    position: int = 0
+    closed: dict[str, str] = field(default_factory=dict)
+    lines: Counter[str] = field(default_factory=Counter)
     retry: set[str] = field(default_factory=set)
 
     def quota(self, project: str) -> Quota:
         known = self.projects.get(project)
         return Quota() if known is None else known.quota
 
+    def rules(self, project: str) -> tuple[OperatorRule, ...]:
+        known = self.projects.get(project)
+        return () if known is None else known.rules
+
     def weight(self, project: str) -> float:
         known = self.projects.get(project)
         return 1.0 if known is None else known.weight
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    """Why a request found no place, and what must have changed before it is worth another look."""
+
+    freed: int
+    rules: tuple[OperatorRule, ...]
+    why: str
 
 
 class Scheduler:
@@ -76,15 +93,19 @@ class Scheduler:
         inventories: Inventories,
         preemptions: Preemptions,
         clock: Clock,
+        provider_names: Sequence[str] = (),
     ) -> None:
+        """`provider_names` are all whose environments count against quotas, whether anybody requests there or not."""
         self._books = books
+        self._names = provider_names
         self._provider = providers
         self._inventories = inventories
         self._preemptions = preemptions
         self._clock = clock
         self._fleets = Fleets(books, inventories)
         self._fence: Fence | None = None
-        self._refused: dict[str, int] = {}
+        self._refused: dict[str, _Refusal] = {}
+        self._paces: dict[str, Pace] = {}
 
     def reserve(self, fence: Fence | None) -> list[Environment]:
         """Give places to what fits, reject what never fits; the environments that were rejected."""
@@ -100,9 +121,10 @@ class Scheduler:
         if round_.retry:
             again = [one for one in self._books.environments.many(sorted(round_.retry)) if _requested(one)]
             second = self._begin(fence, again)
+            second.lines = round_.lines
             self._look(second, 1)
             round_.rejected += second.rejected
-        self._refused = {id: freed for id, freed in self._refused.items() if id in round_.requests}
+        self._refused = {id: seen for id, seen in self._refused.items() if id in round_.requests}
         return round_.rejected
 
     def _begin(self, fence: Fence | None, loaded: list[Loaded[Environment]]) -> _Round:
@@ -125,7 +147,6 @@ class Scheduler:
         waiting = [_waiting(one.value) for one in round_.requests.values()]
         shares = admission.shares_of(round_.uses, round_.weight)
         for turn in admission.in_turn(waiting, shares, round_.now):
-            round_.position += 1
             self._answer(round_.requests[turn.id], round_)
             if len(round_.reserved) >= batch:
                 self._commit(round_)
@@ -139,14 +160,18 @@ class Scheduler:
         if gone:
             return self._reject(loaded, round_, gone)
         if environment.provider in round_.closed:
-            return None
+            first = round_.closed[environment.provider]
+            why = f"{first} waits there for long, and nothing goes before it any more"
+            return self._wait(loaded, round_, why, Hindrance.TURN)
         picture = self._fleets.kept(environment.provider)
         if environment.id in picture.known:
             return None  # another scheduler was quicker
         short = self._over_quota(environment, round_)
         if short:
-            at_once = environment.priority is Priority.INTERACTIVE or short[1]
-            return self._reject(loaded, round_, short[0]) if at_once else self._wait(loaded, round_, short[0])
+            new = environment.priority is Priority.INTERACTIVE and not environment.placed_again
+            if new or short[1]:
+                return self._reject(loaded, round_, short[0])
+            return self._wait(loaded, round_, short[0], Hindrance.QUOTA)
         return self._place(loaded, round_, picture)
 
     def _over_quota(self, environment: Environment, round_: _Round) -> tuple[str, bool] | None:
@@ -158,22 +183,37 @@ class Scheduler:
 
     def _place(self, loaded: Loaded[Environment], round_: _Round, picture: Picture) -> None:
         environment = loaded.value
-        if self._refused.get(environment.id) == picture.freed and not self._is_vain(environment, round_.now):
-            return self._hold_back(loaded, round_, "")
+        refused = self._known_refusal(environment, round_, picture)
+        if refused is not None:
+            return self._hold_back(loaded, round_, refused)
         picture.step_aside(environment.id)
         room = admission.room_for(environment, picture.nodes, self._provider(environment.provider).max_nodes)
         if isinstance(room, admission.Infeasible):
             return self._reject(loaded, round_, room.reason)
         if isinstance(room, admission.Unschedulable):
             return self._no_room(loaded, round_, picture, room.reason)
-        request = request_of(environment, picture.fleet.inventory.rules)
-        decision = engine.decide(picture.fleet, request, round_.now)
+        decision = _decide(environment, self._rules(environment, round_, picture), picture, round_.now)
         if isinstance(decision, Placed):
             return self._reserve(loaded, round_, picture, decision)
         if isinstance(decision, Infeasible):
             return self._reject(loaded, round_, str(decision.explanation))
         assert isinstance(decision, Unschedulable), "there are three answers"  # noqa: S101  # says it to the reader
+        near = any(rules.near_service for rules in environment.rules.roles.values())
+        if near and _without_service(decision.explanation):
+            return self._wait(loaded, round_, str(decision.explanation), Hindrance.SERVICE)
         return self._no_room(loaded, round_, picture, str(decision.explanation))
+
+    def _known_refusal(self, environment: Environment, round_: _Round, picture: Picture) -> str | None:
+        """Why it found no place before, where nothing has changed since; None when it is worth another look."""
+        refused = self._refused.get(environment.id)
+        if refused is None or environment.avoid or self._is_vain(environment, round_.now):
+            return None
+        if (refused.freed, refused.rules) != (picture.freed, round_.rules(environment.project)):
+            return None
+        return make_room(environment) or refused.why
+
+    def _rules(self, environment: Environment, round_: _Round, picture: Picture) -> tuple[OperatorRule, ...]:
+        return (*round_.rules(environment.project), *picture.fleet.inventory.rules)
 
     def _is_vain(self, environment: Environment, now: float) -> bool:
         """Whether it waits for places that it will not get: its victims stay after all, or take too long."""
@@ -181,17 +221,17 @@ class Scheduler:
 
     def _no_room(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, reason: str) -> None:
         """Wait for the victims that were told to go, tell others, or just wait until something is freed."""
-        environment = loaded.value
-        self._refused[environment.id] = picture.freed
+        environment, rules = loaded.value, self._rules(loaded.value, round_, picture)
+        self._refused[environment.id] = _Refusal(picture.freed, round_.rules(environment.project), reason)
         if self._preemptions.may_come_true(environment, round_.now):
             picture.nominate(environment)
-            return self._hold_back(loaded, round_, "")
+            return self._hold_back(loaded, round_, make_room(environment))
         max_nodes = self._provider(environment.provider).max_nodes
-        planned = self._preemptions.plan(loaded, picture, max_nodes, round_.now)
+        planned = self._preemptions.plan(loaded, rules, picture, max_nodes, round_.now)
         if planned is not None:
             return self._preempt(loaded, round_, picture, planned)
         if environment.nomination is not None:
-            loaded = Loaded(replace(environment, nomination=None, told_at=0.0), loaded.version)
+            loaded = Loaded(replace(environment, nomination=None, reason="", wait=None), loaded.version)
         return self._hold_back(loaded, round_, reason)
 
     def _preempt(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, planned: Planned) -> None:
@@ -215,24 +255,31 @@ class Scheduler:
         use = round_.uses.get(environment.project, Use())
         round_.uses[environment.project] = use.plus(admission.use_of(environment))
         round_.reserved.append(_Answer(loaded, placed))
+        if environment.wait is not None:
+            line = _line(environment, environment.wait.hindrance)
+            self._paces[line] = waits.paced(self._paces.get(line), environment.created_at, round_.now)
 
     def _reject(self, loaded: Loaded[Environment], round_: _Round, reason: str) -> None:
         round_.told.append(_Answer(loaded, loaded.value.to(E.REJECTED, round_.now, reason)))
 
-    def _hold_back(self, loaded: Loaded[Environment], round_: _Round, reason: str) -> None:
+    def _hold_back(self, loaded: Loaded[Environment], round_: _Round, why: str) -> None:
         if round_.now - loaded.value.created_at >= admission.OVERTAKE_S:
-            round_.closed.add(loaded.value.provider)
-        self._wait(loaded, round_, reason)
+            round_.closed[loaded.value.provider] = loaded.value.id
+        self._wait(loaded, round_, why, Hindrance.ROOM)
 
-    def _wait(self, loaded: Loaded[Environment], round_: _Round, reason: str) -> None:
-        """Say why it waits, and at which position; not at every look."""
-        environment = loaded.value
-        said = environment.reason
-        if said and (not reason or round_.now - environment.told_at < RETELL_S):
+    def _wait(self, loaded: Loaded[Environment], round_: _Round, why: str, hindrance: Hindrance) -> None:
+        """Say why it waits, at which position and about how long; not at every look."""
+        environment, line = loaded.value, _line(loaded.value, hindrance)
+        round_.lines[line] += 1
+        position = round_.lines[line]
+        if environment.wait is not None and round_.now - environment.told_at < waits.tell_again_s(position):
             return
-        text = f"waits, position {round_.position} of {len(round_.requests)}: {reason}"
-        if reason and text != said:
-            round_.told.append(_Answer(loaded, replace(environment, reason=text, told_at=round_.now)))
+        left = waits.estimate(self._paces.get(line), position, environment.created_at, round_.now)
+        wait = Wait(position, hindrance, left)
+        text = waits.told(wait, why)
+        if text != environment.reason:
+            told = replace(environment, reason=text, told_at=round_.now, wait=wait)
+            round_.told.append(_Answer(loaded, told))
 
     def _commit(self, round_: _Round) -> None:
         """All reservations since the last commit, under the ledger; what did not go through is looked at again."""
@@ -254,7 +301,7 @@ class Scheduler:
     def _refresh(self, round_: _Round) -> None:
         """The ledger first, then the pictures: what is reserved between the two makes another conflict, no mistake."""
         round_.ledger = self._inventories.ledger_version()
-        for provider in sorted({one.value.provider for one in round_.requests.values()}):
+        for provider in sorted({*self._names, *(one.value.provider for one in round_.requests.values())}):
             if not self._gone(provider):
                 self._fleets.current(provider, round_.now)
         self._fleets.keep_nominations(self._books.environments.everything("environments:nominated"))
@@ -280,12 +327,35 @@ class Scheduler:
                 round_.rejected.append(answer.after)
 
 
+def _decide(environment: Environment, rules: tuple[OperatorRule, ...], picture: Picture, now: float) -> Decision:
+    """Away from the machines where it failed, unless that can never be, or takes too long."""
+    decision = engine.decide(picture.fleet, request_of(environment, rules), now)
+    waited = now - environment.state_since > AVOID_S
+    if environment.avoid and (isinstance(decision, Infeasible) or (waited and not isinstance(decision, Placed))):
+        return engine.decide(picture.fleet, request_of(replace(environment, avoid=()), rules), now)
+    return decision
+
+
+def _without_service(told: Explanation) -> bool:
+    """Nothing but a service that stands nowhere is in the way. It is looked at every time, for the service may come,
+    and nothing is kept free for it: the service itself might be behind it.
+    """
+    return bool(told.groups) and all(group.rule == NEAR for group in told.groups)
+
+
 def _requested(loaded: Loaded[Environment]) -> bool:
     return loaded.value.state is E.REQUESTED
 
 
 def _waiting(environment: Environment) -> Waiting:
     return Waiting(environment.id, environment.project, environment.priority, environment.created_at)
+
+
+def _line(environment: Environment, hindrance: Hindrance) -> str:
+    """Those that wait for the same: for one project's quota or services, or for one provider."""
+    if hindrance in {Hindrance.QUOTA, Hindrance.SERVICE}:
+        return f"{hindrance} of project {environment.project}"
+    return f"provider {environment.provider}"
 
 
 def _told(answer: _Answer, now: float) -> list[Event]:

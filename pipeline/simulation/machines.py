@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pipeline.domain.inventory import Aggregate, Inventory, LoadLimits, Machine, MachineKind, Zone, checked, spelled_out
 from pipeline.domain.qos import QosClass, disk_rate, network_rate
-from pipeline.domain.resources import size_mib
+from pipeline.domain.resources import parse_size
 from pipeline.domain.rules import Affinity, Attribute, OperatorRule, Stance
 from pipeline.simulation.fields import NONE, Fields, duration, names, number, one_of, text, weights, whole
 
@@ -125,7 +125,7 @@ def _capacity(fields: Fields) -> Iterator[tuple[str, float]]:
 
 
 def _mib(value: object) -> float:
-    return size_mib(str(value))
+    return parse_size(str(value))
 
 
 def _network(value: object) -> float:

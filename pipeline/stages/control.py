@@ -119,6 +119,7 @@ class Control:
 
     def _rerun(self, run_id: str, first: StageName | None) -> Run:
         old, now = self._books.runs.get(run_id).value, self._tools.clock.now()
+        self._books.projects.get(old.project)
         self._tools.providers(old.provider)
         new_id = self._tools.ids.new("run")
         if first is None or first is StageName.DELIVER:

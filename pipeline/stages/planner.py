@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pipeline.domain import failsafe, runs
 from pipeline.domain.blueprint import Blueprint, Priority
 from pipeline.domain.errors import InfraError, UserError
+from pipeline.domain.failsafe import GiveUp, OpenBreaker, RetryAt, WaitForCapacity
 from pipeline.domain.intake import TriggerRecord, TriggerState
 from pipeline.domain.projects import local_path
 from pipeline.domain.runs import Run, RunState, Stop, StopKind, Verdict
@@ -69,6 +70,10 @@ class Planner:
             lost = _Plan(record.trigger, mistake=f"planning lost its worker {record.handed - 1} times; see its log")
             self._books.again(lambda: self._settle(trigger_id, lost, Verdict.ERROR))
             return
+        if self._books.projects.find(record.project) is None:
+            gone = _Plan(record.trigger, ignored=f"project {record.project} was removed")
+            self._books.again(lambda: self._settle(trigger_id, gone))
+            return
         try:
             plan = self._read(record)
         except InfraError as error:
@@ -127,13 +132,14 @@ class Planner:
     def _postpone(self, record: TriggerRecord, error: InfraError) -> None:
         """Try again later; a repository that stays out of reach becomes a run in error, so that nobody waits for it."""
         now = self._tools.clock.now()
-        decision = failsafe.decide(error, record.tries + 1, now, self._tools.ids.dice())
-        if isinstance(decision, failsafe.GiveUp):
-            self._books.again(lambda: self._settle(record.id, _Plan(record.trigger, mistake=str(error)), Verdict.ERROR))
-            return
-        loaded = self._books.triggers.get(record.id)
-        later = replace(loaded.value, tries=record.tries + 1, handed=0, due_at=decision.at, reason=str(error))
-        self._books.commit(self._books.triggers.kind.put(record.id, later, loaded.version))
+        match failsafe.decide(error, record.tries + 1, now, self._tools.ids.dice()):
+            case GiveUp(reason=mistake):
+                plan = _Plan(record.trigger, mistake=mistake)
+                self._books.again(lambda: self._settle(record.id, plan, Verdict.ERROR))
+            case RetryAt(at=at, reason=why) | WaitForCapacity(at=at, reason=why) | OpenBreaker(at=at, reason=why):
+                loaded = self._books.triggers.get(record.id)
+                later = replace(loaded.value, tries=record.tries + 1, handed=0, due_at=at, reason=why)
+                self._books.commit(self._books.triggers.kind.put(record.id, later, loaded.version))
 
     def _settle(self, trigger_id: str, plan: _Plan, verdict: Verdict = Verdict.FAILED) -> None:
         loaded = self._books.triggers.get(trigger_id)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.domain import failsafe, runs
 from pipeline.domain.errors import GreenroomError, InfraError, StageFailed, UserError
+from pipeline.domain.failsafe import GiveUp, OpenBreaker, RetryAt, WaitForCapacity
 from pipeline.domain.runs import Outcome, Run, RunState, StageName, StageState
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
@@ -149,10 +150,11 @@ class Runner:
         now = self._tools.clock.now()
         tries = sum(attempt.code == error.code for attempt in run.stage(name).attempts) + 1
         outcome = Outcome(StageState.ERROR, str(error), error.code)
-        decision = failsafe.decide(error, tries, now, self._tools.ids.dice())
-        if isinstance(decision, failsafe.RetryAt):
-            return runs.retry_attempt(run, name, token, outcome, now, decision.at)
-        return runs.finish_attempt(run, name, token, outcome, now)
+        match failsafe.decide(error, tries, now, self._tools.ids.dice()):
+            case RetryAt(at=at) | WaitForCapacity(at=at) | OpenBreaker(at=at):
+                return runs.retry_attempt(run, name, token, outcome, now, at)
+            case GiveUp():
+                return runs.finish_attempt(run, name, token, outcome, now)
 
     def _save(
         self,

@@ -1,4 +1,7 @@
-"""The commit's status at its forge: pending at once, then the verdict; retried, and never in a run's way."""
+"""The commit's status at its forge: pending at once, what it waits for, then the verdict.
+
+It is retried, and never in a run's way.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pipeline.domain import failsafe
 from pipeline.domain.errors import InfraError, TransientError
 from pipeline.domain.projects import Project
 from pipeline.domain.runs import HELD, Run, RunState, StageName, StatusReport, Verdict
+from pipeline.domain.texts import brief, cut
 from pipeline.envs.books import Books, Loaded
 from pipeline.ports.common import Clock, Ids
 from pipeline.ports.forges import CommitStatus, Forge, StatusState
@@ -23,6 +27,8 @@ MAX_TRIES = 12
 REPORTING_S = 20.0
 #: Where a forge's API is, when a project names none, by the host of the repositories that belong to it.
 PUBLIC_HOSTS = {"github": "github.com", "gitlab": "gitlab.com", "bitbucket": "bitbucket.org"}
+#: Characters that every forge takes; GitHub refuses more.
+MOST = 140
 STATES = {
     Verdict.PASSED: StatusState.SUCCESS,
     Verdict.FAILED: StatusState.FAILURE,
@@ -33,10 +39,11 @@ STATES = {
 
 
 def wanted(run: Run) -> str:
-    """What the forge should show now: a status, and `/held` when it is to say how to log in."""
+    """What the forge should show now: a status, and `/held` when it is to say how to log in, or what it waits for."""
     if run.verdict is not None and run.state in {RunState.FINISHING, RunState.FINISHED}:
         return STATES[run.verdict].value + ("/held" if _hold(run) else "")
-    return StatusState.PENDING.value
+    waits = run.awaits_environment and run.hindrance
+    return StatusState.PENDING.value + (f"/{run.hindrance}" if waits else "")
 
 
 def _hold(run: Run) -> str:
@@ -88,18 +95,25 @@ class Statuses:
         self._books.again(lambda: self._note(run_id, report))
 
     def _send(self, run: Run, state: str) -> None:
-        project = self._books.projects.get(run.project).value
+        project = self._books.projects.find(run.project)
         token = project_token(self._books, self._secrets, run.project, run.trigger.repository)
-        if token is None or not self._is_its_forge(project, run.trigger.forge):
+        if project is None or token is None or not self._is_its_forge(project.value, run.trigger.forge):
             return
         status = CommitStatus(
             slug=run.trigger.slug,
             sha=run.trigger.sha,
             state=StatusState(state.partition("/")[0]),
-            description=describe(run),
+            description=describe(run, self._waits(run)),
             url=f"{self._public_url}/v1/runs/{run.id}",
         )
-        self._forges[run.trigger.forge].report(status, project.api_url, token)
+        self._forges[run.trigger.forge].report(status, project.value.api_url, token)
+
+    def _waits(self, run: Run) -> str:
+        """Why its environment waits, if it does."""
+        if not (run.awaits_environment and run.hindrance):
+            return ""
+        environment = self._books.environments.find(run.environment_id)
+        return environment.value.reason if environment is not None and environment.value.wait is not None else ""
 
     def _is_its_forge(self, project: Project, forge: str) -> bool:
         """Whether a token of the project may go to this forge's API: to a named one, else to its repository's own."""
@@ -125,11 +139,10 @@ class Statuses:
         self._books.commit(self._books.runs.kind.put(run_id, noted, loaded.version))
 
 
-def describe(run: Run) -> str:
-    """One line of at most 140 characters."""
+def describe(run: Run, waits: str = "") -> str:
+    """One line of at most 140 characters; `waits` is why its environment waits, if it does."""
     if run.verdict is None:
-        return f"{run.id} is {run.state}"
+        return cut(brief(waits), MOST) if waits else f"{run.id} is {run.state}"
     held = f", {_hold(run)} (greenroom ssh {run.id})" if _hold(run) else ""
     text = f"{run.verdict}{held}" + (f": {run.reason}" if run.reason else "")
-    first = text.splitlines()[0]
-    return first if len(first) <= 140 else first[:139] + "…"
+    return cut(text.splitlines()[0], MOST)

@@ -37,6 +37,8 @@ BATCH = 200
 ROUND = 500
 #: Seconds between two looks at everything that may have come to rest unnoticed.
 CHORES_S = 1.0
+#: Seconds for which a run waits for room before its forge is told.
+WAITS_TOLD_S = 10.0
 #: Seconds between two comparisons of the books with what the providers have.
 REAP_S = 30.0
 #: Seconds between two measurements of a provider's machines.
@@ -170,9 +172,11 @@ class Tick:
         for environment_id in self.preempted.noticed():
             self._survive(environment_id, self.preempted.settle, environment_id)
         self._survive("ends of leases", self._end_leases)
+        self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
         active = self.tools.books.runs.everything("runs:active")
+        self._survive("what is waited for", self._note_waits, active)
         for loaded in active:
             self._survive(loaded.value.id, self._stop_overdue, loaded.value)
         self._survive("requeueing", self._requeue, active)
@@ -226,6 +230,23 @@ class Tick:
         now = self.tools.clock.now()
         if run.state is RunState.RUNNING and now > (run.started_at or now) + run.plan.timeout_s:
             self.control.time_out(run.id, f"the run took longer than its timeout of {run.plan.timeout_s:.0f} s")
+
+    def _note_waits(self, active: Sequence[Loaded[Run]]) -> None:
+        """Which runs wait for room, and which do no more, once per kind of hindrance: each is a call of a forge."""
+        waiting = [one for one in active if one.value.awaits_environment and one.value.trigger.slug]
+        ids = sorted(one.value.environment_id for one in waiting)
+        environments = {one.value.id: one.value for one in self.tools.books.environments.many(ids)}
+        for loaded in waiting:
+            hindrance = self._hindrance(environments.get(loaded.value.environment_id))
+            if hindrance != loaded.value.hindrance:
+                self._survive(loaded.value.id, self._save, loaded, replace(loaded.value, hindrance=hindrance))
+
+    def _hindrance(self, environment: Environment | None) -> str:
+        """What an environment waits for; what has not waited for long is not worth a word."""
+        if environment is None or environment.wait is None:
+            return ""
+        long = self.tools.clock.now() - environment.created_at >= WAITS_TOLD_S
+        return environment.wait.hindrance.value if long else ""
 
     def _requeue(self, active: Sequence[Loaded[Run]]) -> None:
         """Attempts whose retry is due or whose job was lost, and waiting ones whose environment is settled."""

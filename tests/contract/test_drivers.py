@@ -10,11 +10,15 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
+from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.domain.errors import CapacityError, PermanentError
 from pipeline.domain.inventory import Inventory, Load, Machine, Zone, checked
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
+from pipeline.envs.books import Books
+from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
 from tests.plugins.local_nodes import Keys, LocalNodes, running_helper
 
@@ -74,7 +78,7 @@ class Subject:
         return {owned.environment_id: owned.ends_at for owned in self.driver.list().environments}
 
 
-@pytest.fixture(params=["memory", pytest.param("local", marks=pytest.mark.local)])
+@pytest.fixture(params=["memory", "watched", pytest.param("local", marks=pytest.mark.local)])
 def subject(request: pytest.FixtureRequest, node_keys: Keys) -> Iterator[Subject]:
     made: Subject = request.getfixturevalue(f"{request.param}_subject")
     yield made
@@ -93,6 +97,17 @@ def memory_subject(node_keys: Keys) -> Subject:
         return replace(request, nodes=tuple(replace(request.nodes[0], name=f"web-{i}") for i in range(13)))
 
     return Subject(driver, stranger, "ours", "plain", node_keys, enlarge)
+
+
+@pytest.fixture
+def watched_subject(memory_subject: Subject) -> Subject:
+    """The memory driver behind breakers and limits."""
+    clock = SystemClock()
+    books = Books(MemoryStore(clock))
+    driver = WatchedDriver(
+        "ours", memory_subject.driver, books, clock, CallLimits(max_deletes=12, calls_per_s=10_000.0)
+    )
+    return replace(memory_subject, driver=driver)
 
 
 @pytest.fixture

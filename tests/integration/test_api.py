@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,25 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from pipeline.adapters.drivers.local.driver import LocalDriver
 from pipeline.api.app import create, create_hooks
 from pipeline.api.doctor import Check, checks
 from pipeline.api.hooks import LIMIT_BYTES
 from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import Blueprint, EnvironmentSpec, RoleSpec
+from pipeline.domain.breakers import FAILURES, Call
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
+from pipeline.domain.errors import TransientError
 from pipeline.domain.guards import Act, Facts
+from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
-from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, lose_attempt, start_attempt
+from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, lose_attempt, start_attempt, wait_attempt
 from pipeline.domain.triggers import Trigger, TriggerKind
+from pipeline.domain.waits import Hindrance, Wait
 from pipeline.envs import events
 from pipeline.envs.books import ENVIRONMENTS, REPORTS, RUNS
-from pipeline.envs.gate import Asking
+from pipeline.envs.calls import Breakers
+from pipeline.envs.gate import AUDIT, Asking
 from pipeline.ports.common import Secret
 from pipeline.ports.stores import Commit, Event
 from pipeline.settings import ProviderSettings, Settings
@@ -184,6 +190,17 @@ async def test_the_hooks_listener_has_nothing_but_hooks(app: Application, hooks:
         ("POST", "/v1/projects", {"name": "No Such Name"}, 400, "bad-request"),
         ("POST", "/v1/projects", {"name": "x", "provider": "moon"}, 400, "bad-request"),
         ("POST", "/v1/projects", {"name": "x", "repository": "javascript:alert(1)"}, 400, "bad-request"),
+        ("PATCH", "/v1/projects/none", {}, 404, "not-found"),
+        ("PATCH", "/v1/projects/shop", {"provider": "moon"}, 400, "bad-request"),
+        ("PATCH", "/v1/projects/shop", {"quota": {"nodes": -1}}, 400, "bad-request"),
+        ("PATCH", "/v1/projects/shop", {"quota": {"nodes": True}}, 422, "bad-request"),
+        ("PATCH", "/v1/projects/shop", {"quota": {"memory": 64}}, 400, "bad-request"),
+        ("PATCH", "/v1/projects/shop", {"max_runs": 0}, 400, "bad-request"),
+        ("PATCH", "/v1/projects/shop", {"weight": -1}, 400, "bad-request"),
+        ("PATCH", "/v1/projects/shop", {"wieght": 1}, 422, "bad-request"),
+        ("DELETE", "/v1/projects/none", None, 404, "not-found"),
+        ("GET", "/v1/projects/none/rules", None, 404, "not-found"),
+        ("PUT", "/v1/projects/shop/rules", {"rules": "rules: [{name: r, planet: mars}]"}, 400, "bad-request"),
     ],
 )
 async def test_errors_are_problems(
@@ -205,6 +222,62 @@ async def test_a_store_that_is_down_is_a_problem(
     check_problem(answer, 500, "internal", "its log says more")
     assert "ZeroDivisionError" in caplog.text
     assert "ZeroDivisionError" not in answer.text
+
+
+async def test_a_run_that_waits_says_its_position_and_for_how_long(app: Application, client: httpx.AsyncClient) -> None:
+    make_environment(app, "env-1", EnvironmentState.REQUESTED)
+    loaded = app.books.environments.get("env-1")
+    waits = replace(loaded.value, wait=Wait(3, Hindrance.ROOM, 240.0), reason="waits, position 3")
+    app.store.commit(Commit((ENVIRONMENTS.put("env-1", waits, loaded.version),)))
+    taken = start_attempt(admit(make_run(app, "run-2"), 1000.0), StageName.DELIVER, 1, "t", 1000.0)
+    assert taken is not None
+    run = replace(wait_attempt(taken, StageName.DELIVER, "t"), id="run-1", environment_id="env-1")
+    app.store.commit(Commit((RUNS.put("run-1", run, 0),)))
+    shown = (await client.get("/v1/environments/env-1")).json()
+    assert (shown["position"], shown["estimate_s"]) == (3, 240.0)
+    run_view = (await client.get("/v1/runs/run-1")).json()
+    assert (run_view["position"], run_view["estimate_s"]) == (3, 240.0)
+    listed = (await client.get("/v1/runs")).json()["items"]
+    assert {one["id"]: one["position"] for one in listed} == {"run-1": 3, "run-2": None}
+
+
+# Projects
+
+
+async def test_a_project_is_changed_shown_and_removed(app: Application, client: httpx.AsyncClient) -> None:
+    make_environment(app, "env-1", EnvironmentState.LEASED)
+    wish = {"quota": {"nodes": 20, "memory": "64GiB"}, "max_runs": 5, "weight": 2.5, "provider": "memory"}
+    changed = (await client.patch("/v1/projects/shop", json=wish)).json()
+    assert (changed["max_runs"], changed["weight"], changed["provider"]) == (5, 2.5, "memory")
+    assert changed["quota"]["nodes"] == {"limit": 20, "used": 2}
+    assert changed["quota"]["memory_mib"] == {"limit": 65536.0, "used": 1024.0}
+    assert changed["quota"]["floating_addresses"] == {"limit": None, "used": 0}
+    assert (await client.get("/v1/projects/shop")).json() == changed
+    assert (await client.get("/v1/projects")).json() == [changed]
+    without = (await client.patch("/v1/projects/shop", json={"quota": {"nodes": None}})).json()
+    assert (without["quota"]["nodes"]["limit"], without["quota"]["memory_mib"]["limit"]) == (None, 65536.0)
+    free = (await client.patch("/v1/projects/shop", json={"quota": None})).json()
+    assert [one["limit"] for one in free["quota"].values()] == [None] * 6
+    check_problem(await client.delete("/v1/projects/shop"), 409, "invalid-transition", "environment env-1 (leased)")
+    await client.post("/v1/projects", json={"name": "blog"})
+    assert (await client.delete("/v1/projects/blog?dry_run=1")).json() == {"name": "blog", "removed": False}
+    assert (await client.delete("/v1/projects/blog")).json() == {"name": "blog", "removed": True}
+    check_problem(await client.get("/v1/projects/blog"), 404, "not-found")
+
+
+async def test_rules_of_a_project_are_kept_and_what_they_miss_is_told(client: httpx.AsyncClient) -> None:
+    text = "version: 1\nrules: [{name: r, match: {role: web}, require: {zone: rack-z}, max_per_zone: 2}]"
+    laid = (await client.put("/v1/projects/shop/rules", json={"rules": text})).json()
+    assert laid["warnings"] == ["rule r: there is no zone rack-z"]
+    (rule,) = laid["rules"]
+    assert (rule["match"], rule["require"], rule["max_per_zone"]) == ({"role": ["web"]}, {"zone": ["rack-z"]}, 2)
+    assert (await client.get("/v1/projects/shop/rules")).json() == laid
+    assert (await client.get("/v1/projects/shop")).json()["rules"] == laid["rules"]
+    blueprint = "version: 1\nservice: s\nenvironment: {image: debian-12, roles: {web: {}}}\ntest: []\n"
+    trial = (await client.post("/v1/placements", json={"blueprint": blueprint, "project": "shop"})).json()
+    assert trial["answer"] == "infeasible"
+    assert "(project shop rule r)" in trial["summary"]
+    assert (await client.put("/v1/projects/shop/rules", json={"rules": "version: 1\nrules: []"})).json()["rules"] == []
 
 
 # Hooks
@@ -501,6 +574,21 @@ async def test_held_nodes_are_released_for_a_reason_or_tried_to(app: Application
     assert app.books.environments.get("env-1").value.reason == "seen enough"
 
 
+def test_cleaning_the_machine_passes_the_gate_first(app: Application, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Mapping[str, Any]] = []
+
+    def clean(_: LocalDriver) -> int:
+        told.extend(event.data for event in app.store.events(AUDIT))
+        return 0
+
+    monkeypatch.setattr(LocalDriver, "clean", clean)
+    app.settings.providers["local"] = ProviderSettings(driver="local")
+    app.clean_nodes("greenroom down --force", {"traffic": "greenroom down --force"})
+    (passed,) = told
+    assert (passed["who"], passed["why"]) == ("operator", "greenroom down --force")
+    assert passed["target"] == f"everything of {app.settings.deployment} on this machine"
+
+
 async def test_metrics_and_doctor_show_the_delete_budget(app: Application, client: httpx.AsyncClient) -> None:
     for number in range(60):
         app.gate.pass_(Act.REAP, f"env-{number}", Facts("tick", provider="memory"), Asking("tick", "leaked"))
@@ -541,9 +629,39 @@ async def test_test_cases_are_shown_by_report(app: Application, client: httpx.As
 async def test_metrics_count_what_is_stored(app: Application, client: httpx.AsyncClient) -> None:
     make_run(app, "run-1")
     make_environment(app, "env-1", EnvironmentState.LEASED)
+    inventory = Inventory((Machine("m1", "z", {}), Machine("m2", "z", {})), (Zone("z"),))
+    app.inventories.sync("memory", inventory)
+    app.inventories.quarantine("memory", "m1", Asking("tick", "3 of its last 3 builds failed: no disk"))
+    for _ in range(FAILURES):
+        Breakers(app.books, app.clock).failed("memory", Call.CREATE, TransientError("timeout"))
     text = (await client.get("/metrics")).text
+    assert 'greenroom_machines_quarantined{provider="memory"} 1.0' in text
+    assert 'greenroom_breaker_open{call="create",provider="memory"} 1.0' in text
+    assert 'greenroom_breaker_open{call="list",provider="memory"} 0.0' in text
+    first, second = (await client.get("/v1/machines", params={"provider": "memory"})).json()
+    assert (first["state"], first["back_at"] > app.clock.now(), second["back_at"]) == ("quarantined", True, None)
+    (told,) = (await client.get("/v1/audit")).json()
+    assert (told["act"], told["target"], told["who"]) == ("quarantine", "machine memory/m1 into quarantined", "tick")
     assert "greenroom_runs_pending 1.0" in text
     assert 'greenroom_environments_standing{provider="memory"} 1.0' in text
+
+
+async def test_metrics_count_machines_by_state_promise_and_load(app: Application, client: httpx.AsyncClient) -> None:
+    limits = LoadLimits(full={"vcpu": 0.8}, drain={"vcpu": 0.9})
+    machines = tuple(Machine(name, "z", {"vcpu": 4.0}) for name in ("m1", "m2", "m3", "m4"))
+    app.inventories.sync("memory", Inventory(machines, (Zone("z"),), limits=limits))
+    app.inventories.set_state("memory", "m4", MachineState.DRAINING, Asking("me", "a new disk"))
+    now = app.clock.now()
+    shares = {"m1": 0.85, "m2": 0.95, "m3": 0.1}
+    app.inventories.report_loads("memory", {name: Load(now, {"vcpu": share}) for name, share in shares.items()})
+    text = (await client.get("/metrics")).text
+    assert 'greenroom_machines{provider="memory",state="in-service"} 3.0' in text
+    assert 'greenroom_machines{provider="memory",state="draining"} 1.0' in text
+    assert 'greenroom_machines{provider="memory",state="down"} 0.0' in text
+    assert 'greenroom_promised_share{dimension="vcpu",provider="memory"} 0.0' in text
+    loads = {"full": 2, "drain": 1, "stale": 1}
+    for load, count in loads.items():
+        assert f'greenroom_machines_by_load{{load="{load}",provider="memory"}} {count}.0' in text
 
 
 async def test_every_route_is_described(client: httpx.AsyncClient) -> None:

@@ -10,14 +10,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pipeline.adapters.drivers.local import cgroups
+from pipeline.adapters.drivers.local.driver import LocalDriver
 from pipeline.adapters.drivers.local.image import SHIFT
 from pipeline.adapters.drivers.local.process import start_time
+from pipeline.adapters.drivers.local.this_machine import Pose
 from pipeline.domain.errors import CapacityError, PermanentError, TransientError
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
@@ -124,6 +127,24 @@ def test_root_of_a_node_is_nobody_on_the_machine(local_nodes: LocalNodes) -> Non
         ):
             assert local_nodes.run(access, "web-0", refused)[0] != 0, refused
         assert local_nodes.run(access, "web-0", "useradd -m joe && su joe -c id && sudo -n id -u")[0] == 0
+
+
+def test_what_a_node_uses_is_measured_on_the_machine_that_it_was_put_on(local_nodes: LocalNodes) -> None:
+    driver = LocalDriver(local_nodes.helper.socket_path, local_nodes.helper.deployment, Pose(zones=2))
+    machines = driver.inventory().machines
+    asked = local_nodes.request(("busy-0", "idle-0"))
+    nodes = [replace(node, machine=one.name) for node, one in zip(asked.nodes, machines, strict=True)]
+    try:
+        driver.create(replace(asked, nodes=tuple(nodes)))
+        access = local_nodes.access(asked)
+        eventually(lambda: all(answers(node.address) for node in access.nodes), "sshd answers")
+        eventually(lambda: bool(driver.loads(machines)), "the machine is measured")
+        status, share = local_nodes.run(access, "busy-0", f"python3 -c '{BURN}'")
+        assert status == 0, share
+        busy, idle = (driver.loads(machines)[one.name].used["vcpu"] * one.capacity["vcpu"] for one in machines)
+        assert busy - idle > float(share) / 4
+    finally:
+        driver.destroy(asked.environment_id)
 
 
 def test_the_memory_limit_ends_the_process_that_takes_too_much(local_nodes: LocalNodes) -> None:

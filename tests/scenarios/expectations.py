@@ -4,8 +4,10 @@
 (name to the states of all attempts), `tests` (counts), `superseded_by` (number of a run), `logs` (log to a part of it)
 and `artifacts` (name to content). `environments`: their states, in order. `faults`: environments' faults (parts).
 `triggers`: `state`, and `reason` (a part). `statuses`: what the forge took, as `STATE RUN-NUMBER`.
-`noticed`: which environments were told to go, by number. `servers`: nodes in the cloud (default 0 when nothing is held
-or runs). `broken_jobs`: errors that jobs ended with.
+`noticed`: which environments were told to go, by number. `reasons`: environments' reasons (parts). `machines`: name to
+its state, `on probation` and the reason (parts). `audit`: targets of quarantines and returns. `breakers`: kind of call
+to its state. `made`: nodes ever made. `servers`: nodes in the cloud (default 0 when nothing is held or runs).
+`broken_jobs`: errors that jobs ended with.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any
 from pipeline.domain.environments import QUOTA_STATES, Environment, EnvironmentState
 from pipeline.domain.environments import TRANSITIONS as ENVIRONMENT_TRANSITIONS
 from pipeline.domain.runs import RUN_TRANSITIONS, AttemptState, Run, RunState, StageState
+from pipeline.envs.calls import Breakers
 from pipeline.ports.stores import Event
 from tests.scenarios.world import World
 
@@ -102,6 +105,11 @@ def _faults(world: World, expected: list[str]) -> None:
         assert bool(part) == bool(environment.fault)
 
 
+def _reasons(world: World, expected: list[str]) -> None:
+    for environment, part in zip(world.all_environments(), expected, strict=True):
+        assert part in environment.reason
+
+
 def _triggers(world: World, expected: list[Expected]) -> None:
     records = [loaded.value for loaded in world.books.triggers.in_index("triggers")]
     assert len(records) == len(expected)
@@ -122,13 +130,41 @@ def _noticed(world: World, expected: list[int]) -> None:
     assert [number for number, environment in told if environment.notice is not None] == expected
 
 
+def _machines(world: World, expected: Mapping[str, str]) -> None:
+    inventory = world.inventories.view("cloud").inventory
+    for name, part in expected.items():
+        machine = inventory.machine(name)
+        said = f"{machine.state}{' on probation' if machine.probation else ''}: {machine.state_reason}"
+        assert said.startswith(part if " on probation" in part else f"{part}{'' if ':' in part else ':'}"), said
+
+
+def _audit(world: World, expected: list[str]) -> None:
+    events = world.store.events("audit")
+    assert [event.data["target"] for event in events if event.type == "audit.quarantine"] == expected
+    assert all(event.data["why"] for event in events)
+
+
+def _breakers(world: World, expected: Mapping[str, str]) -> None:
+    for call, breaker in Breakers(world.books, world.clock).of("cloud").items():
+        assert breaker.state.value in expected[call].split(" or "), breaker
+
+
+def _made(world: World, expected: int) -> None:
+    assert world.cloud.made == expected
+
+
 _CHECKS: Mapping[str, Callable[[World, Any], None]] = {
     "runs": _runs,
     "environments": _environments,
     "faults": _faults,
     "noticed": _noticed,
+    "reasons": _reasons,
     "triggers": _triggers,
     "statuses": _statuses,
+    "machines": _machines,
+    "audit": _audit,
+    "breakers": _breakers,
+    "made": _made,
 }
 
 

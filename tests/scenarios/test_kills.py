@@ -15,8 +15,8 @@ from tests.scenarios.world import World
 BLUEPRINT = {**USUAL, "artifacts": [{"path": "/var/log/shop"}]}
 #: A run passes these places at most so often; `test_the_places_are_all_there` fails when it is more.
 PLACES = {
-    "worker before write": 20,
-    "worker after write": 20,
+    "worker before write": 21,
+    "worker after write": 21,
     "tick before write": 2,
     "tick after write": 2,
     "tick before drop": 12,
@@ -96,3 +96,22 @@ def test_a_rerun_on_held_nodes_passes_all_the_same(place: str, time: int, tmp_pa
     _, again = world.all_runs()
     assert (again.state, again.verdict) == (RunState.FINISHED, Verdict.PASSED), again.reason
     check(world, {"environments": ["destroyed"], "servers": 0})
+
+
+#: A run whose first node comes up broken passes these places, besides others.
+AGAIN = [
+    *((f"worker {when} write", time) for when in ("before", "after") for time in range(4, 20, 2)),
+    *((f"{when} {act}", time) for when in ("before", "after") for act in ("create", "destroy") for time in (1, 2)),
+]
+
+
+@pytest.mark.parametrize(("place", "time"), AGAIN, ids=str)
+def test_an_environment_is_placed_again_all_the_same(place: str, time: int, tmp_path: Path) -> None:
+    world = World(str(tmp_path), machines=2)
+    world.cloud.bad_machines = {"m1": "the disk is read-only"}
+    world.grave.dig(place, time)
+    play(world)
+    (run,) = world.all_runs()
+    assert (run.state, run.verdict) == (RunState.FINISHED, Verdict.PASSED), run.reason
+    assert world.grave.where is None, "nobody died"
+    check(world, {"environments": ["destroyed"], "machines": {"m1": "in-service", "m2": "in-service"}})

@@ -34,10 +34,12 @@ from pipeline.domain.errors import (
     UserError,
 )
 from pipeline.domain.intake import TriggerRecord
+from pipeline.domain.inventory import Inventory, Machine, Zone
 from pipeline.domain.runs import Run, StageName
 from pipeline.domain.triggers import ZERO_SHA, Trigger, TriggerKind
 from pipeline.envs import jobs
 from pipeline.envs.books import Books
+from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.gate import Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle, Provider
@@ -48,6 +50,7 @@ from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
 from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
+from pipeline.envs.suspects import Suspects
 from pipeline.ports.common import Limits, Secret, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
 from pipeline.ports.drivers import EnvironmentRequest
@@ -204,6 +207,14 @@ class SuiteTwin:
         return self.answers[path]
 
 
+def _racks(machines: int) -> Inventory:
+    """So many machines `m1`, `m2`… for one small node each, in turn in `rack-a` and `rack-b`."""
+    racks = ("rack-a", "rack-b")
+    capacity = {"vcpu": 1.0}
+    made = tuple(Machine(f"m{number}", racks[(number - 1) % 2], capacity) for number in range(1, machines + 1))
+    return Inventory(made, tuple(Zone(rack) for rack in racks))
+
+
 def repository_of(project: str) -> str:
     return f"https://forge.test/{project}.git"
 
@@ -211,13 +222,22 @@ def repository_of(project: str) -> str:
 class World:
     """One deployment with one provider, `cloud`, and the projects that scenarios add."""
 
-    def __init__(self, scratch: str, *, max_nodes: int = 20) -> None:
+    def __init__(
+        self,
+        scratch: str,
+        *,
+        max_nodes: int = 20,
+        machines: int = 0,
+        max_builds: int | None = None,
+        max_deletes: int | None = None,
+        calls_per_s: float | None = None,
+    ) -> None:
         self.clock = ManualClock()
         self.ids = CountingIds()
         self.grave = Grave()
         self.store = MortalStore(self.clock, self.grave)
         self.books = Books(self.store)
-        self.cloud = MemoryCloud()
+        self.cloud = MemoryCloud(machine_of=self._machine_of)
         self.queue = MemoryJobQueue()
         self.transport = MemoryTransport(self.clock, [self._run_programmed])
         self.repositories = MemoryRepositories()
@@ -229,18 +249,28 @@ class World:
         self.secrets = ClearSecrets()
         self.commands: list[tuple[re.Pattern[str], Callable[[Call], int | None]]] = []
         self.broken: list[GreenroomError] = []
-        driver = MortalDriver(self.cloud, "world", images=("debian-12",), login=True)
+        driver = MortalDriver(self.cloud, "world", images=("debian-12", "debian-13"), login=True)
         driver.grave = self.grave
-        self.provider = Provider("cloud", driver, self.transport, max_nodes=max_nodes, build_s=120.0)
+        call_limits = CallLimits(max_deletes, calls_per_s)
+        self.provider = Provider(
+            "cloud",
+            WatchedDriver("cloud", driver, self.books, self.clock, call_limits),
+            self.transport,
+            max_nodes=max_nodes,
+            build_s=120.0,
+            max_builds=max_builds,
+        )
         self.budgets = {"cloud": Budget()}
         self.router = MemoryRouter("front")
         self.gate = Gate(self.books, self.clock, self.budgets, (self.router,))
         self.removals = Removals(self.books, self.gate, self.clock)
         self.tools = self._tools(scratch)
         self.inventories = Inventories(self.books, self.clock, self.gate)
+        if machines:
+            self.inventories.sync("cloud", _racks(machines))
         self.reaper = Reaper(self.books, self._provider, self.clock, self.gate, self.removals)
         self.control = Control(self.tools, self.reaper)
-        self.projects = Projects(self.books, self.secrets, self.clock, self.ids)
+        self.projects = Projects(self.books, self.secrets, self.clock, self.ids, self.gate, ("cloud",))
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()
@@ -268,8 +298,9 @@ class World:
         )
 
     def _work(self) -> Work:
+        suspects = Suspects(self.books, self.inventories, self.clock)
         lifecycle = Lifecycle(
-            self.books, self._provider, self.removals, self.secrets, SshKeys(), self.clock, self.ids, "world"
+            self.books, self._provider, self.removals, suspects, self.secrets, SshKeys(), self.clock, self.ids, "world"
         )
         planner = Planner(self.tools, YamlBlueprintReader(), "cloud")
         statuses = Statuses(
@@ -323,6 +354,11 @@ class World:
             outbox=self.store,
             provider_names=("cloud",),
         )
+
+    def _machine_of(self, environment_id: str, node: str) -> str:
+        known = self.books.environments.find(environment_id)
+        machines = {one.name: one.machine for one in known.value.nodes} if known else {}
+        return machines.get(node, "")
 
     # What scenarios do
 

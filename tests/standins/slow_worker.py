@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pipeline.adapters.drivers.memory import MemoryDriver
 from pipeline.adapters.transports.memory import Call, MemoryTransport
+from pipeline.envs.calls import WatchedDriver
 from pipeline.ports.drivers import EnvironmentRequest
 from workers.__main__ import main
 from workers.tasks import application
@@ -60,11 +61,12 @@ def prepare() -> None:
     app = application()
     provider = app.provider("memory")
     assert isinstance(provider.transport, MemoryTransport)
-    assert isinstance(provider.driver, MemoryDriver)
+    assert isinstance(provider.driver, WatchedDriver)
+    driver = provider.driver.driver
     provider.transport.handlers.append(partial(answer, app.settings.home))
-    provider.driver.__class__ = SlowDriver
-    assert isinstance(provider.driver, SlowDriver)
-    provider.driver.dawdle = partial(dawdle, app.settings.home)
+    driver.__class__ = SlowDriver
+    assert isinstance(driver, SlowDriver)
+    driver.dawdle = partial(dawdle, app.settings.home)
 
 
 if __name__ == "__main__":

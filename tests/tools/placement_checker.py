@@ -24,7 +24,7 @@ def broken(inventory: Inventory, standing: Iterable[Standing], request: Request,
     for role in request.roles:
         for name in placed.machines[role.role]:
             wrong += _node(inventory, there, request, role, by_name[name])
-        wrong += _role(inventory, request, role, placed, by_name)
+        wrong += _role(inventory, there, request, role, placed, by_name)
     return wrong + _machines(inventory, there, request, placed) + _together(inventory, request, placed, by_name)
 
 
@@ -54,7 +54,12 @@ def _node(
 
 
 def _role(
-    inventory: Inventory, request: Request, role: RoleRequest, placed: Placed, by_name: dict[str, Machine]
+    inventory: Inventory,
+    there: list[Standing],
+    request: Request,
+    role: RoleRequest,
+    placed: Placed,
+    by_name: dict[str, Machine],
 ) -> list[str]:
     wrong = []
     permitted = [machine for machine in inventory.machines if _permits(inventory, role, machine)]
@@ -71,6 +76,14 @@ def _role(
         target = {by_name[name].zone for name in placed.machines[role.rules.near]}
         if not set(zones) <= target:
             wrong.append(f"{role.role} is not near {role.rules.near}")
+    if role.rules.near_service is not None:
+        beside = {
+            by_name[node.machine].zone
+            for node in there
+            if (node.project, node.service) == (request.project, role.rules.near_service)
+        }
+        if not set(zones) <= beside:
+            wrong.append(f"{role.role} is not near service {role.rules.near_service}")
     return wrong
 
 

@@ -52,5 +52,6 @@ def _role(dice: random.Random, name: str, services: int) -> RoleRequest:
         max_per_zone=dice.choice([None, None, 2]),
         apart_from=(f"s{dice.randrange(services)}",) if dice.random() < 0.2 else (),
         bare_metal=dice.choice([None, None, None, BareMetal.WANTED]),
+        near_service=f"s{dice.randrange(services)}" if dice.random() < 0.1 else None,
     )
     return RoleRequest(name, dice.randint(1, 3), demand(size, dice.choice([256, 1024, 1536, 2048])), rules=rules)

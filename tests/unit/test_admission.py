@@ -199,25 +199,28 @@ def test_an_old_flood_does_not_go_before_those_who_hold_less() -> None:
 
 def test_aging_ends_whatever_a_project_holds() -> None:
     old = waiting("old", "x", 0, NIGHT)
-    assert [rank(old, now, slower=2.0) for now in (AGING_S, 2 * AGING_S, 4 * AGING_S)] == [2, 1, 0]
-    assert rank(old, AGING_S, slower=0.1) == 1
+    assert [rank(old, now, even_shares=2.0) for now in (AGING_S, 2 * AGING_S, 4 * AGING_S)] == [2, 1, -1]
+    assert rank(old, 9 * AGING_S, even_shares=2.0) == -6
+    assert rank(old, AGING_S, even_shares=0.1) == 1
 
 
 @given(
     st.sampled_from(list(Priority)),
     st.dictionaries(st.tuples(st.sampled_from("xyz"), st.sampled_from(list(Priority))), st.integers(1, 3), min_size=1),
     st.integers(1, 6),
+    st.integers(0, 9),
 )
-def test_nobody_starves(priority: Priority, floods: dict[tuple[str, Priority], int], lasts: int) -> None:
-    """One request of x, and at each step new ones of others, more than the one place takes that is free a step."""
+def test_nobody_starves(priority: Priority, floods: dict[tuple[str, Priority], int], lasts: int, stays: int) -> None:
+    """One request of x, which holds something for good; at each step new ones of others, more than the one place takes
+    that is free a step.
+    """
     step, line, held = 300.0, Line([waiting("!", "x", 0, priority)]), deque(["-"] * lasts)
-    uses = {name: Use() for name in "xyz"}
     for turn in range(1, 400):
         now = turn * step
         for (project, which), count in floods.items():
             for i in range(count):
                 line.add(waiting(f"{project}{which}{turn}-{i}", project, now, which))
-        uses = {name: Use(nodes=held.count(name)) for name in "xyz"}
+        uses = {name: Use(nodes=held.count(name) + stays * (name == "x")) for name in "xyz"}
         first = next(line.in_turn(shares_of(uses, lambda _: 1.0), now))
         if first.id == "!":
             return

@@ -192,6 +192,15 @@ def test_placement_rules_of_a_role() -> None:
     )
 
 
+def test_near_a_service_of_the_whole_environment_or_one_role() -> None:
+    text = with_(
+        environment="{image: i, near: {service: shop-db}, roles: {web: , cache: {near: web}, "
+        "search: {near: {service: index}}}}"
+    )
+    rules = {role.name: (role.rules.near, role.rules.near_service) for role in read(text).environment.roles}
+    assert rules == {"web": (None, "shop-db"), "cache": ("web", None), "search": (None, "index")}
+
+
 def test_a_qos_profile_by_name_and_with_changes() -> None:
     assert read(with_role("{qos: steady}")).environment.role("web").qos == PROFILES["steady"]
     changed = read(with_role("{qos: {profile: steady, cpu_shares: 7, network_in: 1Mbit/s}}"))
@@ -292,6 +301,15 @@ MISTAKES: list[tuple[str, str, str]] = [
     ),
     (with_role("{near: §db}"), "environment.roles.web.near", "no role db in environment.roles; known are web"),
     (with_role("{near: §web}"), "environment.roles.web.near", "role web cannot be near itself"),
+    (with_role("{near: §7}"), "environment.roles.web.near", "expected a role of environment.roles whose zone"),
+    (with_role("{near: §{}}"), "environment.roles.web.near", "expected the key `service`"),
+    (with_role("{near: {service: db, §servic: db}}"), "environment.roles.web.near.servic", "did you mean service?"),
+    (with_role("{near: {service: §shop}}"), "environment.roles.web.near.service", "service shop cannot be near itself"),
+    (
+        with_(environment="{image: i, near: {service: §shop}, roles: {web: }}"),
+        "environment.near.service",
+        "service shop cannot be near itself; name another service",
+    ),
     (
         with_(environment="{image: i, roles: {a: {near: §c}, b: {near: a}, c: {near: b}}}"),
         "environment.roles.a.near",

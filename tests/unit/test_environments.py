@@ -24,7 +24,9 @@ from pipeline.domain.environments import (
     begin_destroying,
     destroyed,
     hold,
+    place_again,
     planned_nodes,
+    rebuilt_later,
     take_over,
 )
 from pipeline.domain.errors import InvalidTransition
@@ -189,3 +191,17 @@ def _step(environment: Environment, step: str, now: float) -> Environment:
         case "hold":
             return environments.hold(environment, now + 10, now, step)
     return environment.to(EnvironmentState(step), now)
+
+
+def test_what_is_placed_again_has_no_place_and_remembers_where_it_failed() -> None:
+    building = make(E.BUILDING, N.BUILDING)
+    nodes = [replace(node, machine=f"m{at}", zone="z", fault="no disk") for at, node in enumerate(building.nodes)]
+    building = replace(building.with_nodes(nodes), placed_at=5.0, avoid=("m9", "m1"), placed_again=1)
+    reserved = rebuilt_later(building, 7.0, "no disk")
+    assert reserved.state is E.RESERVED
+    assert {(node.state, node.fault, node.zone) for node in reserved.nodes} == {(N.PLANNED, "", "z")}
+    again = place_again(reserved, ["m1", "m0"], 8.0, "placed again")
+    assert (again.state, again.avoid, again.placed_again, again.placed_at) == (E.REQUESTED, ("m9", "m1", "m0"), 2, 0.0)
+    assert {(node.machine, node.zone) for node in again.nodes} == {("", "")}
+    with pytest.raises(InvalidTransition):
+        place_again(building, [], 8.0, "servers may exist")

@@ -22,11 +22,20 @@ from pipeline.domain.errors import (
     TransientError,
     UserError,
 )
-from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone, overcommit_of
+from pipeline.domain.inventory import (
+    FORGIVEN_S,
+    QUARANTINE_S,
+    Inventory,
+    Machine,
+    MachineState,
+    Zone,
+    overcommit_of,
+    unknown_names,
+)
 from pipeline.domain.resources import DIMENSIONS, SIZES
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Asking, Gate
-from pipeline.envs.inventories import Inventories, implicit
+from pipeline.envs.inventories import MACHINE_EVENTS, Inventories, implicit
 from pipeline.settings import ProviderSettings, Settings
 from workers.tick import take_over
 
@@ -94,6 +103,50 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, told: str) -> No
     assert told in str(error.value)
 
 
+RULES = """\
+version: 1
+rules:
+  - {name: near-users, match: {role: web}, require: {region: [tokyo, osaka]}, max_per_zone: 2}
+  - {name: no-old-disks, forbid: {aggregate: hdd}, apart_from: payroll}
+"""
+
+
+def test_the_rules_of_a_project_are_written_as_an_operators() -> None:
+    near, disks = yaml_file.read_rules("rules.yml", RULES, "project shop")
+    assert (near.name, near.match, near.max_per_zone) == ("near-users", {"role": ("web",)}, 2)
+    assert [str(one) for one in near.affinities] == [
+        "require region tokyo or osaka (project shop rule near-users)",
+    ]
+    assert (disks.match, disks.apart_from) == ({}, ("payroll",))
+    assert [str(one) for one in disks.affinities] == ["forbid aggregate hdd (project shop rule no-old-disks)"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("version: 1", "version: 2", "rules.yml cannot be used:\n  version: "),
+        ("role: web", "rolle: web", "rules.0.match.rolle"),
+        ("region:", "planet:", "rules.0.require.planet"),
+        ("max_per_zone: 2", "max_per_zone: 0", "rules.0.max_per_zone"),
+        ("no-old-disks", "near-users", "rules.yml: rule near-users stands there more than once"),
+        ("rules:", "zones: []\nrules:", "zones: Extra inputs are not permitted"),
+        ("rules:", "rules: [", "rules.yml is no YAML"),
+    ],
+)
+def test_mistakes_in_rules_are_named(old: str, new: str, told: str) -> None:
+    assert old in RULES
+    with pytest.raises(UserError) as error:
+        yaml_file.read_rules("rules.yml", RULES.replace(old, new, 1), "project shop")
+    assert told in str(error.value)
+
+
+def test_what_no_inventory_has_is_found() -> None:
+    rules = yaml_file.read_rules("rules.yml", RULES, "project shop")
+    tokyo, osaka = (Inventory((), (Zone("z", region),)) for region in ("tokyo", "osaka"))
+    assert list(unknown_names(rules, [tokyo, osaka])) == ["rule no-old-disks: there is no aggregate hdd"]
+    assert "rule near-users: there is no region osaka" in list(unknown_names(rules, [tokyo]))
+
+
 def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read: No such file"):
         yaml_file.read(tmp_path / "none.yml")
@@ -111,13 +164,18 @@ def test_this_machine_poses_as_several(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def books() -> Books:
-    return Books(MemoryStore(ManualClock()))
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def inventories(books: Books) -> Inventories:
-    return Inventories(books, ManualClock(), Gate(books, ManualClock()))
+def books(clock: ManualClock) -> Books:
+    return Books(MemoryStore(clock))
+
+
+@pytest.fixture
+def inventories(books: Books, clock: ManualClock) -> Inventories:
+    return Inventories(books, clock, Gate(books, clock))
 
 
 def small(*names: str) -> Inventory:
@@ -171,6 +229,79 @@ def test_a_machine_in_use_is_not_taken_out_but_with_a_reason(books: Books, inven
     assert inventories.set_state("lab", "m1", MachineState.MAINTENANCE, forced).state is MachineState.MAINTENANCE
 
 
+TICK = Asking("tick", "3 of its last 3 builds failed: no disk")
+
+
+def test_a_suspect_machine_is_out_for_a_while_and_comes_back_on_probation(
+    books: Books, inventories: Inventories, clock: ManualClock
+) -> None:
+    inventories.sync("lab", small("m1", "m2"))
+    ledger = inventories.ledger_version()
+    assert inventories.quarantine("lab", "m1", TICK)
+    assert not inventories.quarantine("lab", "m1", TICK), "it is out already"
+    assert inventories.ledger_version() == ledger + 1
+    inventories.sync("lab", small("m1", "m2", "m3"))
+    first = inventories.view("lab").inventory.machine("m1")
+    assert (first.state, first.state_reason, first.back_at) == (
+        MachineState.QUARANTINED,
+        TICK.why,
+        clock.now() + QUARANTINE_S,
+    )
+    assert inventories.end_quarantines(Asking("tick", "over")) == []
+    clock.sleep(QUARANTINE_S)
+    assert inventories.end_quarantines(Asking("tick", "over")) == ["lab.m1"]
+    back = inventories.view("lab").inventory.machine("m1")
+    assert (back.state, back.probation, back.builds, back.back_at) == (MachineState.IN_SERVICE, True, 1, None)
+    inventories.end_probations("lab", ["m1", "m2"], Asking("tick", "a build succeeded"))
+    assert not inventories.view("lab").inventory.machine("m1").probation
+    told = [(event.type, event.data["who"]) for event in books.store.events("machines")]
+    assert told == [
+        ("machine.quarantined", "tick"),
+        ("machine.in-service", "tick"),
+        ("machine.in-service", "tick"),
+    ]
+    targets = [event.data["target"] for event in books.store.events("audit")]
+    assert targets == [
+        "machine lab/m1 into quarantined",
+        "machine lab/m1 into in-service, on probation",
+        "machine lab/m1 into in-service",
+    ]
+
+
+def test_each_quarantine_after_the_other_takes_twice_as_long(inventories: Inventories, clock: ManualClock) -> None:
+    inventories.sync("lab", small("m1", "m2"))
+    for times in (1, 2, 4, 8, 16, 32, 36, 36):
+        inventories.quarantine("lab", "m1", TICK)
+        assert inventories.view("lab").inventory.machine("m1").back_at == clock.now() + times * QUARANTINE_S
+        clock.sleep(times * QUARANTINE_S)
+        inventories.end_quarantines(TICK)
+    clock.sleep(FORGIVEN_S + 1)
+    inventories.quarantine("lab", "m1", TICK)
+    assert inventories.view("lab").inventory.machine("m1").back_at == clock.now() + QUARANTINE_S
+
+
+def test_what_a_person_took_out_comes_back_by_hand_alone(inventories: Inventories, clock: ManualClock) -> None:
+    inventories.sync("lab", small("m1", "m2"))
+    inventories.set_state("lab", "m1", MachineState.QUARANTINED, ME)
+    inventories.quarantine("lab", "m2", TICK)
+    inventories.set_state("lab", "m2", MachineState.QUARANTINED, ME)
+    clock.sleep(10 * QUARANTINE_S)
+    assert inventories.end_quarantines(TICK) == []
+    assert inventories.view("lab").inventory.machine("m2").state_reason == "a new disk"
+    assert inventories.set_state("lab", "m2", MachineState.IN_SERVICE, ME).builds is None
+    assert not inventories.quarantine("lab", "m9", TICK)
+
+
+def test_a_suspect_machine_is_quarantined_under_its_nodes_and_who_did_it_is_told(
+    books: Books, inventories: Inventories
+) -> None:
+    inventories.sync("lab", small("m1"))
+    stand_on(books, "m1")
+    assert inventories.set_state("lab", "m1", MachineState.QUARANTINED, ME).state is MachineState.QUARANTINED
+    (told,) = books.store.events(MACHINE_EVENTS)
+    assert (told.type, told.data["who"], told.data["reason"]) == ("machine.quarantined", "me", "a new disk")
+
+
 def test_a_machine_that_does_not_exist_is_named(inventories: Inventories) -> None:
     with pytest.raises(NotFound, match="provider lab has no machine m9"):
         inventories.set_state("lab", "m9", MachineState.DRAINING, ME)
@@ -209,6 +340,7 @@ def test_a_file_goes_before_what_the_driver_reports(tmp_path: Path) -> None:
         "unknown": ProviderSettings(driver="memory"),
     }
     app = Application(Settings(home=tmp_path, providers=providers))
+    vars(app)["books"] = Books(MemoryStore(ManualClock()))  # no Redis runs here
     declared = app.declared_inventory("declared")
     assert declared is not None
     assert len(declared.machines) == 3

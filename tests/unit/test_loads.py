@@ -11,10 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.domain.blueprint import Priority
+from pipeline.domain.environments import Environment, EnvironmentState, Node, Nomination
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone
 from pipeline.domain.placement.engine import decide
 from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.placement.model import Placed, Request, RoleRequest, Standing
+from pipeline.domain.placement.requests import nominated_of
+from pipeline.domain.resources import Resources
 from tests.tools.placement_instances import demand
 
 FULL = {"vcpu": 0.8, "memory_mib": 0.9}
@@ -191,3 +195,13 @@ def test_no_machine_is_ever_above_its_limit_when_nodes_use_at_most_what_they_ask
             assert memory <= FULL["memory_mib"] * MEMORY + 1e-6
     fresh = world.fleet.clone()
     np.testing.assert_allclose(world.fleet.headroom, fresh.headroom, atol=1e-6)
+
+
+def test_a_place_that_waits_for_its_request_is_shown_by_no_measurement() -> None:
+    nodes = tuple(Node(f"app-{n}", "app", "plain", Resources(2, 512, 1)) for n in range(3))
+    asked = Environment("e", "p", "s", "run", "lab", EnvironmentState.REQUESTED, nodes, Priority.PUSH, 0.0, 0.0, 1e9)
+    waiting = replace(asked, nomination=Nomination({node.name: "m0" for node in nodes}, ("victim",), 100.0))
+    fleet = Fleet(inventory(1), nominated_of(waiting), {"m0": Load(50.0, {"vcpu": 0.1})})
+    assert not fits(fleet, "next", 60.0)
+    fleet.remove("nominated:e")
+    assert fits(fleet, "next", 60.0)

@@ -30,6 +30,7 @@ class Known(Records):
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Control groups that are files of a test: version 1 for web-0, version 2 for db-0."""
+    write(tmp_path / "cpu/greenroom-ours/env-1.web-0/cpu.stat", "nr_periods 7\nnr_throttled 1\n")
     for hierarchy in ("cpuacct", "memory", "unified"):
         (tmp_path / hierarchy).mkdir()
     monkeypatch.setattr(cgroups, "hierarchies", lambda: tuple(sorted(tmp_path.iterdir())))

@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 #: The only module that may do either.
 THE_PLACE = "pipeline/envs/removals.py"
-#: Drivers themselves; and the domain, which makes the states but reaches nothing.
-APART = ("pipeline/adapters/", "pipeline/domain/")
+#: Drivers themselves, one of which watches over another; and the domain, which makes states but reaches nothing.
+APART = ("pipeline/adapters/", "pipeline/domain/", "pipeline/envs/calls.py")
 #: What only the domain may write.
 END_STATES = ("DESTROYING", "WITHDRAWN")
 

@@ -162,6 +162,62 @@ def test_machines_out_of_service_say_since_when_and_why() -> None:
     assert answer.explanation.remedies == ("put machine m0 back in service",)
 
 
+NEAR_DB = PlacementRules(near_service="db")
+
+
+def database(fleet: Fleet, zone: str, project: str = "shop", name: str = "env-db") -> None:
+    """A service `db` of a project stands in a zone."""
+    only = PlacementRules((Affinity(Stance.REQUIRE, Attribute.ZONE, (zone,)),))
+    request = Request(name, project, "db", (RoleRequest("db", 1, demand(1.0, 1024.0), rules=only),))
+    fleet.reserve(request, placed(fleet, request), NOW)
+
+
+def test_a_role_near_a_service_stands_in_its_zones_alone() -> None:
+    fleet = Fleet(small(6, 3))
+    database(fleet, "z1")
+    answer = placed(fleet, asking(web(4, NEAR_DB)))
+    assert {fleet.zone_of(name) for name in answer.machines["web"]} == {"z1"}
+    database(fleet, "z2", name="env-db-2")
+    both = placed(fleet, asking(web(8, replace(NEAR_DB, spread=Spread.MACHINE)), strategy=Strategy.SPREAD))
+    assert {fleet.zone_of(name) for name in both.machines["web"]} <= {"z1", "z2"}
+
+
+def test_a_service_that_stands_nowhere_is_waited_for() -> None:
+    fleet = Fleet(small())
+    database(fleet, "z1", project="blog", name="env-other")
+    answer = decide(fleet, asking(web(1, NEAR_DB)), NOW)
+    assert isinstance(answer, Unschedulable)
+    assert {group.rule for group in answer.explanation.groups} == {"near"}
+    assert "no node of service db stands anywhere" in str(answer.explanation)
+    (remedy,) = answer.explanation.remedies
+    assert remedy == "start an environment of service db in the same project, or leave `near` out"
+    database(fleet, "z1")
+    assert isinstance(decide(fleet, asking(web(1, NEAR_DB)), NOW), Placed)
+    fleet.remove("env-db")
+    assert isinstance(decide(fleet, asking(web(1, NEAR_DB)), NOW), Unschedulable)
+
+
+def test_no_room_near_a_service_is_told_by_zone() -> None:
+    fleet = Fleet(small(2, 2))
+    database(fleet, "z1")
+    answer = decide(fleet, asking(web(4, NEAR_DB)), NOW)
+    assert isinstance(answer, Unschedulable)
+    rules = {group.zone: group.rule for group in answer.explanation.groups}
+    assert rules == {"z0": "near", "z1": "capacity"}
+    assert answer.explanation.remedies[0] == "free 1 vCPU, 1 GiB memory on machine m1"
+
+
+def test_an_environment_within_one_zone_goes_to_the_service() -> None:
+    fleet = Fleet(small(6, 3))
+    database(fleet, "z2")
+    other = RoleRequest("app", 2, demand(1.0, 1024.0))
+    answer = placed(fleet, asking(web(2, NEAR_DB), other, within=Within.ZONE))
+    assert {fleet.zone_of(name) for names in answer.machines.values() for name in names} == {"z2"}
+    chained = replace(other, rules=PlacementRules(near="web"))
+    answer = placed(fleet, asking(web(2, NEAR_DB), chained))
+    assert {fleet.zone_of(name) for names in answer.machines.values() for name in names} == {"z2"}
+
+
 @settings(deadline=None)
 @example(4159249)
 @given(st.integers(0, 10**9))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from pipeline.domain.placement.fleet import Flags, Fleet
 from pipeline.domain.placement.model import Decision, Infeasible, Placed, Request, RoleRequest, Unschedulable
 from pipeline.domain.placement.scores import Score
 from pipeline.domain.qos import QosClass
+from pipeline.settings import Settings
 from tests.tools.placement_instances import demand
 
 FIRST = """\
@@ -94,9 +96,10 @@ def test_a_kept_filter_is_asked_again_for_machines_that_changed() -> None:
     single = Filter("single", lambda q: q.fleet.nodes[q.rows] + q.nodes == 0, why, kept=True)
     filters.register(single)
     there = fleet(2)
-    for name in ("env-1", "env-2"):
-        there.reserve(request(name), answer := decide(there, request(name), 0.0), 0.0)  # type: ignore[arg-type]  # placed
+    for one in (request("env-1"), request("env-2")):
+        answer = decide(there, one, 0.0)
         assert isinstance(answer, Placed)
+        there.reserve(one, answer, 0.0)
     assert isinstance(decide(there, request("env-3"), 0.0), Unschedulable)
     there.remove("env-1")
     assert isinstance(decide(there, request("env-3"), 0.0), Placed)
@@ -126,6 +129,18 @@ def test_names_are_unique() -> None:
         filters.register(replace(extra, name="capacity"))
     with pytest.raises(AlreadyExists, match="another score fullness"):
         scores.register(Score("fullness", 1.0, lambda _question, _strategy: 0.0))
+
+
+def test_the_example_of_the_guide_works() -> None:
+    guide = (Path(__file__).parents[2] / "docs/guides/inventory.md").read_text()
+    made: dict[str, Any] = {}
+    exec(guide.split("```python")[1].split("```")[0], made)  # noqa: S102  # the guide is ours
+    filters.register(made["twenty"])
+    scores.register(made["quiet"])
+    small = replace(request(), roles=(RoleRequest("web", 21, demand(0.0, 1.0)),))
+    answer = decide(fleet(1), small, 0.0)
+    assert "20 nodes stand there already" in str(answer)
+    assert isinstance(decide(fleet(2), small, 0.0), Placed)
 
 
 # -- what installed packages bring
@@ -178,3 +193,13 @@ def test_a_package_that_cannot_be_used_is_named(
     assert f"package {name} 1.2: its entry point mine = {name}:{target} in greenroom.filters" in str(refused.value)
     assert told in str(refused.value)
     assert "repair or remove it" in str(refused.value)
+
+
+@pytest.mark.parametrize("part", ["placements", "tick"])
+def test_an_application_takes_them_over_before_it_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    install(tmp_path, "acme_broken", "1 / 0\n", "[greenroom.filters]\nmine = acme_broken:first\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PermanentError, match="package acme_broken"):
+        getattr(bootstrap.Application(Settings(home=tmp_path)), part)

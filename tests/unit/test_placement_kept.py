@@ -90,8 +90,8 @@ def test_where_zones_are_not_looked_at_none_is_short(seed: int) -> None:
 
 
 def _one_more(attempt: Attempt, role: RoleRequest) -> bool:
-    short = attempt.uplinked_out(role) | attempt.unspared(role)
-    assert not (attempt.roomy and short)
+    assert not (attempt.uplinks_suffice and attempt.uplinked_out(role))
+    assert not (attempt.spare_suffices and attempt.unspared(role))
     values = attempt.values(role)
     row = int(values.argmax())
     if values[row] == NEVER:

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.domain.errors import PermanentError, TransientError
+from pipeline.domain.projects import ProjectChange
 from pipeline.domain.runs import Run, RunState, StatusReport, Verdict
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.stages.runner import save_run
 from pipeline.stages.statuses import MAX_TRIES, describe, wanted, with_status_due
+from tests.scenarios.player import USUAL
 from tests.scenarios.world import World
 
 TRIGGER = Trigger(TriggerKind.PUSH, "github", "https://forge.test/shop.git", "1" * 40, slug="acme/shop", branch="main")
@@ -46,11 +48,33 @@ def test_what_the_forge_should_show(one: Run, status: str) -> None:
         (run(RunState.FINISHED, Verdict.PASSED), "passed"),
         (run(RunState.FINISHED, Verdict.FAILED, reason="test: 2 failed\nmore"), "failed: test: 2 failed"),
         (run(RunState.FINISHED, Verdict.FAILED, reason="x" * 200), "failed: " + "x" * 131 + "…"),
+        (
+            run(RunState.FINISHED, Verdict.ERROR, reason="it was bad, " * 15),
+            "error: " + ("it was bad, " * 11).rstrip(", ") + "…",
+        ),
     ],
 )
 def test_one_line_says_it(one: Run, text: str) -> None:
     assert describe(one) == text
     assert len(text) <= 140
+
+
+WAITS = """\
+waits, position 3, about 4 min: role web: 1 of 4 nodes find a machine; each takes 2 vCPU, 4096 MiB memory
+zone rack-a: 14 of 16 machines: at least 12 GiB memory short; 2 of 16 machines: quarantined
+to place it: free 12 GiB memory on machine a-01"""
+
+
+def test_a_run_that_waits_says_why_in_short() -> None:
+    told = describe(run(RunState.RUNNING), WAITS)
+    assert told == (
+        "waits, position 3, about 4 min: role web: 1 of 4 nodes find a machine; "
+        "zone rack-a: 14 of 16 machines: at least 12 GiB memory short"
+    )
+    assert len(told) <= 140
+    assert describe(run(RunState.RUNNING), "waits, position 1, no estimate yet: over the quota; give back") == (
+        "waits, position 1, no estimate yet: over the quota; give back"
+    )
 
 
 def test_a_status_is_due_when_it_changes() -> None:
@@ -140,3 +164,49 @@ def test_a_project_without_a_token_tells_nothing(world: World) -> None:
     world.work.report_status("run-1")
     assert told(world) == []
     assert world.books.runs.get("run-1").value.status.due_at is None
+
+
+#: A role that takes half of the world's room.
+HALF = {**USUAL, "deploy": [], "environment": {"image": "debian-12", "roles": {"web": {"count": 2}}}}
+
+
+@pytest.fixture
+def full(tmp_path: Path) -> World:
+    """One run holds all room there is, and another one waits."""
+    world = World(str(tmp_path), max_nodes=3)
+    world.project("shop")
+    world.program("./check", lambda _: 1)
+    for branch, hold in (("main", "1h"), ("other", "0s")):
+        world.push("shop", {**HALF, "destroy": {"on_failure": {"hold": hold}}}, branch=branch)
+        world.settle()
+    return world
+
+
+def of_the_waiting(world: World) -> list[str]:
+    sha = world.all_runs()[1].trigger.sha
+    return [one.description for one in world.forge.reported if one.sha == sha]
+
+
+def test_a_run_that_waits_for_room_is_told_once(full: World) -> None:
+    assert len(of_the_waiting(full)) == 1
+    full.advance(9)
+    assert len(of_the_waiting(full)) == 1, "what does not wait for long is not worth a call"
+    full.advance(60)
+    (_, waits) = of_the_waiting(full)
+    assert waits == "waits, position 1, no estimate yet: 2 nodes are wanted, 1 of 3 are free at cloud"
+    full.control.release(full.all_runs()[0].id)
+    full.advance(5)
+    assert of_the_waiting(full)[2] == f"{full.all_runs()[1].id} is running"
+    assert of_the_waiting(full)[3] == "failed: test: web-0: exit status 1; web-1: exit status 1"
+    assert len(of_the_waiting(full)) == 4
+
+
+def test_another_kind_of_hindrance_is_told(full: World) -> None:
+    full.advance(30)
+    full.projects.change("shop", ProjectChange({"nodes": 3}))
+    full.advance(30)
+    waits = of_the_waiting(full)[-1]
+    assert waits.startswith("waits, position 1, no estimate yet: over the project's own quota of nodes: 2 are wanted")
+    assert len(waits) <= 140
+    assert waits.endswith("…")
+    assert len(of_the_waiting(full)) == 3

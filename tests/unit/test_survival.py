@@ -14,6 +14,7 @@ from pipeline.domain.errors import PermanentError, TransientError
 from pipeline.domain.runs import RunState, StageName, StageState, Verdict
 from pipeline.envs import jobs
 from pipeline.envs.gate import Asking
+from pipeline.ports.drivers import Listing, NodeStatus
 from pipeline.ports.stores import JobRequest, Put
 from pipeline.stages import tick
 from tests.scenarios.player import USUAL, USUAL_COMMANDS
@@ -116,18 +117,24 @@ def test_a_crowd_of_one_project_does_not_hide_the_others(world: World, monkeypat
     assert world.all_runs()[-1].state is RunState.RUNNING
 
 
-def test_a_build_that_can_neither_begin_nor_be_undone_is_given_up(world: World) -> None:
+def test_a_build_that_can_neither_begin_nor_be_undone_waits_until_the_runs_timeout(world: World) -> None:
     world.cloud.fail_create.extend([TransientError("no answer")] * 500)
     world.cloud.fail_destroy.extend([TransientError("no answer")] * 500)
-    world.push("shop", USUAL)
+    world.push("shop", {**USUAL, "timeout": "400s"})
     world.settle()
-    world.advance(200)
+    world.advance(390)
+    (environment,) = world.all_environments()
+    assert environment.state is EnvironmentState.BUILDING
+    assert "nor could it be undone yet: provider cloud: destroy calls are paused until" in environment.reason
+    world.advance(20)
     (run,) = world.all_runs()
     assert run.verdict is Verdict.ERROR
-    assert "not ready after 120 s" in run.reason
+    assert "longer than its timeout of 400 s" in run.reason
     world.cloud.fail_create.clear()
     world.cloud.fail_destroy.clear()
-    world.broken.clear()
+    world.advance(400)
+    assert world.cloud.nodes == {}
+    assert world.all_runs()[0].state is RunState.FINISHED
 
 
 def test_what_breaks_in_planning_is_a_run_in_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,3 +267,24 @@ def test_connections_that_cannot_be_ended_do_not_keep_servers(world: World, monk
     world.settle()
     assert [run.verdict for run in world.all_runs()] == [Verdict.PASSED]
     assert world.cloud.nodes == {}
+
+
+def test_a_listing_from_before_a_build_does_not_judge_it(tmp_path: Path) -> None:
+    world = World(str(tmp_path), machines=2)
+    world.project("shop")
+    for command in USUAL_COMMANDS:
+        world.program(command["match"], lambda _: 0)
+    world.cloud.slow = True
+    world.push("shop", USUAL)
+    world.settle()
+    (environment,) = world.all_environments()
+    view = next(iter(world.cloud.nodes.values()))
+    stale = Listing((replace(view, status=NodeStatus.ERROR, fault="of the build before"),))
+    seen = world.work.lifecycle.advance(environment.id, stale, environment.state_since - 1.0)
+    assert (seen.state, seen.placed_again) == (EnvironmentState.BUILDING, 0)
+    world.clock.sleep(1)
+    again = world.work.lifecycle.advance(environment.id, stale, environment.state_since)
+    assert (again.state, again.placed_again) == (EnvironmentState.REQUESTED, 1)
+    world.cloud.slow = False
+    world.settle()
+    assert [run.verdict for run in world.all_runs()] == [Verdict.PASSED]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.domain.errors import CapacityError, InfraError, PermanentError
+from pipeline.domain.errors import CapacityError, InfraError, PermanentError, TransientError
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import (
     Capabilities,
@@ -24,9 +24,11 @@ class MemoryCloud:
     """What exists. Knobs:
 
     `fail_create`, `fail_destroy`, `fail_list`: errors to raise, one a call. `slow`: new nodes stay building until
-    `finish` is called. `faults`: node name to the fault it comes up with. `room`: nodes that fit, None for any number.
-    `inventory`: what the cloud reports of its machines. `loads`: what it measures of them. `lies`: so many calls of
-    destroy return although everything still stands.
+    `finish` is called. `faults`: node name to the fault it comes up with; `bad_images` and `bad_machines`: the same by
+    image, and by machine as `machine_of` knows it (environment id, node name), since drivers are not told. `outage`:
+    what every call says while it is not empty. `room`: nodes that fit, None for any number. `inventory`: what the cloud
+    reports of its machines. `loads`: what it measures of them. `lies`: so many calls of destroy return although
+    everything still stands.
     """
 
     nodes: dict[tuple[str, str], NodeView] = field(default_factory=dict)
@@ -35,6 +37,10 @@ class MemoryCloud:
     fail_destroy: list[InfraError] = field(default_factory=list)
     fail_list: list[InfraError] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
+    bad_images: dict[str, str] = field(default_factory=dict)
+    bad_machines: dict[str, str] = field(default_factory=dict)
+    machine_of: Callable[[str, str], str] = lambda _environment_id, _node: ""
+    outage: str = ""
     slow: bool = False
     room: int | None = None
     inventory: Inventory | None = None
@@ -49,6 +55,19 @@ class MemoryCloud:
             if view.status is NodeStatus.BUILDING:
                 self.nodes[key] = replace(view, status=NodeStatus.ACTIVE)
 
+    def fault_of(self, environment_id: str, node: NodeRequest) -> str:
+        """The fault with which a node comes up; empty for a good one."""
+        machine = self.machine_of(environment_id, node.name)
+        by_place = self.bad_images.get(node.image, "") or self.bad_machines.get(machine, "")
+        return self.faults.get(node.name, "") or by_place
+
+    def answer(self, errors: list[InfraError]) -> None:
+        """Raise what the next call is to fail with, if anything."""
+        if self.outage:
+            raise TransientError(self.outage)
+        if errors:
+            raise errors.pop(0)
+
 
 class MemoryDriver:
     """`Driver` on a `MemoryCloud`; several deployments may share one."""
@@ -60,7 +79,7 @@ class MemoryDriver:
 
     def create(self, request: EnvironmentRequest) -> None:
         with self._cloud.lock:
-            _raise_next(self._cloud.fail_create)
+            self._cloud.answer(self._cloud.fail_create)
             self._check(request)
             self._cloud.marks[request.environment_id] = (request.deployment, request.ends_at)
             for node in request.nodes:
@@ -82,7 +101,7 @@ class MemoryDriver:
         if key in self._cloud.nodes:
             return
         self._cloud.made += 1
-        fault = self._cloud.faults.get(node.name, "")
+        fault = self._cloud.fault_of(environment_id, node)
         usual = NodeStatus.BUILDING if self._cloud.slow else NodeStatus.ACTIVE
         self._cloud.nodes[key] = NodeView(
             environment_id=environment_id,
@@ -96,7 +115,7 @@ class MemoryDriver:
 
     def list(self) -> Listing:
         with self._cloud.lock:
-            _raise_next(self._cloud.fail_list)
+            self._cloud.answer(self._cloud.fail_list)
             ours = {id: ends for id, (deployment, ends) in self._cloud.marks.items() if deployment == self._deployment}
             return Listing(
                 nodes=tuple(view for (id, _), view in self._cloud.nodes.items() if id in ours),
@@ -105,7 +124,7 @@ class MemoryDriver:
 
     def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
         with self._cloud.lock:
-            _raise_next(self._cloud.fail_destroy)
+            self._cloud.answer(self._cloud.fail_destroy)
             if self._cloud.marks.get(environment_id, (self._deployment,))[0] != self._deployment:
                 return
             if self._cloud.lies > 0:
@@ -127,8 +146,3 @@ class MemoryDriver:
 
     def close(self) -> None:
         """Nothing is kept open."""
-
-
-def _raise_next(errors: list[InfraError]) -> None:
-    if errors:
-        raise errors.pop(0)

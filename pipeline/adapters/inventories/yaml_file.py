@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,14 +17,14 @@ from pipeline.domain.durations import parse_duration
 from pipeline.domain.errors import UserError
 from pipeline.domain.inventory import Aggregate, Inventory, LoadLimits, Machine, MachineKind, Zone, checked, spelled_out
 from pipeline.domain.qos import QosClass, disk_rate, network_rate
-from pipeline.domain.resources import size_mib
+from pipeline.domain.resources import parse_size
 from pipeline.domain.rules import Affinity, Attribute, OperatorRule, Stance
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
 def _mib(value: object) -> float:
-    return size_mib(str(value))
+    return parse_size(str(value))
 
 
 def _network(value: object) -> float:
@@ -108,6 +110,11 @@ class _Rule(_Part):
     max_per_zone: int | None = Field(default=None, ge=1)
 
 
+class _Rules(_Part):
+    version: Literal[1]
+    rules: list[_Rule]
+
+
 class _Limits(_Part):
     full: Ratios = {}
     drain: Ratios = {}
@@ -132,19 +139,44 @@ class _File(_Part):
 def read(path: Path) -> Inventory:
     """The inventory of a file; UserError names every mistake with its place in the file."""
     try:
-        data: Any = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-        return _inventory(_File.model_validate(data))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8: {error}") from error
+    with _mistakes_of(str(path)):
+        return _inventory(_File.model_validate(_data(text)))
+
+
+def read_rules(name: str, text: str, source: str) -> tuple[OperatorRule, ...]:
+    """The rules of a text that has nothing else, in the syntax of an inventory's; UserError names every mistake.
+
+    `source` says to a person whose they are: `project shop`.
+    """
+    with _mistakes_of(name):
+        rules = _Rules.model_validate(_data(text)).rules
+        twice = [rule for rule, n in Counter(one.name for one in rules).items() if n > 1]
+        if twice:
+            raise UserError(f"rule {twice[0]} stands there more than once")
+        return tuple(_rule(one, f"{source} rule {one.name}") for one in rules)
+
+
+def _data(text: str) -> Any:
+    return YAML(typ="safe", pure=True).load(text)
+
+
+@contextmanager
+def _mistakes_of(name: str) -> Iterator[None]:
+    """Let what is wrong with a file leave as UserError."""
+    try:
+        yield
     except YAMLError as error:
-        raise UserError(f"{path} is no YAML: {error}") from error
+        raise UserError(f"{name} is no YAML: {error}") from error
     except ValidationError as error:
         wrong = (f"  {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:20])
-        raise UserError(f"{path} cannot be used:\n" + "\n".join(wrong)) from error
+        raise UserError(f"{name} cannot be used:\n" + "\n".join(wrong)) from error
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{name}: {error}") from error
 
 
 def _inventory(file: _File) -> Inventory:
@@ -154,7 +186,7 @@ def _inventory(file: _File) -> Inventory:
             zones=tuple(Zone(one.name, one.region, one.uplink, one.uplink) for one in file.zones),
             aggregates=tuple(Aggregate(one.name, one.overcommit, frozenset(one.features)) for one in file.aggregates),
             overcommit=file.overcommit,
-            rules=tuple(_rule(one) for one in file.rules),
+            rules=tuple(_rule(one, f"operator rule {one.name}") for one in file.rules),
             spare_zones=frozenset(file.spare_zones),
             limits=file.limits.limits() if file.limits else None,
         )
@@ -180,8 +212,7 @@ def _machines(one: _Machine) -> Iterator[Machine]:
         )
 
 
-def _rule(one: _Rule) -> OperatorRule:
-    source = f"operator rule {one.name}"
+def _rule(one: _Rule, source: str) -> OperatorRule:
     stances = ((Stance.REQUIRE, one.require), (Stance.PREFER, one.prefer), (Stance.FORBID, one.forbid))
     affinities = tuple(
         Affinity(stance, attribute, values, source) for stance, where in stances for attribute, values in where.items()

@@ -68,6 +68,118 @@ def projects(*, json: Json = False) -> None:
         render.projects(out, found)
 
 
+@project.command("show")
+def show(name: str, *, json: Json = False) -> None:
+    """Show one project: its quota with what is in use of it now, its share, its rules."""
+    from pipeline.cli import render
+    from pipeline.cli.client import connect
+
+    found = connect().get(f"/v1/projects/{name}")
+    out = Output(json)
+    if json:
+        out.data(found)
+    else:
+        render.project(out, found)
+
+
+@project.command("set")
+def change(
+    name: str,
+    *,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LIMIT=AMOUNT",
+            help="nodes, vcpu, memory, disk, environments or floating_addresses, such as `memory=64GiB`; "
+            "`LIMIT=none` takes a limit away, `none` all of them",
+        ),
+    ] = None,
+    max_runs: Annotated[int | None, typer.Option(help="runs at a time")] = None,
+    weight: Annotated[float | None, typer.Option(help="its share of what several projects want at once")] = None,
+    provider: Annotated[str | None, typer.Option(help="where its nodes are made; empty for the usual one")] = None,
+    json: Json = False,
+) -> None:
+    """Change what a project may use."""
+    from pipeline.cli import render
+    from pipeline.cli.client import connect
+
+    given = {"max_runs": max_runs, "weight": weight, "provider": provider, **_quota(quota or [])}
+    wish = {key: value for key, value in given.items() if value is not None or key == "quota"}
+    if not wish:
+        raise Complaint("nothing is to change; name a --quota, --max-runs, --weight or --provider", USAGE)
+    now = connect().patch(f"/v1/projects/{name}", wish)
+    out = Output(json)
+    if json:
+        out.data(now)
+    else:
+        render.project(out, now)
+
+
+def _quota(given: list[str]) -> dict[str, dict[str, str] | None]:
+    """What `--quota` says, as the API takes it; nothing when it is not given."""
+    if not given:
+        return {}
+    if given == ["none"]:
+        return {"quota": None}
+    pairs = [one.partition("=") for one in given]
+    for one, (limit, _, amount) in zip(given, pairs, strict=True):
+        if not limit or not amount:
+            raise Complaint(f"--quota {one}: expected LIMIT=AMOUNT such as nodes=20, or `none` alone", USAGE)
+    return {"quota": {limit: amount for limit, _, amount in pairs}}
+
+
+@project.command("rules")
+def rules(
+    name: str,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="`version: 1` and `rules:` as in an inventory.yml; else they are shown"),
+    ] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Lay rules on all environments of a project, in place of those that it has; without a FILE, show them."""
+    from pipeline.cli import render
+    from pipeline.cli.client import connect
+
+    path = f"/v1/projects/{name}/rules"
+    found = connect().get(path) if file is None else connect().put(path, {"rules": _text(file)})
+    out = Output(json)
+    if json:
+        out.data(found)
+    else:
+        render.rules(out, found["rules"])
+    for warning in found["warnings"]:
+        Output(as_json=True).say(f"warning: {warning} in any inventory; see `greenroom machines`")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Complaint(f"{file} cannot be read: {error}", USAGE) from error
+
+
+@project.command("remove")
+def remove(
+    name: str,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say whether it could be, change nothing")] = False,
+    json: Json = False,
+) -> None:
+    """Remove a project; refused as long as it has runs or environments."""
+    from pipeline.cli.client import connect
+
+    gone = connect().delete(f"/v1/projects/{name}", dry_run=int(dry_run))
+    out = Output(json)
+    if json:
+        out.data(gone)
+    elif dry_run:
+        out.say(f"project {name} could be removed; nothing was changed")
+    else:
+        out.say(f"project {name} is removed; its finished runs stay until they are old")
+
+
 @hook.command("install")
 def install(
     repository: Annotated[Path, typer.Argument(metavar="REPO", help="a bare repository on this machine")],

@@ -68,10 +68,14 @@ class Attempt:
         return values
 
     def allowed_zones(self, role: RoleRequest) -> frozenset[int] | None:
-        """Those of the attempt, and of the role that this one wants to be near."""
-        if role.rules.near is None or not self.chosen[role.rules.near]:
-            return self.zones
-        return frozenset(int(self.fleet.zone[row]) for row in self.chosen[role.rules.near])
+        """Those of the attempt, and of the role and the service that this one wants to be near."""
+        zones = self.zones
+        if role.rules.near is not None and self.chosen[role.rules.near]:
+            zones = frozenset(int(self.fleet.zone[row]) for row in self.chosen[role.rules.near])
+        if role.rules.near_service is None:
+            return zones
+        beside = self.fleet.zones_with(self.request.project, role.rules.near_service)
+        return beside if zones is None else zones & beside
 
     def _value(self, choice: Choice, rows: list[int]) -> Floats:
         taken = np.array([self.taken[row] for row in rows]).reshape(len(rows), len(DIMENSIONS)).T
@@ -97,8 +101,8 @@ class Attempt:
     def _after(self, role: RoleRequest, row: int, values: Floats) -> None:
         """Bring the values up to date after one node went to a row."""
         choice, zone = self.choice(role), int(self.fleet.zone[row])
-        closed = self._short_zones(role)
-        if choice.per_zone is not None and self._in_zone(role, zone) >= choice.per_zone:
+        closed = set() if self.spare_suffices else self.unspared(role)
+        if self._is_full(zone, role):
             closed.add(zone)
         self._close_zones(closed, values)
         if zone in closed:
@@ -112,8 +116,11 @@ class Attempt:
         for zone in zones:
             values[self.fleet.slices[zone]] = NEVER
 
-    def _in_zone(self, role: RoleRequest, zone: int) -> int:
-        return sum(1 for row in self.chosen[role.role] if self.fleet.zone[row] == zone)
+    def _is_full(self, zone: int, role: RoleRequest) -> bool:
+        most = self.choice(role).per_zone
+        if most is not None and sum(1 for row in self.chosen[role.role] if self.fleet.zone[row] == zone) >= most:
+            return True
+        return not self.uplinks_suffice and self._uplink_is_out(zone, role)
 
     def full_zones(self, role: RoleRequest) -> set[int]:
         """Zones with as many nodes of the role as may stand in one."""
@@ -129,29 +136,42 @@ class Attempt:
 
     def _short_zones(self, role: RoleRequest) -> set[int]:
         """Zones whose uplink, or the spare room that is kept for them, allows no more."""
-        return set() if self.roomy else self.uplinked_out(role) | self.unspared(role)
+        out = set() if self.uplinks_suffice else self.uplinked_out(role)
+        return out if self.spare_suffices else out | self.unspared(role)
 
     @cached_property
-    def roomy(self) -> bool:
-        """Whether no zone's uplink or spare room can run out, wherever the whole request goes."""
+    def _wanted(self) -> Floats:
+        """What the whole request takes."""
         roles = self.request.roles
-        wanted = np.array([role.count for role in roles]) @ np.array([role.demand for role in roles])
-        if wanted[NETWORK].any() and (self.fleet.uplink_free < wanted[NETWORK, None]).any():
-            return False
+        return np.asarray(np.array([role.count for role in roles]) @ np.array([role.demand for role in roles]))
+
+    @cached_property
+    def uplinks_suffice(self) -> bool:
+        """Whether no uplink can run out, wherever the whole request goes."""
+        wanted = self._wanted[NETWORK, None]
+        return not wanted.any() or bool((self.fleet.uplink_free >= wanted).all())
+
+    @cached_property
+    def spare_suffices(self) -> bool:
+        """Whether no zone's spare room can run out, wherever the whole request goes."""
         if not self.fleet.inventory.spare_zones:
             return True
         elsewhere = self.fleet.zone_free.sum(axis=1, keepdims=True) - self.fleet.zone_free
-        return bool((self.fleet.kept + 2 * wanted[:SPARE_DIMS, None] <= elsewhere).all())
+        return bool((self.fleet.kept + 2 * self._wanted[:SPARE_DIMS, None] <= elsewhere).all())
 
     def uplinked_out(self, role: RoleRequest) -> set[int]:
         """Zones whose uplink cannot carry one more."""
         need = np.asarray(role.demand[NETWORK])
-        if not need.any() or not np.isfinite(self.fleet.uplink_free).any():
+        if not need.any():
             return set()
-        free = self.fleet.uplink_free.copy()
-        for row, taken in self.taken.items():
-            free[:, self.fleet.zone[row]] -= taken[NETWORK]
-        return set(map(int, np.flatnonzero(np.any(free < need[:, None], axis=0))))
+        before = np.flatnonzero((self.fleet.uplink_free < need[:, None]).any(axis=0)).tolist()
+        used = {int(self.fleet.zone[row]) for row in self.taken}
+        return {*before, *(zone for zone in used if self._uplink_is_out(zone, role))}
+
+    def _uplink_is_out(self, zone: int, role: RoleRequest) -> bool:
+        need = np.asarray(role.demand[NETWORK])
+        taken = sum(taken[NETWORK] for row, taken in self.taken.items() if self.fleet.zone[row] == zone)
+        return bool(need.any() and (self.fleet.uplink_free[:, zone] - taken < need).any())
 
     def unspared(self, role: RoleRequest) -> set[int]:
         """Zones that may take no more, so that what must be kept of any one zone still fits into the others."""

@@ -41,14 +41,15 @@ def _placed(fleet: Fleet, request: Request, attempt: Attempt) -> Placed:
         role.role: tuple(fleet.machines[row].name for row in attempt.chosen[role.role]) for role in request.roles
     }
     notes = [note for role in request.roles for note in _fall_back(fleet, role, attempt.chosen[role.role])]
-    return Placed(machines, tuple(notes))
+    apart = {role.role: role.rules.apart_from for role in request.roles if role.rules.apart_from}
+    return Placed(machines, tuple(notes), apart)
 
 
 def _fall_back(fleet: Fleet, role: RoleRequest, rows: list[int]) -> list[str]:
     """What a person should know of a role that wanted bare metal and did not get it."""
-    virtual = sum(1 for row in rows if not fleet.bare[row])
-    if role.rules.bare_metal is not BareMetal.WANTED or not virtual:
+    if role.rules.bare_metal is not BareMetal.WANTED or fleet.bare[rows].all():
         return []
+    virtual = len(rows) - int(fleet.bare[rows].sum())
     there = int(fleet.bare.sum())
     why = f"none of the {there} bare-metal machines was free" if there else "there is no bare-metal machine"
     return [f"role {role.role}: {virtual} of {role.count} nodes fell back to virtual machines, since {why}"]

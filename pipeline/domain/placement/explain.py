@@ -14,6 +14,8 @@ from pipeline.domain.placement.model import Explanation, Group, Request, RoleReq
 from pipeline.domain.placement.units import demand
 from pipeline.domain.resources import DIMENSIONS
 
+#: The rule of a role that wants to be near a service.
+NEAR = "near"
 #: Lines of a summary; the groups themselves are all there.
 MOST_LINES = 8
 
@@ -36,6 +38,10 @@ def _groups(fleet: Fleet, request: Request, role: RoleRequest, attempt: Attempt)
 
 def _of_zone(fleet: Fleet, request: Request, role: RoleRequest, attempt: Attempt, zone: int, rows: Rows) -> list[Group]:
     name, groups, left = fleet.zones[zone].name, [], rows
+    if len(rows) and role.rules.near_service is not None:
+        beside = fleet.zones_with(request.project, role.rules.near_service)
+        if zone not in beside:
+            return [_far(fleet, role, role.rules.near_service, name, rows, anywhere=bool(beside))]
     for one in FILTERS:
         if not len(left) or not one.applies(fleet, role):
             continue
@@ -48,6 +54,18 @@ def _of_zone(fleet: Fleet, request: Request, role: RoleRequest, attempt: Attempt
     if len(left):
         groups.append(_by_zone_rule(fleet, role, attempt, zone, left, len(rows)))
     return groups
+
+
+def _far(fleet: Fleet, role: RoleRequest, service: str, zone: str, rows: Rows, *, anywhere: bool) -> Group:
+    """A zone without the service that the role wants to be near; `anywhere`: there are zones with it."""
+    names = tuple(fleet.machines[row].name for row in rows)
+    if anywhere:
+        why = f"no node of service {service} stands here"
+        remedy = f"free room where nodes of service {service} stand, or leave `near` out"
+    else:
+        why = f"no node of service {service} stands anywhere"
+        remedy = f"start an environment of service {service} in the same project, or leave `near` out"
+    return Group(zone, role.role, NEAR, names, len(rows), why, remedy)
 
 
 def _question(fleet: Fleet, request: Request, role: RoleRequest, attempt: Attempt, rows: Rows) -> Question:
@@ -106,6 +124,7 @@ def _nearest_first(groups: Sequence[Group]) -> list[Group]:
         "spread": 3,
         "uplink": 3,
         "spare": 3,
+        NEAR: 4,
         "apart": 4,
         "state": 5,
     }

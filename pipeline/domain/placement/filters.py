@@ -141,7 +141,7 @@ def _loads_count(fleet: Fleet, _role: RoleRequest) -> bool:
 
 
 def _not_loaded(q: Question) -> Flags:
-    """As measured, with all that was placed since and this one on top."""
+    """As measured, with all that no measurement shows yet and this one on top."""
     fits = (columns(q.fleet.headroom, q.rows) - q.taken >= q.need.least).all(axis=0)
     allowed: Flags = fits & ~q.fleet.stale[q.rows]
     return allowed
@@ -151,7 +151,7 @@ def _why_loaded(q: Question) -> tuple[str, str]:
     stale = q.fleet.stale[q.rows]
     if stale.all():
         return "its load was not measured lately, which counts as full", "let the provider measure again"
-    return "measured load and what was placed since reach its limit", "wait until the load falls, or add machines"
+    return "measured load and what it does not show yet reach its limit", "wait until the load falls, or add machines"
 
 
 def _builds(q: Question) -> Flags:

@@ -69,7 +69,7 @@ class Fleet:
     def _fixed(self) -> None:
         self.in_service: Flags = np.array([one.state is MachineState.IN_SERVICE for one in self.machines], dtype=bool)
         self.bare: Flags = np.array([one.kind is MachineKind.BARE_METAL for one in self.machines], dtype=bool)
-        most = [one.max_builds if one.max_builds is not None else np.inf for one in self.machines]
+        most = [one.builds if one.builds is not None else np.inf for one in self.machines]
         self.max_builds: Floats = np.array(most, dtype=float)
         self._with: dict[tuple[Attribute, str], Flags] = {}
         self._holding: dict[str, Flags] = {}
@@ -100,6 +100,7 @@ class Fleet:
         self.epoch = 0
         self.shapes: dict[Any, Any] = {}
         self._company: tuple[Any, Flags] | None = None
+        self._nearby: dict[tuple[str, str], tuple[int, frozenset[int]]] = {}
         self._take_loads()
         self._unshown = set(self.standing)
         self._count([node for nodes in self.standing.values() for node in nodes], 1)
@@ -140,6 +141,7 @@ class Fleet:
                 now,
                 building=True,
                 apart_from=role.rules.apart_from,
+                project=request.project,
             )
             for role in request.roles
             for machine in placed.machines[role.role]
@@ -174,6 +176,8 @@ class Fleet:
     def _tidy(self, rows: Rows) -> None:
         """Take away what floating point left behind on machines that are empty again."""
         empty = rows[self.nodes[rows] == 0]
+        if not len(empty):
+            return
         self.used[:, empty] = 0.0
         self.free[:, empty] = self.usable[:, empty]
 
@@ -280,6 +284,20 @@ class Fleet:
             flags[np.fromiter(rows, dtype=np.intp, count=len(rows))] = True
         return flags
 
+    def zones_with(self, project: str, service: str) -> frozenset[int]:
+        """The zones in which nodes of a project's service stand; found anew after each change, for those who ask."""
+        at, zones = self._nearby.get((project, service), (-1, frozenset()))
+        if at != self.position:
+            zones = frozenset(
+                int(self.zone[self.row[node.machine]])
+                for nodes in self.standing.values()
+                if nodes and (nodes[0].project, nodes[0].service) == (project, service)
+                for node in nodes
+                if node.machine in self.row
+            )
+            self._nearby[project, service] = (self.position, zones)
+        return zones
+
     def zone_of(self, machine: str) -> str:
         return self.zones[int(self.zone[self.row[machine]])].name
 
@@ -301,6 +319,22 @@ class Fleet:
             if total:
                 shares[dimension] = 1 - float(self.free[at, limited].sum()) / total
         return shares
+
+    def by_load(self, now: float) -> Mapping[str, int]:
+        """How many machines take nothing by their load (`full`), were not measured lately (`stale`), or are measured
+        above a drain limit (`drain`); empty where there are no limits.
+        """
+        limits = self.inventory.limits
+        if limits is None:
+            return {}
+        self.age(now)
+        full = ~self.stale & (self.headroom <= 0).any(axis=0)
+        drain = sum(
+            any(load.used.get(dimension, 0.0) > most for dimension, most in limits.drain.items())
+            for name, load in self.loads.items()
+            if name in self.row and not self.stale[self.row[name]]
+        )
+        return {"full": int(full.sum()), "stale": int(self.stale.sum()), "drain": drain}
 
 
 def columns(array: Floats, rows: Rows) -> Floats:

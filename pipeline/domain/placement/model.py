@@ -56,6 +56,7 @@ class Standing:
     building: bool = False
     apart_from: tuple[str, ...] = ()
     built_at: float = 0.0
+    project: str = ""
 
     def shown_by(self, measured_at: float, ramp_s: float) -> bool:
         """Whether a measurement shows its load: taken when its build, and the ramp after that, were over."""
@@ -66,11 +67,13 @@ class Standing:
 class Placed:
     """A machine for every node: `machines` maps each role to the machine of its node 0, 1, 2...
 
-    `notes` are what a person should know of it, such as a fall-back and its reason.
+    `notes` are what a person should know of it, such as a fall-back and its reason. `apart_from`: the services that
+    each role shares no machine with, by whosoever's rule; who comes later must keep away, too.
     """
 
     machines: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    apart_from: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

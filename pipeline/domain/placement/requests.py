@@ -9,7 +9,7 @@ from pipeline.domain.environments import BUILD_STATES, Environment, Node
 from pipeline.domain.placement.model import Placed, Request, RoleRequest, Standing
 from pipeline.domain.qos import QosClass, QosProfile
 from pipeline.domain.resources import Resources, Vector
-from pipeline.domain.rules import OperatorRule, PlacementRules
+from pipeline.domain.rules import Affinity, Attribute, OperatorRule, PlacementRules, Stance
 
 
 def demand_of(resources: Resources, qos: QosProfile) -> Vector:
@@ -26,9 +26,9 @@ def demand_of(resources: Resources, qos: QosProfile) -> Vector:
     return (float(resources.vcpu), float(resources.memory_mib), float(resources.disk_gib), *kept, 0.0)
 
 
-def request_of(environment: Environment, operator: Iterable[OperatorRule] = ()) -> Request:
-    """The request of an environment, with the operator's rules laid on its roles."""
-    laid = tuple(operator)
+def request_of(environment: Environment, rules: Iterable[OperatorRule] = ()) -> Request:
+    """The request of an environment, with the rules of its project and of the operator laid on its roles."""
+    laid = (*rules, *_shunned(environment))
     roles = dict.fromkeys(node.role for node in environment.nodes)
     return Request(
         environment=environment.id,
@@ -40,12 +40,20 @@ def request_of(environment: Environment, operator: Iterable[OperatorRule] = ()) 
     )
 
 
-def _role(environment: Environment, name: str, operator: tuple[OperatorRule, ...]) -> RoleRequest:
+def _shunned(environment: Environment) -> tuple[OperatorRule, ...]:
+    """The machines on which nodes of it failed already."""
+    if not environment.avoid:
+        return ()
+    away = Affinity(Stance.FORBID, Attribute.MACHINE, environment.avoid, "it failed there")
+    return (OperatorRule("failed-there", affinities=(away,)),)
+
+
+def _role(environment: Environment, name: str, laid: tuple[OperatorRule, ...]) -> RoleRequest:
     nodes = environment.of_role(name)
     first = nodes[0]
     own = environment.rules.roles.get(name, PlacementRules())
     rules = own
-    for rule in operator:
+    for rule in laid:
         if _matches(rule, environment, first, own):
             rules = _laid_on(rules, rule)
     return RoleRequest(name, len(nodes), demand_of(first.resources, first.qos), first.image, first.qos.qos_class, rules)
@@ -85,16 +93,24 @@ def standing_of(environment: Environment) -> list[Standing]:
             qos_class=node.qos.qos_class,
             since=environment.placed_at,
             building=building,
-            built_at=environment.built_at,
-            apart_from=environment.rules.roles.get(node.role, PlacementRules()).apart_from,
+            built_at=build_ended_at(environment),
+            apart_from=node.apart_from or environment.rules.roles.get(node.role, PlacementRules()).apart_from,
+            project=environment.project,
         )
         for node in environment.nodes
         if node.machine
     ]
 
 
+def build_ended_at(environment: Environment) -> float:
+    """When an environment's builds were over, well or badly, at the latest."""
+    return environment.built_at or environment.state_since
+
+
 #: Before the id of a request, under which its nominated places stand in a fleet.
 NOMINATED = "nominated:"
+#: No measurement shows what is not there yet.
+NEVER = float("inf")
 
 
 def nominated_of(environment: Environment) -> list[Standing]:
@@ -105,7 +121,7 @@ def nominated_of(environment: Environment) -> list[Standing]:
     placed = [replace(node, machine=nomination.machines.get(node.name, "")) for node in environment.nodes]
     nodes = standing_of(environment.with_nodes(placed))
     name, since = NOMINATED + environment.id, environment.told_at
-    return [replace(node, environment=name, since=since, building=False) for node in nodes]
+    return [replace(node, environment=name, since=since, building=False, built_at=NEVER) for node in nodes]
 
 
 def with_placement(environment: Environment, placed: Placed, zones: Mapping[str, str], now: float) -> Environment:
@@ -114,5 +130,6 @@ def with_placement(environment: Environment, placed: Placed, zones: Mapping[str,
     nodes = []
     for node in environment.nodes:
         machine = next(left[node.role])
-        nodes.append(replace(node, machine=machine, zone=zones[machine]))
+        apart = placed.apart_from.get(node.role, ())
+        nodes.append(replace(node, machine=machine, zone=zones[machine], apart_from=apart))
     return replace(environment.with_nodes(nodes), placed_at=now, notes=placed.notes)

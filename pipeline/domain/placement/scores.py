@@ -37,7 +37,8 @@ def _fullness(q: Question, strategy: Strategy) -> Floats:
     if strategy is Strategy.SPREAD:
         return 1.0 - 2 * half
     in_use = q.fleet.nodes[q.rows] + q.nodes > 0
-    return 0.5 + np.where(in_use, half, -half)
+    np.negative(half, out=half, where=~in_use)
+    return 0.5 + half
 
 
 def _image(q: Question, _strategy: Strategy) -> Floats | float:

@@ -90,12 +90,12 @@ def _hopeless(attempt: Attempt, roles: Sequence[RoleRequest]) -> bool:
 
 
 def _plans(fleet: Fleet, request: Request) -> Iterator[tuple[frozenset[int] | None, Request, tuple[RoleRequest, ...]]]:
-    other = Strategy.SPREAD if request.strategy is Strategy.PACK else Strategy.PACK
-    variants = (request, replace(request, strategy=other))
     places = list(_places(fleet, request))
     first = in_order(fleet, request)
     for zones in places:
         yield zones, request, first
+    other = Strategy.SPREAD if request.strategy is Strategy.PACK else Strategy.PACK
+    variants = (request, replace(request, strategy=other))
     for order in chain([first], islice(_orders(request), 12)):
         for variant in variants:
             for zones in places:

@@ -68,7 +68,8 @@ class Shape:
             allowed &= one.allows(question)
         points = self.points[question.rows]
         scores.add(points, self.moving_scores, question, self.strategy)
-        return np.where(allowed, points, NEVER)
+        np.copyto(points, NEVER, where=~allowed)
+        return points
 
 
 def shape_of(fleet: Fleet, request: Request, role: RoleRequest) -> Shape:

@@ -85,7 +85,8 @@ def _schedule(data: Data) -> Schedule:
 
 
 def _environment(data: Data) -> EnvironmentSpec:
-    roles = tuple(_role(name, role or {}) for name, role in data["roles"].items())
+    shared = _given(data, "near")
+    roles = tuple(_role(name, {**shared, **(role or {})}) for name, role in data["roles"].items())
     return EnvironmentSpec(
         image=data["image"],
         roles=roles,
@@ -111,8 +112,16 @@ def _rules(data: Data) -> PlacementRules:
         spread=Spread(data.get("spread", Spread.NONE)),
         apart_from=tuple(data.get("apart_from", ())),
         bare_metal=_bare_metal(data),
-        **_given(data, "max_per_zone", "near", "workload"),
+        **_near(data.get("near")),
+        **_given(data, "max_per_zone", "workload"),
     )
+
+
+def _near(near: Data | str | None) -> dict[str, Any]:
+    """A role of the environment, or a service that stands outside of it."""
+    if isinstance(near, str):
+        return {"near": near}
+    return {"near_service": near["service"]} if near is not None else {}
 
 
 def _affinities(data: Data) -> Iterator[Affinity]:

@@ -12,11 +12,14 @@ from pipeline.domain.qos import PROFILES
 
 
 def placement_findings(tree: Tree, roles: Mapping[str, Any]) -> Iterator[Finding]:
-    """Roles to be near to that are none, rules that contradict each other, profiles that nobody knows."""
+    """Roles and services to be near to that are none, rules that contradict each other, unknown profiles."""
+    shared = _mapping(_mapping(tree.data).get("environment")).get("near")
+    yield from _own_service(tree, ("environment", "near"), shared)
     for name, role in roles.items():
         if isinstance(role, Mapping):
             path: Path = ("environment", "roles", name)
             yield from _near(tree, path, name, roles)
+            yield from _own_service(tree, (*path, "near"), role.get("near"))
             yield from _contradictions(tree, path, role)
             yield from _profile(tree, path, role)
 
@@ -33,6 +36,13 @@ def _near(tree: Tree, path: Path, name: str, roles: Mapping[str, Any]) -> Iterat
     elif (circle := _circle(roles, name)) and name == min(circle):
         chain = " near ".join((*circle, name))
         yield tree.at_value(place, f"the roles are near each other in a circle ({chain}); leave one `near` out")
+
+
+def _own_service(tree: Tree, path: Path, near: object) -> Iterator[Finding]:
+    """The first environment of a service cannot wait for another one of it."""
+    own = _mapping(tree.data).get("service")
+    if isinstance(own, str) and _mapping(near).get("service") == own:
+        yield tree.at_value((*path, "service"), f"service {own} cannot be near itself; name another service")
 
 
 def _circle(roles: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def cpu_s(name: str) -> float:
     for place in places(name):
         with contextlib.suppress(OSError):  # another hierarchy counts them, or it was removed meanwhile
             return int((place / "cpuacct.usage").read_text()) / 1e9
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, KeyError):  # version 1 has a file of that name that does not count them
             return _stat(place / "cpu.stat")["usage_usec"] / 1e6
     return 0.0
 
