@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
+from functools import reduce
 
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment
@@ -46,25 +48,65 @@ class Waiting:
     since: float
 
 
-def rank(request: Waiting, now: float) -> int:
-    """0 goes first; every `AGING_S` of waiting count one rank."""
-    return max(0, RANK[request.priority] - int(max(0.0, now - request.since) // AGING_S))
+def rank(request: Waiting, now: float, even_shares: float = 1.0) -> int:
+    """The lowest goes first. Every `AGING_S` of waiting count one rank, without end: whoever waits long enough comes
+    before all newcomers, whatever their priority and whatever their projects have of their share.
+
+    `even_shares`: how many times an even share its project holds. For each beyond the first, aging begins one `AGING_S`
+    later: else whoever floods the line would go before everybody once its flood is old.
+    """
+    aged = now - request.since - AGING_S * max(0.0, even_shares - 1)
+    return RANK[request.priority] - int(max(0.0, aged) // AGING_S)
+
+
+class Line:
+    """Requests that wait, kept so that a look at the first of them costs nothing for the others."""
+
+    def __init__(self, waiting: Iterable[Waiting] = ()) -> None:
+        self._kept: dict[tuple[Priority, str], list[Waiting]] = defaultdict(list)
+        for request in waiting:
+            self._kept[request.priority, request.project].append(request)
+        for requests in self._kept.values():
+            requests.sort(key=_age)
+
+    def add(self, request: Waiting) -> None:
+        insort(self._kept[request.priority, request.project], request, key=_age)
+
+    def remove(self, request: Waiting) -> None:
+        """Take one out; ValueError when it does not wait."""
+        requests = self._kept[request.priority, request.project]
+        del requests[requests.index(request, bisect_left(requests, _age(request), key=_age))]
+        if not requests:
+            del self._kept[request.priority, request.project]
+
+    def in_turn(self, shares: Callable[[str], float], now: float) -> Iterator[Waiting]:
+        """Requests as they should be looked at: by rank, then the project that has least of its share, then age.
+
+        `shares` is asked anew for each request, so that what was placed meanwhile counts. What is added or removed
+        meanwhile counts at the next look.
+        """
+        left = [deque(requests) for requests in self._kept.values()]
+        while left:
+            held = {project: shares(project) for project in dict.fromkeys(one[0].project for one in left)}
+            even = sum(held.values()) / len(held)
+            at = min(range(len(left)), key=lambda at: _turn(left[at][0], held[left[at][0].project], even, now))
+            yield left[at].popleft()
+            if not left[at]:
+                del left[at]
+
+
+def _turn(request: Waiting, held: float, even: float, now: float) -> tuple[int, float, float, str]:
+    """Lowest goes first; `even` is what each project would have of its share if all that wait had the same."""
+    return rank(request, now, held / even if even else 1.0), held, request.since, request.id
+
+
+def _age(request: Waiting) -> tuple[float, str]:
+    return request.since, request.id
 
 
 def in_turn(waiting: Iterable[Waiting], shares: Callable[[str], float], now: float) -> Iterator[Waiting]:
-    """Requests as they should be looked at: by rank, then the project that has least of its share, then age.
-
-    `shares` is asked anew for each request, so that what was placed meanwhile counts.
-    """
-    ranks: dict[int, dict[str, deque[Waiting]]] = defaultdict(lambda: defaultdict(deque))
-    for request in sorted(waiting, key=lambda one: (one.since, one.id)):
-        ranks[rank(request, now)][request.project].append(request)
-    for _, projects in sorted(ranks.items()):
-        while projects:
-            least = min(projects, key=lambda name: (shares(name), projects[name][0].since, name))
-            yield projects[least].popleft()
-            if not projects[least]:
-                del projects[least]
+    """The requests of one look, as a line has them."""
+    return Line(waiting).in_turn(shares, now)
 
 
 @dataclass(frozen=True)
@@ -78,7 +120,13 @@ class Use:
     environments: int = 0
 
     def plus(self, other: Use, sign: int = 1) -> Use:
-        return Use(*(a + sign * b for a, b in zip(astuple(self), astuple(other), strict=True)))
+        return Use(
+            self.nodes + sign * other.nodes,
+            self.vcpu + sign * other.vcpu,
+            self.memory_mib + sign * other.memory_mib,
+            self.disk_gib + sign * other.disk_gib,
+            self.environments + sign * other.environments,
+        )
 
 
 def use_of(environment: Environment) -> Use:
@@ -91,6 +139,26 @@ def use_of(environment: Environment) -> Use:
         float(sum(one.disk_gib for one in nodes)),
         1,
     )
+
+
+def total(uses: Iterable[Use]) -> Use:
+    """What several projects use together."""
+    return reduce(Use.plus, uses, Use())
+
+
+def largest_part(mine: Use, whole: Use) -> float:
+    """The largest part of any resource that one use is of another."""
+    parts = ((mine.nodes, whole.nodes), (mine.vcpu, whole.vcpu), (mine.memory_mib, whole.memory_mib))
+    return max((part / all_ for part, all_ in parts if all_), default=0.0)
+
+
+def shares_of(uses: Mapping[str, Use], weight: Callable[[str], float]) -> Callable[[str], float]:
+    """How much of its fair share a project has: its largest part of any resource in use, over its weight.
+
+    The parts are of what is in use now; what changes in `uses` later counts for its project.
+    """
+    whole = total(uses.values())
+    return lambda project: largest_part(uses.get(project, Use()), whole) / weight(project)
 
 
 def over_quota(quota: Quota, used: Use, wanted: Use) -> str:

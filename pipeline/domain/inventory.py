@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -194,6 +195,33 @@ def promisable(inventory: Inventory) -> Mapping[str, Vector]:
     for machine, amounts in zip(inventory.machines, usable(inventory), strict=True):
         totals[machine.zone] = tuple(map(sum, zip(totals[machine.zone], amounts, strict=True)))
     return totals
+
+
+_RANGE = re.compile(r"\{(\d{1,6})\.\.(\d{1,6})\}", re.ASCII)
+#: Machines of one inventory.
+MOST_MACHINES = 100_000
+
+
+def count_of(pattern: str) -> int:
+    """How many names `a-{01..16}` stands for; ValueError when it stands for none, or for too many."""
+    match = _RANGE.search(pattern)
+    if match is None:
+        return 1
+    count = int(match[2]) - int(match[1]) + 1
+    if not 1 <= count <= MOST_MACHINES:
+        raise ValueError(f"expected a range upwards of at most {MOST_MACHINES} machines, got {pattern[:120]!r}")
+    return count
+
+
+def names_of_pattern(pattern: str) -> Iterator[str]:
+    """`a-{01..16}` stands for sixteen names, with the digits of its first number; ValueError as `count_of`."""
+    match = _RANGE.search(pattern)
+    if match is None:
+        yield pattern
+        return
+    first = int(match[1])
+    for number in range(first, first + count_of(pattern)):
+        yield f"{pattern[: match.start()]}{number:0{len(match[1])}}{pattern[match.end() :]}"
 
 
 def checked(inventory: Inventory) -> Inventory:

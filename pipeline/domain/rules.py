@@ -62,6 +62,10 @@ class BareMetal(StrEnum):
     REQUIRED = "required"
 
 
+#: The workload that wants bare metal, and takes a virtual machine where there is none.
+HIGH_IO = "high-io"
+
+
 @dataclass(frozen=True)
 class PlacementRules:
     """All rules of one role, hard ones first in the order in which they are told.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pipeline.domain import admission, preemption
@@ -153,16 +153,3 @@ class Fleets:
             for project, use in picture.known.values():
                 uses[project] = uses[project].plus(use)
         return uses
-
-    def share_of(self, uses: dict[str, Use], weight: Callable[[str], float]) -> Callable[[str], float]:
-        """How much of its fair share a project has: its largest part of any resource, over its weight."""
-        total = Use()
-        for use in uses.values():
-            total = total.plus(use)
-
-        def share(project: str) -> float:
-            mine = uses.get(project, Use())
-            parts = ((mine.nodes, total.nodes), (mine.vcpu, total.vcpu), (mine.memory_mib, total.memory_mib))
-            return max((part / whole for part, whole in parts if whole), default=0.0) / weight(project)
-
-        return share

@@ -146,7 +146,7 @@ class Scheduler:
 
     def _look(self, round_: _Round, batch: int) -> None:
         waiting = [_waiting(one.value) for one in round_.requests.values()]
-        shares = self._fleets.share_of(round_.uses, round_.weight)
+        shares = admission.shares_of(round_.uses, round_.weight)
         for turn in admission.in_turn(waiting, shares, round_.now):
             self._answer(round_.requests[turn.id], round_)
             if len(round_.reserved) >= batch:

@@ -1,52 +1,78 @@
-"""`python -m pipeline.simulation SCENARIO [--json] [--draw FILE]`: what `greenroom simulate` starts."""
+"""`python -m pipeline.simulation SCENARIO [--json] [--page FILE] [--seed N]`: what `greenroom simulate` starts."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.domain.errors import UserError
-from pipeline.simulation import drawing, reading, telling
+from pipeline.simulation import reading, telling
+from pipeline.simulation.page import page
 from pipeline.simulation.simulation import Simulation
+
+#: Exit statuses: all promises kept; one was broken; the scenario, the page's file or the command line is wrong.
+KEPT, BROKEN, WRONG = 0, 1, 2
+#: Real seconds between two words about the progress, where nothing moves.
+TELL_EVERY_S = 5.0
 
 
 def main(words: Sequence[str]) -> int:
-    """Simulate and tell; 1 when the scenario or the page's file is wrong."""
+    """Simulate and tell."""
     parser = argparse.ArgumentParser(prog="greenroom simulate")
     parser.add_argument("scenario")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--draw", type=Path)
+    parser.add_argument("--page", type=Path)
+    parser.add_argument("--seed", type=int)
     options = parser.parse_args(words)
     try:
-        _simulate(options.scenario, as_json=options.json, draw=options.draw)
+        kept = _simulate(options.scenario, as_json=options.json, file=options.page, seed=options.seed)
     except UserError as error:
         sys.stderr.write(f"greenroom: {error}\n")
-        return 1
+        return WRONG
     except OSError as error:
         sys.stderr.write(f"greenroom: {error.filename} cannot be written: {error.strerror}; choose another file\n")
-        return 1
-    return 0
+        return WRONG
+    return KEPT if kept else BROKEN
 
 
-def _simulate(name: str, *, as_json: bool, draw: Path | None) -> None:
+def _simulate(name: str, *, as_json: bool, file: Path | None, seed: int | None) -> bool:
+    """Whether all promises were kept."""
     scenario = reading.load(name)
-    tally = Simulation(scenario, _progress if sys.stderr.isatty() else None).run()
+    if seed is not None:
+        scenario = replace(scenario, seed=seed)
+    if file is not None:
+        file.touch()  # a day of work is not for nothing
+    tally = Simulation(scenario, _progress()).run()
     summary, speed = tally.summary(), tally.speed()
-    text = telling.told(scenario.name, summary, speed)
-    sys.stdout.write(
-        json.dumps({"scenario": scenario.name, **summary, "speed": speed}, indent=2) + "\n" if as_json else text
-    )
-    if draw is not None:
-        zones = [zone.name for zone in scenario.inventory.zones]
-        draw.write_text(drawing.page(scenario.name, zones, tally, text))
+    if as_json:
+        told = {"scenario": scenario.name, "seed": scenario.seed, **summary, "speed": speed}
+        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    else:
+        sys.stdout.write(telling.told(scenario.name, summary, speed))
+    if file is not None:
+        file.write_text(page(scenario, tally, summary, speed), encoding="utf-8")
+        sys.stderr.write(f"the page is in {file}\n")
+    return tally.kept
 
 
-def _progress(share: float) -> None:
-    sys.stderr.write(f"\rsimulating: {share:4.0%}" + ("\n" if share >= 1 else ""))
-    sys.stderr.flush()
+def _progress() -> Callable[[float], None]:
+    """On a terminal one line that moves, else a line now and then."""
+    moves, last = sys.stderr.isatty(), [time.monotonic()]
+
+    def tell(share: float) -> None:
+        if moves:
+            sys.stderr.write(f"\rsimulating: {share:4.0%}" + ("\n" if share >= 1 else ""))
+        elif time.monotonic() - last[0] >= TELL_EVERY_S:
+            last[0] = time.monotonic()
+            sys.stderr.write(f"simulating: {share:.0%}\n")
+        sys.stderr.flush()
+
+    return tell
 
 
 if __name__ == "__main__":

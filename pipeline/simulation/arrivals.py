@@ -1,4 +1,4 @@
-"""Which runs come when: Poisson arrivals at the rate of the hour, storms, and how long each is used."""
+"""What comes by chance: runs at the rate of the hour, storms, how long each run is used, and machines that die."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import count
 from random import Random
 
-from pipeline.simulation.scenario import Job, Scenario, Storm, Stream
+from pipeline.simulation.scenario import Job, Outage, Scenario, Storm, Stream
 
 #: How much uses differ in length: the sigma of a log-normal distribution around the shape's median.
 SIGMA = 0.6
@@ -41,9 +41,24 @@ def _evenly(storm: Storm) -> Iterator[float]:
 
 
 def _job(scenario: Scenario, stream: Stream, at: float, number: int, dice: Random) -> Job:
-    shape = scenario.shapes[_one_of(stream.shapes, dice)]
+    project = _one_of(stream.projects, dice)
+    shape = scenario.shapes[_one_of(stream.shapes, dice)][project]
     lasts_s = min(shape.most_s, dice.lognormvariate(math.log(max(shape.lasts_s, 1.0)), SIGMA))
-    return Job(number, _one_of(stream.projects, dice), stream.priority, shape, at, lasts_s)
+    return Job(number, project, stream.priority, shape, at, lasts_s)
+
+
+def deaths(scenario: Scenario) -> list[Outage]:
+    """The machines that die by chance, in the order of their end."""
+    dice = Random(f"deaths {scenario.seed}")  # noqa: S311 - repeatable, and no secret
+    names = [machine.name for machine in scenario.inventory.machines]
+    found: list[Outage] = []
+    at = 0.0
+    while rate := scenario.deaths.per_hour / HOUR_S:
+        at += dice.expovariate(rate)
+        if at >= scenario.lasts_s:
+            break
+        found.append(Outage(at, frozenset({dice.choice(names)}), scenario.deaths.back_s, "died"))
+    return found
 
 
 def _one_of(weighted: Mapping[str, float], dice: Random) -> str:

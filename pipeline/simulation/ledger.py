@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.domain.inventory import Inventory, Load, MachineState, usable
 from pipeline.domain.placement.model import RoleRequest
-from pipeline.domain.rules import Spread
-from pipeline.simulation.scenario import Job, Shape
+from pipeline.simulation.scenario import Job
 
 _SLACK = 1e-6
+#: vcpu, memory and disk are what a lost zone would need elsewhere.
+SPARE = slice(0, 3)
+#: Where network_in and network_out stand in a demand.
+NETWORK = slice(7, 9)
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Machines = Mapping[str, tuple[str, ...]]
 
 
 class Ledger:
@@ -25,55 +31,88 @@ class Ledger:
         self.row = {machine.name: at for at, machine in enumerate(inventory.machines)}
         names = {zone.name: at for at, zone in enumerate(inventory.zones)}
         self.zone = np.array([names[machine.zone] for machine in inventory.machines])
-        self.usable = np.array(usable(inventory))
+        self.usable: Floats = np.array(usable(inventory))
+        self._most = self.usable * (1 + _SLACK)
         self.vcpu = np.array([machine.capacity.get("vcpu", math.inf) for machine in inventory.machines])
-        self.used = np.zeros_like(self.usable)
+        self.used: Floats = np.zeros_like(self.usable)
         self.load = np.zeros(len(self.row))
-        self.down: set[int] = set()
-        self.placed: dict[str, Mapping[str, tuple[str, ...]]] = {}
+        self.nodes = np.zeros(len(self.row), dtype=int)
+        self.building = np.zeros(len(self.row), dtype=int)
+        self.services: dict[int, Counter[str]] = defaultdict(Counter)
+        self.shunned: dict[int, Counter[str]] = defaultdict(Counter)
+        self.uplink: Floats = np.zeros((len(inventory.zones), 2))
+        self.kept: Floats = np.zeros((len(inventory.zones), 3))
+        self.placed: dict[str, Machines] = {}
         self._unshown: dict[str, tuple[float, list[tuple[int, float]]]] = {}
         self._ramp_s = inventory.limits.ramp_s if inventory.limits else 0.0
-        self._measured: tuple[float, npt.NDArray[np.float64]] = (-math.inf, np.zeros(len(self.row)))
+        self._measured: tuple[float, Floats] = (-math.inf, np.zeros(len(self.row)))
+        self.change(inventory)
 
-    def add(self, job: Job, machines: Mapping[str, tuple[str, ...]]) -> int:
+    def change(self, inventory: Inventory) -> None:
+        """Take the same machines in other states."""
+        self.inventory = inventory
+        self.in_service: Flags = np.array([one.state is MachineState.IN_SERVICE for one in inventory.machines])
+
+    def add(self, job: Job, machines: Machines) -> int:
         """Count an environment; how many machines it overbooked, or found out of service."""
         self.placed[job.id] = machines
-        rows = self._count(job.shape, machines, 1)
-        loads = [(self.row[name], role.demand[0]) for role in job.shape.roles for name in machines[role.role]]
+        self._count(job, machines, 1)
+        loads = [(row, role.demand[0]) for role, row in self.nodes_of(job)]
         self._unshown[job.id] = (math.inf, loads)
-        over = (self.used[rows] > self.usable[rows] * (1 + _SLACK)).any(axis=1)
-        return int(over.sum()) + len(self.down.intersection(rows))
+        rows = sorted({row for row, _ in loads})
+        for row, _ in loads:
+            self.building[row] += 1
+        over = (self.used[rows] > self._most[rows]).any(axis=1)
+        return int((over | ~self.in_service[rows]).sum())
 
-    def remove(self, job: Job) -> Mapping[str, tuple[str, ...]]:
+    def remove(self, job: Job, *, building: bool) -> Machines:
         """Forget an environment; where it stood."""
+        if building:
+            self._end_builds(job)
         machines = self.placed.pop(job.id)
         self._unshown.pop(job.id, None)
-        self._count(job.shape, machines, -1)
+        self._count(job, machines, -1)
         return machines
 
-    def _count(self, shape: Shape, machines: Mapping[str, tuple[str, ...]], sign: int) -> list[int]:
-        rows = []
-        for role in shape.roles:
+    def nodes_of(self, job: Job) -> Iterator[tuple[RoleRequest, int]]:
+        """The role and the row of each node of an environment."""
+        machines = self.placed[job.id]
+        return ((role, self.row[name]) for role in job.shape.roles for name in machines[role.role])
+
+    def _count(self, job: Job, machines: Machines, sign: int) -> None:
+        for role in job.shape.roles:
+            demand = sign * np.asarray(role.demand)
             for name in machines[role.role]:
-                rows.append(self.row[name])
-                self.used[rows[-1]] += sign * np.asarray(role.demand)
-        return sorted(set(rows))
+                row = self.row[name]
+                self.used[row] += demand
+                self.nodes[row] += sign
+                self.services[row][job.shape.request.service] += sign
+                for service in role.rules.apart_from:
+                    self.shunned[row][service] += sign
+                self.uplink[self.zone[row]] += demand[NETWORK]
+                if role.qos_class in self.inventory.spare_zones:
+                    self.kept[self.zone[row]] += demand[SPARE]
+
+    def _end_builds(self, job: Job) -> None:
+        for _, row in self.nodes_of(job):
+            self.building[row] -= 1
 
     def built(self, job: Job, now: float) -> None:
         """It bears its load from now on; measurements show it a little later."""
         self._unshown[job.id] = (now, self._unshown[job.id][1])
+        self._end_builds(job)
         self.bear(job, 1)
 
     def bear(self, job: Job, sign: int) -> None:
         """Begin, or end, to use what an environment uses."""
-        for role in job.shape.roles:
-            for name in self.placed[job.id][role.role]:
-                self.load[self.row[name]] += sign * role.demand[0] * job.shape.busy
+        for role, row in self.nodes_of(job):
+            self.load[row] += sign * role.demand[0] * job.shape.busy
 
     def measure(self, now: float) -> dict[str, Load]:
-        """The loads of this moment."""
-        shares = (self.load / self.vcpu).tolist()
-        return {name: Load(now, {"vcpu": max(0.0, shares[row])}) for name, row in self.row.items()}
+        """The loads of this moment; machines that bear the same have one measurement together."""
+        shares = np.maximum(0.0, (self.load / self.vcpu).round(9)).tolist()
+        made = {share: Load(now, {"vcpu": share}) for share in set(shares)}
+        return {name: made[share] for name, share in zip(self.row, shares, strict=True)}
 
     def know(self, loads: Mapping[str, Load]) -> None:
         """Take the measurement that everybody knows now."""
@@ -82,59 +121,19 @@ class Ledger:
         self._measured = (at, known)
         self._unshown = {id: one for id, one in self._unshown.items() if one[0] + self._ramp_s >= at}
 
-    def hot(self) -> npt.NDArray[np.bool_]:
+    def hot(self) -> Flags:
         """The machines that really bear more than the inventory's limit."""
         limits = self.inventory.limits
         full = limits.full.get("vcpu", math.inf) if limits else math.inf
         return np.asarray(self.load > self.vcpu * full * (1 + _SLACK))
 
-    def could_keep(self, shape: Shape) -> bool:
-        """Whether a first fit finds a place for all of it: then a refusal would be wrong."""
-        free = self.usable - self.used
-        room = self._room()
-        return all(self._fits(role, free, room) for role in shape.roles)
-
-    def _room(self) -> npt.NDArray[np.float64]:
+    def room(self, without: Collection[str] = ()) -> Floats:
+        """What each machine may still bear by its measured load, in vcpu, once some environments are gone."""
         limits = self.inventory.limits
         if limits is None:
             return np.full(len(self.row), np.inf)
         known = self._measured[1].copy()
-        for _, loads in self._unshown.values():
-            for row, vcpu in loads:
+        for id, (_, loads) in self._unshown.items():
+            for row, vcpu in () if id in without else loads:
                 known[row] += vcpu
         return np.asarray(self.vcpu * limits.full.get("vcpu", math.inf) - known)
-
-    def _fits(self, role: RoleRequest, free: npt.NDArray[np.float64], room: npt.NDArray[np.float64]) -> bool:
-        """Place a role, first fit; `free` and `room` lose what it takes."""
-        permitted = np.array([_permits(role, one.aggregates) for one in self.inventory.machines])
-        open_ = permitted & np.array([one.state is MachineState.IN_SERVICE for one in self.inventory.machines])
-        most_zone, most_machine = self._bounds(role, permitted)
-        zones: Counter[int] = Counter()
-        machines: Counter[int] = Counter()
-        demand = np.asarray(role.demand)
-        for _ in range(role.count):
-            fit = open_ & (free >= demand).all(axis=1) & (room >= demand[0])
-            full = [zone for zone, n in zones.items() if n >= most_zone]
-            fit &= ~np.isin(self.zone, full)
-            fit[[row for row, n in machines.items() if n >= most_machine]] = False
-            if not fit.any():
-                return False
-            row = int(fit.argmax())
-            free[row] -= demand
-            room[row] -= demand[0]
-            zones[int(self.zone[row])] += 1
-            machines[row] += 1
-        return True
-
-    def _bounds(self, role: RoleRequest, permitted: npt.NDArray[np.bool_]) -> tuple[float, float]:
-        """How many nodes of the role a zone and a machine may take."""
-        rules = role.rules
-        most_zone: float = rules.max_per_zone or math.inf
-        if rules.spread is Spread.ZONE:
-            most_zone = min(most_zone, math.ceil(role.count / max(1, len(set(self.zone[permitted].tolist())))))
-        machine = math.ceil(role.count / max(1, int(permitted.sum()))) if rules.spread is Spread.MACHINE else math.inf
-        return most_zone, machine
-
-
-def _permits(role: RoleRequest, aggregates: tuple[str, ...]) -> bool:
-    return all(set(rule.values) & set(aggregates) for rule in role.rules.affinities)

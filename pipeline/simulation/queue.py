@@ -1,38 +1,41 @@
-"""Runs that wait for a place, in the order in which they are asked for."""
+"""Runs that wait for a place, in the order of production, and what each project has in use."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from pipeline.domain.admission import RANK
+from pipeline.domain.admission import Line, Use, shares_of
 from pipeline.simulation.scenario import Job
-
-#: Waiting so long makes up for one step of priority, so that nothing starves.
-AGING_S = 1800.0
 
 
 class Queue:
-    """What waits, and how much vcpu each project has in use."""
+    """What waits, and what is in use and wanted by project."""
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         self.weights = weights
         self.waiting: dict[str, Job] = {}
-        self.in_use: dict[str, float] = defaultdict(float)
+        self.in_use: dict[str, Use] = {name: Use() for name in weights}
+        self.wanted: dict[str, Use] = {name: Use() for name in weights}
+        self._line = Line()
 
-    def ordered(self, now: float) -> list[Job]:
-        """By priority with aging, then by how little of its share the project has, then by age."""
+    def add(self, job: Job) -> None:
+        self.waiting[job.id] = job
+        self._line.add(job.turn)
+        self.wanted[job.project] = self.wanted[job.project].plus(job.shape.use)
 
-        def key(job: Job) -> tuple[int, float, float]:
-            rank = RANK[job.priority] - int((now - job.since) // AGING_S)
-            return max(rank, 0), self.share(job.project), job.since
+    def remove(self, job: Job) -> None:
+        del self.waiting[job.id]
+        self._line.remove(job.turn)
+        self.wanted[job.project] = self.wanted[job.project].plus(job.shape.use, -1)
 
-        return sorted(self.waiting.values(), key=key)
+    def take(self, job: Job) -> None:
+        """A run has its place."""
+        self.in_use[job.project] = self.in_use[job.project].plus(job.shape.use)
 
-    def share(self, project: str) -> float:
-        """The vcpu in use of a project, by its weight."""
-        return self.in_use[project] / self.weights[project]
+    def give_back(self, job: Job) -> None:
+        self.in_use[job.project] = self.in_use[job.project].plus(job.shape.use, -1)
 
-    def contenders(self) -> list[str]:
-        """The projects of which something waits."""
-        return sorted({job.project for job in self.waiting.values()})
+    def in_turn(self, now: float) -> Iterator[Job]:
+        """Runs as the scheduler looks at them."""
+        for turn in self._line.in_turn(shares_of(self.in_use, self.weights.__getitem__), now):
+            yield self.waiting[turn.id]

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
+from pipeline.domain.admission import Use, Waiting
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.inventory import Inventory
 from pipeline.domain.placement.model import Request, RoleRequest
 from pipeline.domain.qos import QosClass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shape:
-    """A kind of environment: its roles, how long it builds and is used, and which share of its vcpu it really uses."""
+    """A kind of environment: its request, how long it builds and is used, which share of its vcpu it really uses."""
 
     name: str
-    roles: tuple[RoleRequest, ...]
+    request: Request
     builds_s: float
     lasts_s: float
     most_s: float
     busy: float
 
     @property
-    def vcpu(self) -> float:
-        return sum(role.count * role.demand[0] for role in self.roles)
+    def roles(self) -> tuple[RoleRequest, ...]:
+        return self.request.roles
 
-    @property
-    def nodes(self) -> int:
-        return sum(role.count for role in self.roles)
+    @cached_property
+    def use(self) -> Use:
+        """What it counts against the share of its project."""
+        vcpu, memory_mib, disk_gib = (
+            sum(role.count * role.demand[dimension] for role in self.roles) for dimension in range(3)
+        )
+        return Use(self.request.count, vcpu, memory_mib, disk_gib, 1)
 
-    @property
+    @cached_property
     def guaranteed(self) -> bool:
         return any(role.qos_class is QosClass.GUARANTEED for role in self.roles)
 
-    @property
+    @cached_property
     def best_effort(self) -> bool:
         return all(role.qos_class is QosClass.BEST_EFFORT for role in self.roles)
 
@@ -60,21 +66,30 @@ class Storm:
 
 
 @dataclass(frozen=True)
-class ZoneLost:
-    """A zone that is down from `at` for `back_s`; what stood there is lost."""
+class Outage:
+    """Machines that are down from `at` for `back_s`; what stood there is lost. `why` is told as their reason."""
 
     at: float
-    zone: str
+    machines: frozenset[str]
     back_s: float
+    why: str
 
 
 @dataclass(frozen=True)
 class MachineBad:
-    """A machine on which every build fails from `at` for `back_s`."""
+    """Machines on which every build fails from `at` for `back_s`."""
 
     at: float
-    machine: str
+    machines: tuple[str, ...]
     back_s: float
+
+
+@dataclass(frozen=True)
+class Deaths:
+    """Machines that die by chance, so many an hour of all of them, each for `back_s`."""
+
+    per_hour: float = 0.0
+    back_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -87,17 +102,18 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A whole scenario; the same one with the same `seed` gives the same result."""
+    """A whole scenario; the same one with the same `seed` gives the same result. Shapes are by name, then project."""
 
     name: str
     seed: int
     lasts_s: float
     inventory: Inventory
     projects: Mapping[str, float]
-    shapes: Mapping[str, Shape]
+    shapes: Mapping[str, Mapping[str, Shape]]
     streams: tuple[Stream, ...]
-    events: tuple[Storm | ZoneLost | MachineBad, ...]
-    metrics: Metrics
+    events: tuple[Storm | Outage | MachineBad, ...]
+    deaths: Deaths = field(default_factory=Deaths)
+    metrics: Metrics = field(default_factory=Metrics)
     tick_s: float = 1.0
 
 
@@ -113,11 +129,16 @@ class Job:
     lasts_s: float
     attempt: int = 0
     counted: bool = False
+    placed_at: float = 0.0
+    preempted: int = 0
+
+    def __post_init__(self) -> None:
+        self.id = f"run-{self.number}"
 
     @property
-    def id(self) -> str:
-        return f"run-{self.number}"
+    def turn(self) -> Waiting:
+        return Waiting(self.id, self.project, self.priority, self.since)
 
     @property
     def request(self) -> Request:
-        return Request(self.id, self.project, self.shape.name, self.shape.roles)
+        return replace(self.shape.request, environment=self.id, project=self.project)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from time import perf_counter
 
+from pipeline.domain.admission import OVERTAKE_S
 from pipeline.domain.inventory import Inventory, Load, MachineState
 from pipeline.domain.placement.engine import decide
 from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.placement.model import Decision, Infeasible, Placed
-from pipeline.simulation.arrivals import arrivals
+from pipeline.domain.preemption import MOST_TIMES, Candidate, preempt
+from pipeline.simulation.arrivals import arrivals, deaths
+from pipeline.simulation.fairness import fairness
+from pipeline.simulation.judge import Judge
 from pipeline.simulation.ledger import Ledger
 from pipeline.simulation.loop import Loop
+from pipeline.simulation.outages import Outages
 from pipeline.simulation.queue import Queue
-from pipeline.simulation.scenario import Job, MachineBad, Scenario, ZoneLost
+from pipeline.simulation.scenario import Job, MachineBad, Outage, Scenario, Shape
 from pipeline.simulation.tally import Sample, Tally
 
 #: Samples for the page: so many over the whole time.
@@ -36,30 +40,34 @@ class Simulation:
         self.scenario, self.progress = scenario, progress
         self.loop, self.tally = Loop(), Tally()
         self.fleet, self.ledger = Fleet(scenario.inventory), Ledger(scenario.inventory)
+        self.judge, self.outages = Judge(self.ledger), Outages(scenario.inventory)
         self.queue = Queue(scenario.projects)
         self.standing: dict[str, Job] = {}
         self._bad: set[str] = set()
         self._failures: Counter[str] = Counter()
-        self._refused: set[str] = set()
-        self._explained: dict[str, tuple[float, str]] = {}
+        self._refused: set[Shape] = set()
+        self._explained: dict[Shape, tuple[float, str]] = {}
         self._awake = False
+        self._hot = 0
         self._judged_at = 0.0
+        self._fairness: float | None = None
 
     def run(self) -> Tally:
         """Let all of it happen."""
         for job in arrivals(self.scenario):
             self.loop.at(job.since, partial(self._arrive, job))
-        for event in self.scenario.events:
-            if isinstance(event, ZoneLost):
+        for event in (*self.scenario.events, *deaths(self.scenario)):
+            if isinstance(event, Outage):
                 self.loop.at(event.at, partial(self._lose, event))
             elif isinstance(event, MachineBad):
-                self.loop.at(event.at, partial(self._bad.add, event.machine))
-                self.loop.at(event.at + event.back_s, partial(self._mend, event.machine))
+                self.loop.at(event.at, partial(self._bad.update, event.machines))
+                self.loop.at(event.at + event.back_s, partial(self._mend, event.machines))
         if self.scenario.inventory.limits is not None:
             self._know(self.ledger.measure(0.0))  # it was measured before, too
             self._measure()
         self._sample()
         self.loop.run(self.scenario.lasts_s)
+        self._judge_fairness()
         self.tally.waiting = len(self.queue.waiting)
         return self.tally
 
@@ -71,7 +79,7 @@ class Simulation:
 
     def _wait(self, job: Job) -> None:
         job.since, job.counted = self.loop.now, False
-        self.queue.waiting[job.id] = job
+        self.queue.add(job)
         self._wake()
 
     def _wake(self) -> None:
@@ -85,15 +93,20 @@ class Simulation:
         self._wake()
 
     def _pass(self) -> None:
-        """Place what can be placed; a shape that found nothing is not asked again before something was freed."""
+        """Place what can be placed, as the scheduler does: who waited long enough is overtaken no more."""
         self._awake = False
-        now = self.loop.now
-        for job in self.queue.ordered(now):
-            if job.shape.name not in self._refused:
-                self._place(job, self._decide(job))
-            elif not job.counted:
-                self._count_refusal(job, self._explained[job.shape.name][1])
         self._judge_fairness()
+        for job in self.queue.in_turn(self.loop.now):
+            if not self._look(job) and self.loop.now - job.since >= OVERTAKE_S:
+                break
+        self._fairness = fairness(self.scenario.projects, self.queue.in_use, self.queue.wanted)
+
+    def _look(self, job: Job) -> bool:
+        """Whether a run waits no more; a shape that found nothing is not asked again before something was freed."""
+        if job.shape not in self._refused:
+            return self._place(job, self._decide(job))
+        self._count_refusal(job, self._explained[job.shape][1])
+        return False
 
     def _decide(self, job: Job) -> Decision:
         began = perf_counter()
@@ -104,35 +117,58 @@ class Simulation:
         self.tally.slowest_s = max(self.tally.slowest_s, took)
         return decision
 
-    def _place(self, job: Job, decision: Decision) -> None:
+    def _place(self, job: Job, decision: Decision) -> bool:
         if not isinstance(decision, Placed):
-            self._refuse(job)
-            return
+            return self._refuse(job)
         now, tally = self.loop.now, self.tally
-        del self.queue.waiting[job.id]
+        self.queue.remove(job)
+        self.queue.take(job)
         self.fleet.reserve(job.request, decision, now)
         tally.overbooked += self.ledger.add(job, decision.machines)
+        tally.broken.update(self.judge.broken(job))
         self.standing[job.id] = job
-        self.queue.in_use[job.project] += job.shape.vcpu
         job.attempt += 1
+        job.placed_at = now
         tally.waits[job.priority].append(now - job.since)
         tally.environments += 1
-        tally.nodes += job.shape.nodes
+        tally.nodes += job.shape.use.nodes
         self.loop.at(now + job.shape.builds_s, partial(self._built, job, job.attempt))
+        return True
 
-    def _refuse(self, job: Job) -> None:
-        if job.shape.guaranteed and self.ledger.could_keep(job.shape):
-            self.tally.wrongly_refused += 1
-        told, reason = self._explained.get(job.shape.name, (-math.inf, ""))
+    def _refuse(self, job: Job) -> bool:
+        """Take others back for it, or count a refusal; whether the run waits no more."""
+        if job.shape.guaranteed:
+            if (found := self._preempt(job)) is not None:
+                return self._place(job, found)
+            self.tally.wrongly_refused += self.judge.could_keep(job.shape, self._candidates())
+        told, reason = self._explained.get(job.shape, (-math.inf, ""))
         if self.loop.now - told > EXPLAIN_EVERY_S:
             reason = self._why(job)
-            self._explained[job.shape.name] = (self.loop.now, reason)
+            self._explained[job.shape] = (self.loop.now, reason)
         self._count_refusal(job, reason)
         if reason.startswith("infeasible"):
-            del self.queue.waiting[job.id]
+            self.queue.remove(job)
             self.tally.infeasible += 1
-        else:
-            self._refused.add(job.shape.name)
+            return True
+        self._refused.add(job.shape)
+        return False
+
+    def _preempt(self, job: Job) -> Placed | None:
+        """Take back best-effort environments for a guaranteed run, at once and without grace; where it stands then."""
+        candidates = [Candidate(one.id, one.priority, one.placed_at, one.preempted) for one in self._candidates()]
+        found = preempt(self.fleet, job.request, candidates, self.loop.now)
+        if found is None:
+            return None
+        for victim in [self.standing[name] for name in found.victims]:
+            self.tally.preemptions[victim.priority] += 1
+            self._remove(victim)
+            victim.preempted += 1
+            self._wait(victim)
+        return found.placed
+
+    def _candidates(self) -> list[Job]:
+        """What may be taken back for a guaranteed run."""
+        return [one for one in self.standing.values() if one.shape.best_effort and one.preempted < MOST_TIMES]
 
     def _count_refusal(self, job: Job, reason: str) -> None:
         if not job.counted:
@@ -163,7 +199,6 @@ class Simulation:
 
     def _end(self, job: Job, attempt: int) -> None:
         if not self._gone(job, attempt):
-            self.ledger.bear(job, -1)
             self._remove(job)
             self.tally.finished += 1
 
@@ -172,49 +207,50 @@ class Simulation:
 
     def _remove(self, job: Job) -> None:
         del self.standing[job.id]
-        self.ledger.remove(job)
-        self.fleet.remove(job.id)
-        self.queue.in_use[job.project] -= job.shape.vcpu
+        building = any(one.building for one in self.fleet.remove(job.id))
+        if not building:
+            self.ledger.bear(job, -1)
+        self.ledger.remove(job, building=building)
+        self.queue.give_back(job)
         self._freed()
 
     # -- what goes wrong
 
     def _fail(self, job: Job, machine: str) -> None:
         self.tally.failed_builds += 1
-        self._failures[machine] += 1
         self._remove(job)
+        self._suspect(machine)
+        self._wait(job)
+
+    def _suspect(self, machine: str) -> None:
+        """Count a failed build against a machine; so many in a row take it out of service until it is mended."""
+        self._failures[machine] += 1
         if self._failures[machine] == FAILURES:
             self.tally.quarantined += 1
-            self._change({machine}, MachineState.QUARANTINED, f"{FAILURES} builds failed")
-        self._wait(job)
+            why = f"{FAILURES} builds failed"
+            self._change(self.outages.begin({machine}, MachineState.QUARANTINED, self.loop.now, why))
 
-    def _mend(self, machine: str) -> None:
-        self._bad.discard(machine)
-        self._failures[machine] = 0
-        self._change({machine}, MachineState.IN_SERVICE, "")
+    def _mend(self, machines: Iterable[str]) -> None:
+        self._bad.difference_update(machines)
+        out = {name for name in machines if self._failures[name] >= FAILURES}
+        for name in machines:
+            del self._failures[name]
+        self._change(self.outages.end(out, MachineState.QUARANTINED, self.loop.now))
 
-    def _lose(self, event: ZoneLost) -> None:
-        machines = {one.name for one in self.scenario.inventory.machines if one.zone == event.zone}
-        self._change(machines, MachineState.DOWN, f"zone {event.zone} is lost")
+    def _lose(self, event: Outage) -> None:
+        self._change(self.outages.begin(event.machines, MachineState.DOWN, self.loop.now, event.why))
         for job in list(self.standing.values()):
-            if any(machines.intersection(names) for names in self.ledger.placed[job.id].values()):
-                self._lose_job(job)
-        self.loop.at(event.at + event.back_s, partial(self._change, machines, MachineState.IN_SERVICE, ""))
+            if any(not event.machines.isdisjoint(names) for names in self.ledger.placed[job.id].values()):
+                self.tally.lost += 1
+                self._remove(job)
+                self._wait(job)
+        self.loop.at(event.at + event.back_s, partial(self._return, event.machines))
 
-    def _lose_job(self, job: Job) -> None:
-        self.tally.lost += 1
-        if not any(one.building for one in self.fleet.standing[job.id]):
-            self.ledger.bear(job, -1)
-        self._remove(job)
-        self._wait(job)
+    def _return(self, machines: Iterable[str]) -> None:
+        self._change(self.outages.end(machines, MachineState.DOWN, self.loop.now))
 
-    def _change(self, names: set[str], state: MachineState, reason: str) -> None:
-        now = self.loop.now
-        machines = self.ledger.inventory.machines
-        changed = tuple(one.to(state, now, reason) if one.name in names else one for one in machines)
-        inventory: Inventory = replace(self.ledger.inventory, machines=changed)
-        self.ledger.inventory = inventory
-        self.ledger.down = {at for at, one in enumerate(changed) if one.state is not MachineState.IN_SERVICE}
+    def _change(self, inventory: Inventory) -> None:
+        self.ledger.change(inventory)
         self.fleet.replace_inventory(inventory)
         self._freed()
 
@@ -224,7 +260,8 @@ class Simulation:
         loads, metrics = self.ledger.measure(self.loop.now), self.scenario.metrics
         self.loop.at(self.loop.now + metrics.lag_s, partial(self._know, loads))
         hot = self.ledger.hot().nonzero()[0].tolist()
-        self.tally.hot_spots += len(hot)
+        self._hot = len(hot)
+        self.tally.hot_spots += self._hot
         self.tally.hot_machines.update(hot)
         self.tally.measured += len(loads)
         self.loop.at(self.loop.now + metrics.every_s, self._measure)
@@ -235,18 +272,18 @@ class Simulation:
         self._freed()
 
     def _judge_fairness(self) -> None:
-        now = self.loop.now
-        contenders = self.queue.contenders()
-        if len(contenders) > 1:
-            lasted = min(now - self._judged_at, 60.0)
-            self.tally.fair([self.queue.share(project) for project in contenders], lasted)
-        self._judged_at = now
+        """The last look left projects with so fair parts, until now."""
+        if self._fairness is not None:
+            self.tally.fair(self._fairness, self.loop.now - self._judged_at)
+        self._judged_at = self.loop.now
 
     def _sample(self) -> None:
         shares, waiting = self.fleet.utilisation(), self.queue.waiting.values()
         counts = Counter(job.priority for job in waiting)
         self.tally.samples.append(
-            Sample(self.loop.now, shares.get("vcpu", 0.0), shares.get("memory_mib", 0.0), counts, self._zones())
+            Sample(
+                self.loop.now, shares.get("vcpu", 0.0), shares.get("memory_mib", 0.0), counts, self._zones(), self._hot
+            )
         )
         if self.progress is not None:
             self.progress(self.loop.now / self.scenario.lasts_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +12,16 @@ from pipeline.domain.blueprint import Priority
 
 @dataclass(frozen=True)
 class Sample:
-    """One moment: shares of what is usable that are promised, runs that wait, and the vcpu share of each zone."""
+    """One moment: shares of what is usable that are promised, runs that wait, the vcpu share of each zone, and how
+    many machines bore too much when they were last measured.
+    """
 
     at: float
     vcpu: float
     memory: float
     waiting: Mapping[Priority, int]
     zones: tuple[float, ...]
+    hot: int = 0
 
 
 @dataclass
@@ -35,12 +38,13 @@ class Tally:
     decisions: int = 0
     decide_s: float = 0.0
     slowest_s: float = 0.0
-    preemptions: int = 0
+    preemptions: Counter[Priority] = field(default_factory=Counter)
     infeasible: int = 0
     lost: int = 0
     failed_builds: int = 0
     quarantined: int = 0
     overbooked: int = 0
+    broken: Counter[str] = field(default_factory=Counter)
     wrongly_refused: int = 0
     hot_spots: int = 0
     hot_machines: set[int] = field(default_factory=set)
@@ -49,9 +53,14 @@ class Tally:
     contended_s: float = 0.0
     waiting: int = 0
 
-    def fair(self, shares: Iterable[float], lasted_s: float) -> None:
-        """Weigh Jain's index of weighted shares by how long they were so."""
-        self.fairness_s += jain(list(shares)) * lasted_s
+    @property
+    def kept(self) -> bool:
+        """Whether no promise was broken."""
+        return not (self.overbooked or self.broken or self.wrongly_refused)
+
+    def fair(self, index: float, lasted_s: float) -> None:
+        """Weigh an index of fairness by how long it was so."""
+        self.fairness_s += index * lasted_s
         self.contended_s += lasted_s
 
     def summary(self) -> dict[str, Any]:
@@ -83,9 +92,10 @@ class Tally:
                 "jain": self.fairness_s / self.contended_s if self.contended_s else None,
                 "contended_s": self.contended_s,
             },
-            "preemptions": self.preemptions,
+            "preemptions": {str(priority): self.preemptions[priority] for priority in Priority},
             "quarantined": self.quarantined,
             "overbooked_machines": self.overbooked,
+            "broken_rules": dict(self.broken),
             "guaranteed_wrongly_refused": self.wrongly_refused,
         }
 
@@ -98,12 +108,6 @@ class Tally:
             "decisions": self.decisions,
             "slowest_decision_ms": self.slowest_s * 1000,
         }
-
-
-def jain(shares: Sequence[float]) -> float:
-    """Jain's fairness index: 1 when all shares are alike, 1/n when one has everything."""
-    squares = sum(share * share for share in shares)
-    return sum(shares) ** 2 / (len(shares) * squares) if squares else 1.0
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -2,50 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+Row = tuple[str, str]
 
 
 def told(name: str, summary: Mapping[str, Any], speed: Mapping[str, float]) -> str:
     """One line a fact."""
-    runs, use, hot, fair = summary["runs"], summary["utilisation"], summary["hot_spots"], summary["fairness"]
-    lines = [
-        f"scenario {name}",
-        (
-            f"runs         {runs['arrived']} arrived, {runs['finished']} finished, {runs['waiting']} wait, "
-            f"{runs['lost']} lost their machine, {runs['failed_builds']} builds failed, {runs['infeasible']} infeasible"
-        ),
-        (
-            f"placed       {runs['placed']} environments with {summary['nodes_placed']} nodes; "
-            f"{speed['nodes_per_s']:.0f} nodes/s, slowest decision {speed['slowest_decision_ms']:.1f} ms"
-        ),
-        (
-            f"utilisation  vcpu {use['vcpu_mean']:.0%} on average, {use['vcpu_peak']:.0%} at most; "
-            f"memory {use['memory_mean']:.0%} on average"
-        ),
-        *(_waiting(priority, one) for priority, one in summary["waiting_s"].items()),
-        *(f"refused      {count} runs at first: {reason}" for reason, count in summary["refusals"].items()),
-        f"hot spots    {hot['machine_samples']} of {hot['of_samples']} measurements, on {hot['machines']} machines",
-        f"fairness     {_fairness(fair)}",
-        f"preemptions  {summary['preemptions']}; machines quarantined: {summary['quarantined']}",
-        (
-            f"promises     {summary['guaranteed_wrongly_refused']} guaranteed requests refused that could be kept, "
-            f"{summary['overbooked_machines']} machines overbooked"
-        ),
-    ]
-    return "\n".join(lines) + "\n"
+    lines = [f"{label:<13}{value}" for label, value in rows(summary, speed)]
+    return "\n".join([f"scenario     {name}", *lines]) + "\n"
 
 
-def _waiting(priority: str, one: Mapping[str, float]) -> str:
+def rows(summary: Mapping[str, Any], speed: Mapping[str, float]) -> Iterator[Row]:
+    """Every fact with its name."""
+    yield "runs", _runs(summary["runs"])
+    yield "placed", f"{summary['runs']['placed']:,} environments with {summary['nodes_placed']:,} nodes"
+    yield "speed", _speed(speed)
+    yield "utilisation", _utilisation(summary["utilisation"])
+    for priority, one in summary["waiting_s"].items():
+        yield "waited", _waited(priority, one)
+    for reason, count in summary["refusals"].items():
+        yield "refused", f"{count:,} runs at first: {reason}"
+    yield "hot spots", _hot(summary["hot_spots"])
+    yield "fairness", _fairness(summary["fairness"])
+    yield "preemptions", _preemptions(summary["preemptions"])
+    yield "quarantined", f"{summary['quarantined']} machines"
+    yield "promises", _promises(summary)
+    for rule, count in summary["broken_rules"].items():
+        yield "broken", f"{rule}: {count} times"
+
+
+def _runs(runs: Mapping[str, int]) -> str:
     return (
-        f"waited       {priority}: median {one['median']:.1f} s, p95 {one['p95']:.1f} s, "
-        f"at most {one['max']:.1f} s, of {one['count']}"
+        f"{runs['arrived']:,} arrived, {runs['finished']:,} finished, {runs['waiting']:,} wait, "
+        f"{runs['lost']:,} lost a machine, {runs['failed_builds']:,} builds failed, {runs['infeasible']:,} infeasible"
     )
+
+
+def _speed(speed: Mapping[str, float]) -> str:
+    return (
+        f"{speed['placements_per_s']:,.0f} placements/s, {speed['nodes_per_s']:,.0f} nodes/s, "
+        f"slowest decision {speed['slowest_decision_ms']:.1f} ms"
+    )
+
+
+def _utilisation(use: Mapping[str, float]) -> str:
+    return (
+        f"vcpu {use['vcpu_mean']:.0%} on average, {use['vcpu_peak']:.0%} at most; "
+        f"memory {use['memory_mean']:.0%} on average"
+    )
+
+
+def _waited(priority: str, one: Mapping[str, float]) -> str:
+    return (
+        f"{priority}: half of {one['count']:,} at most {seconds(one['median'])}, "
+        f"95 of 100 at most {seconds(one['p95'])}, the longest {seconds(one['max'])}"
+    )
+
+
+def _hot(hot: Mapping[str, int]) -> str:
+    if not hot["of_samples"]:
+        return "not measured: the inventory has no limits"
+    return f"{hot['machine_samples']:,} of {hot['of_samples']:,} measurements, on {hot['machines']:,} machines"
 
 
 def _fairness(fair: Mapping[str, float]) -> str:
     if not fair["contended_s"]:
         return "nothing was contended"
+    return f"{fair['jain']:.3f}, while several projects waited ({seconds(fair['contended_s'])}); 1 is even"
+
+
+def _preemptions(counts: Mapping[str, int]) -> str:
+    if not any(counts.values()):
+        return "none"
+    return ", ".join(f"{count:,} {priority}" for priority, count in counts.items() if count)
+
+
+def _promises(summary: Mapping[str, Any]) -> str:
     return (
-        f"Jain index {fair['jain']:.3f} of weighted shares, while several projects waited ({fair['contended_s']:.0f} s)"
+        f"{summary['guaranteed_wrongly_refused']} guaranteed requests refused that could be kept, "
+        f"{summary['overbooked_machines']} machines overbooked, {sum(summary['broken_rules'].values())} rules broken"
     )
+
+
+def seconds(value: float) -> str:
+    """A time as a person says it."""
+    if value < 60:
+        return f"{value:.1f} s"
+    return f"{value / 60:.1f} min" if value < 3600 else f"{value / 3600:.1f} h"

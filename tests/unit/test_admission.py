@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,13 +15,18 @@ from pipeline.domain.admission import (
     RANK,
     Fits,
     Infeasible,
+    Line,
     Unschedulable,
     Use,
     Waiting,
     admissible,
     in_turn,
+    largest_part,
     over_quota,
+    rank,
     room_for,
+    shares_of,
+    total,
     use_of,
 )
 from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
@@ -155,6 +162,81 @@ def test_what_was_placed_meanwhile_counts() -> None:
 def test_everybody_has_a_turn_once(rows: list[tuple[str, int, Priority]]) -> None:
     requests = [waiting(f"r{i}", project, since, priority) for i, (project, since, priority) in enumerate(rows)]
     assert sorted(turns(requests).split()) == sorted(one.id for one in requests)
+
+
+REQUESTS = st.lists(
+    st.tuples(st.sampled_from("xyz"), st.integers(0, 9000), st.sampled_from(list(Priority))), max_size=12
+).map(lambda rows: [waiting(f"r{i}", project, since, priority) for i, (project, since, priority) in enumerate(rows)])
+SHARES = st.fixed_dictionaries({name: st.floats(0, 1) for name in "xyz"})
+
+
+@given(REQUESTS, SHARES)
+def test_a_kept_line_is_in_the_order_of_a_new_one(requests: list[Waiting], shares: dict[str, float]) -> None:
+    line = Line(requests[::2])
+    for one in requests[1::2]:
+        line.add(one)
+    assert list(line.in_turn(shares.__getitem__, 9000)) == list(in_turn(requests, shares.__getitem__, 9000))
+    for one in requests[::3]:
+        line.remove(one)
+    left = [one for one in requests if one not in requests[::3]]
+    assert list(line.in_turn(shares.__getitem__, 9000)) == list(in_turn(left, shares.__getitem__, 9000))
+
+
+def test_what_is_taken_out_during_a_look_is_gone_at_the_next() -> None:
+    line = Line([waiting("a", "x", 0), waiting("b", "x", 1)])
+    for one in line.in_turn(lambda _: 0.0, 0.0):
+        line.remove(one)
+    assert list(line.in_turn(lambda _: 0.0, 0.0)) == []
+
+
+def test_an_old_flood_does_not_go_before_those_who_hold_less() -> None:
+    flood = [waiting(f"x{i}", "x", i) for i in range(3)]
+    others = [waiting("now", "x", AGING_S, NOW), waiting("push", "y", AGING_S, PUSH)]
+    shares = {"x": 0.9, "y": 0.1}
+    assert turns(flood + others, shares, now=AGING_S + 5) == "now push x0 x1 x2"
+    assert turns(flood + others, now=AGING_S + 5) == "x0 x1 x2 now push"
+
+
+def test_aging_ends_whatever_a_project_holds() -> None:
+    old = waiting("old", "x", 0, NIGHT)
+    assert [rank(old, now, even_shares=2.0) for now in (AGING_S, 2 * AGING_S, 4 * AGING_S)] == [2, 1, -1]
+    assert rank(old, 9 * AGING_S, even_shares=2.0) == -6
+    assert rank(old, AGING_S, even_shares=0.1) == 1
+
+
+@given(
+    st.sampled_from(list(Priority)),
+    st.dictionaries(st.tuples(st.sampled_from("xyz"), st.sampled_from(list(Priority))), st.integers(1, 3), min_size=1),
+    st.integers(1, 6),
+    st.integers(0, 9),
+)
+def test_nobody_starves(priority: Priority, floods: dict[tuple[str, Priority], int], lasts: int, stays: int) -> None:
+    """One request of x, which holds something for good; at each step new ones of others, more than the one place takes
+    that is free a step.
+    """
+    step, line, held = 300.0, Line([waiting("!", "x", 0, priority)]), deque(["-"] * lasts)
+    for turn in range(1, 400):
+        now = turn * step
+        for (project, which), count in floods.items():
+            for i in range(count):
+                line.add(waiting(f"{project}{which}{turn}-{i}", project, now, which))
+        uses = {name: Use(nodes=held.count(name) + stays * (name == "x")) for name in "xyz"}
+        first = next(line.in_turn(shares_of(uses, lambda _: 1.0), now))
+        if first.id == "!":
+            return
+        line.remove(first)
+        held.append(first.project)
+        held.popleft()
+    raise AssertionError(f"it waits since {now} s")
+
+
+def test_a_share_is_the_largest_part_of_any_resource_by_weight() -> None:
+    uses = {"x": Use(nodes=1, vcpu=6, memory_mib=100), "y": Use(nodes=3, vcpu=2, memory_mib=300)}
+    share = shares_of(uses, {"x": 1.0, "y": 3.0, "z": 1.0}.__getitem__)
+    assert (share("x"), share("y"), share("z")) == (0.75, 0.25, 0.0)
+    assert largest_part(uses["x"], total(uses.values())) == 0.75
+    uses["x"] = Use()
+    assert share("x") == 0.0
 
 
 def test_a_quota_says_what_is_short_and_what_to_do() -> None:

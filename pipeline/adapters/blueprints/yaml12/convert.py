@@ -26,12 +26,20 @@ from pipeline.domain.blueprint import (
 from pipeline.domain.durations import parse_duration
 from pipeline.domain.qos import QosProfile, profile_of
 from pipeline.domain.resources import parse_size
-from pipeline.domain.rules import Affinity, Attribute, BareMetal, PlacementRules, Spread, Stance, Strategy, Within
+from pipeline.domain.rules import (
+    HIGH_IO,
+    Affinity,
+    Attribute,
+    BareMetal,
+    PlacementRules,
+    Spread,
+    Stance,
+    Strategy,
+    Within,
+)
 
 Data = Mapping[str, Any]
 Profiles = Mapping[str, QosProfile]
-#: The workload that wants bare metal, and takes a virtual machine where there is none.
-HIGH_IO = "high-io"
 
 
 def blueprint(data: Data, profiles: Profiles) -> Blueprint:

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pipeline.adapters.inventories.yaml_file.formats import names_of
 from pipeline.clients.yaml12.loose import texts
 from pipeline.domain.durations import parse_duration
-from pipeline.domain.inventory import Aggregate, Inventory, LoadLimits, Machine, MachineKind, Zone
+from pipeline.domain.inventory import Aggregate, Inventory, LoadLimits, Machine, MachineKind, Zone, names_of_pattern
 from pipeline.domain.qos import disk_rate, network_rate
 from pipeline.domain.resources import parse_size
 from pipeline.domain.rules import Affinity, Attribute, OperatorRule, Stance
@@ -51,7 +50,7 @@ def _set(data: Data, key: str) -> frozenset[str]:
 
 
 def _machines(data: Data) -> Iterator[Machine]:
-    first, *others = names_of(data["name"])
+    first, *others = names_of_pattern(data["name"])
     machine = Machine(
         first,
         data["zone"],

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from pipeline.domain.durations import parse_duration, parse_positive_duration
+from pipeline.domain.inventory import count_of, names_of_pattern
 from pipeline.domain.qos import QosClass, disk_rate, network_rate
 from pipeline.domain.resources import parse_size
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
-_RANGE = re.compile(r"\{(\d{1,6})\.\.(\d{1,6})\}", re.ASCII)
-#: Machines of one inventory.
-MOST_MACHINES = 100_000
 #: More than this of anything in one machine is a mistake of units.
 MOST_TIB = {"memory": 1024, "disk": 1024 * 1024}
 
@@ -36,31 +34,9 @@ def place_name(text: str) -> str:
     return text
 
 
-def count_of(text: str) -> int:
-    """How many names `a-{01..16}` stands for."""
-    match = _RANGE.search(text)
-    if match is None:
-        return 1
-    count = int(match[2]) - int(match[1]) + 1
-    if not 1 <= count <= MOST_MACHINES:
-        raise ValueError(f"expected a range upwards of at most {MOST_MACHINES} machines, got {text[:120]!r}")
-    return count
-
-
-def names_of(text: str) -> Iterator[str]:
-    """`a-{01..16}` stands for sixteen names, with the digits of its first number."""
-    match = _RANGE.search(text)
-    if match is None:
-        yield text
-        return
-    first = int(match[1])
-    for number in range(first, first + count_of(text)):
-        yield f"{text[: match.start()]}{number:0{len(match[1])}}{text[match.end() :]}"
-
-
 def _machine_names(text: str) -> None:
     count_of(text)
-    place_name(next(names_of(text)))
+    place_name(next(names_of_pattern(text)))
 
 
 def _qos_class(text: str) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.adapters.inventories.yaml_file.formats import MOST_MACHINES, count_of, names_of
 from pipeline.clients.yaml12.check import nearest
 from pipeline.clients.yaml12.loose import mapping, mappings, texts
 from pipeline.clients.yaml12.tree import Path, Tree
 from pipeline.domain.contradictions import contradictions
 from pipeline.domain.errors import Finding
-from pipeline.domain.inventory import Inventory, MachineKind
+from pipeline.domain.inventory import MOST_MACHINES, Inventory, MachineKind, count_of, names_of_pattern
 from pipeline.domain.rules import Affinity, Attribute, Stance
 
 Known = Mapping[str, frozenset[str]]
@@ -74,7 +73,7 @@ def _twice(tree: Tree, key: str, what: str, named: Iterator[tuple[int, str]]) ->
 
 def _expanded(machine: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of one entry; none when the schema's format has said what is wrong with them."""
-    return tuple(names_of(machine["name"])) if _counted(machine) else ()
+    return tuple(names_of_pattern(machine["name"])) if _counted(machine) else ()
 
 
 def _counted(machine: Mapping[str, Any]) -> int:
