@@ -179,7 +179,7 @@ class Application:
         """The rules that a project lays on its own requests; UserError names every mistake."""
         from pipeline.adapters.inventories import yaml_file
 
-        return yaml_file.read_rules("the rules", text, f"project {project}")
+        return yaml_file.read_rules("rules.yml", text, f"project {project}")
 
     def unknown_names(self, rules: Sequence[OperatorRule]) -> list[str]:
         """What rules name that no provider's inventory has now."""

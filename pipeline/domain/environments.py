@@ -158,17 +158,20 @@ class Nomination:
 
 @dataclass(frozen=True)
 class Environment:
-    """Nodes that are requested, leased and destroyed together. Times are seconds since the epoch.
+    """Nodes that are requested, leased and destroyed together. Times are seconds since the epoch, 0: not yet.
 
-    `owner` is the id of the run that uses it. `ends_at` is when its lease or hold ends: after that it is taken back.
-    `sealed_key` is the private SSH key of all its nodes. `fault` is why it cannot be used, if so.
-    `faults_seen` counts faults of the provider, `waits` how often it had no room. `placed_at` is when its nodes got
-    their machines (0: not yet), `placed_under` the version of the inventory that placement saw, `avoid` the machines
-    on which its nodes failed, after which it was placed again `placed_again` times, `notes` what placement says of it,
-    such as a fall-back. `protected` is why nothing but its owner may take it back, if so. `wait` is how it waits for
-    its place, and `told_at` when that was last written. `preempted` counts how often its run was taken back for
-    somebody else. `built_at` is when all its nodes were in service for the first time (0: not yet). `ended_by` is who
-    asked for its end. `removed`: its provider said that it is gone, and nobody could look yet.
+    Its use: `owner` is the id of the run that uses it. `ends_at` is when its lease or hold ends: after that it is taken
+    back. `protected` is why nothing but its owner may take it back, if so. `sealed_key` is the private SSH key of all
+    its nodes. `preempted` counts how often its run was taken back for somebody else; `notice` is why it goes.
+
+    Its place: `wait` is how it waits for one, and `told_at` when that was last written. `placed_at` is when its nodes
+    got their machines, `placed_under` the version of the inventory that placement saw, `notes` what placement says of
+    it, such as a fall-back. `avoid` are the machines on which its nodes failed, after which it was placed again
+    `placed_again` times.
+
+    Its life: `built_at` is when all its nodes were in service for the first time. `fault` is why it cannot be used, if
+    so. `faults_seen` counts faults of the provider, `waits` how often it had no room. `ended_by` is who asked for its
+    end. `removed`: its provider said that it is gone, and nobody could look yet.
     """
 
     id: str

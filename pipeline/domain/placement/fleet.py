@@ -110,7 +110,7 @@ class Fleet:
         self.forgotten = 0
         self.epoch = 0
         self.shapes: dict[Any, Any] = {}
-        self._company: tuple[Any, Flags] | None = None
+        self._company_of: tuple[list[int], Any] = [], None
         self._nearby: dict[tuple[str, str], tuple[int, frozenset[int]]] = {}
         self._take_loads()
         self._unshown = set(self.standing)
@@ -289,10 +289,11 @@ class Fleet:
 
     def company(self, service: str, apart_from: tuple[str, ...]) -> Flags:
         """The machines with a service that this one shuns, or that shuns this one."""
-        key = (self.position, service, apart_from)
-        if self._company is None or self._company[0] != key:
-            self._company = key, self._shunning(service, apart_from)
-        return self._company[1]
+        journal, key = self._company_of
+        if journal is not self.journal or key != (self.position, service, apart_from):
+            self._company = self._shunning(service, apart_from)
+            self._company_of = self.journal, (self.position, service, apart_from)
+        return self._company
 
     def _shunning(self, service: str, apart_from: tuple[str, ...]) -> Flags:
         flags = np.zeros(len(self.machines), dtype=bool)
