@@ -58,7 +58,7 @@ UNNAMED: Mapping[str, float] = {name: 0.0 if name == "hugepages_mib" else math.i
 #: One number a dimension, in the order of `DIMENSIONS`.
 Vector = tuple[float, ...]
 NOTHING: Vector = (0.0,) * len(DIMENSIONS)
-_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?) ?([A-Za-z]*)", re.ASCII)
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?) ?([A-Za-z]*)", re.ASCII)
 _MIB: Mapping[str, float] = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
 
 
