@@ -69,7 +69,8 @@ class PlacementRules:
     `max_per_zone`: at most so many nodes of the role in a zone. `apart_from`: services with which its nodes share no
     machine. `near`: a role of the same environment whose zone its nodes share.
     `bare_metal`: `wanted` may fall back to a virtual machine, which is recorded; `required` may not.
-    `workload` is the blueprint's word for what the role does; operator rules match it.
+    `workload` is the blueprint's word for what the role does; operator rules match it. `bound_by` says where
+    `max_per_zone` stands.
     """
 
     affinities: tuple[Affinity, ...] = ()
@@ -79,6 +80,7 @@ class PlacementRules:
     near: str | None = None
     bare_metal: BareMetal | None = None
     workload: str | None = None
+    bound_by: str = "greenroom.yml"
 
 
 class Within(StrEnum):

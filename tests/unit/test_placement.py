@@ -158,7 +158,7 @@ def test_machines_out_of_service_say_since_when_and_why() -> None:
     answer = decide(Fleet(replace(inventory, machines=(out,))), asking(web(1)), NOW)
     assert isinstance(answer, Unschedulable)
     assert "quarantined since 1970-01-02 00:00 UTC (5 of 6 builds failed)" in str(answer.explanation)
-    assert answer.explanation.remedies == ("put machine m0 back in service",)
+    assert [str(one) for one in answer.explanation.remedies] == ["put machine m0 back in service"]
 
 
 @settings(deadline=None)

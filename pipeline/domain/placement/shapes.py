@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy as shallow
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,6 +59,16 @@ class Shape:
             self.values[rows] = self.value(rows)
         self.epoch, self.position = self.fleet.epoch, self.fleet.position
         return self.values
+
+    def of(self, copy: Fleet) -> Shape:
+        """The same values for a copy of the fleet, whose journal is empty."""
+        self.current()
+        other = shallow(self)
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                setattr(other, name, value.copy())
+        other.fleet, other.position = copy, 0
+        return other
 
     def value(self, rows: Rows, taken: Floats | float = 0.0, nodes: Rows | int = 0) -> Floats:
         """The value of some machines, where the same decision took something of them already."""
