@@ -155,7 +155,8 @@ class Scheduler:
         if self._refused.get(environment.id) == picture.freed:
             return self._hold_back(loaded, round_, "")
         request = request_of(environment, picture.fleet.inventory.rules)
-        decision = engine.decide(picture.fleet, request, round_.now)
+        due = not environment.reason or round_.now - environment.told_at >= RETELL_S
+        decision = engine.decide(picture.fleet, request, round_.now, explain=due)
         if isinstance(decision, Placed):
             return self._reserve(loaded, round_, picture, decision)
         if isinstance(decision, Infeasible):

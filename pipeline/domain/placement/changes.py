@@ -255,12 +255,14 @@ class Remedy:
 
 
 def combined(steps: Sequence[Change]) -> tuple[Change, ...]:
-    """The same steps with those about one machine or uplink made one, in the order of the first of them."""
+    """The same steps with those about one machine or uplink made one, and what leaves machines first: what is to be
+    freed besides is counted after that.
+    """
     sums: dict[object, Change] = {}
     for step in steps:
         key = _subject(step)
         sums[key] = _plus(sums[key], step) if key in sums else step
-    return tuple(sums.values())
+    return tuple(sorted(sums.values(), key=lambda step: not isinstance(step, GiveBack | Clear | MoveServices)))
 
 
 def _subject(step: Change) -> object:

@@ -47,7 +47,7 @@ from pipeline.domain.rules import BareMetal, Spread, Strategy, Within
 #: Remedies that are told at most.
 MOST = 4
 #: Searches that may be spent on finding them, greedy tries of each, and its exhaustive steps.
-SEARCHES, TRIES, STEPS = 40, 4, 200
+SEARCHES, TRIES, STEPS = 24, 3, 60
 #: The first two on fleets of more machines than `MANY`, on which a search takes milliseconds.
 MANY = 300
 FEW_SEARCHES, FEW_TRIES = 14, 1
@@ -88,7 +88,7 @@ class _Trials:
 def changed(fleet: Fleet, request: Request, steps: Sequence[Change]) -> tuple[Fleet, Request]:
     """Copies after all of the steps."""
     other = what_if(fleet)
-    for step in sorted(steps, key=lambda one: not isinstance(one, AddMachines)):
+    for step in steps:
         if isinstance(step, WorldChange):
             other = apply(other, step)
         else:

@@ -115,7 +115,9 @@ def _change_row(fleet: Fleet, row: int, change: Free | FinishBuilds | Measure | 
     fleet.journal.append(row)
 
 
-def _free(fleet: Fleet, row: int, room: Floats) -> None:
+def _free(fleet: Fleet, row: int, most: Floats) -> None:
+    """No more than is promised can be given back."""
+    room = np.minimum(most, fleet.used[:, row])
     fleet.used[:, row] -= room
     fleet.free[:, row] += room
     fleet.zone_free[:, fleet.zone[row]] += room[:SPARE_DIMS] * fleet.open[:, row]
