@@ -54,9 +54,7 @@ def _candidate(one: Json, names: Sequence[str]) -> Iterator[str]:
 def refused(out: Output, answer: Json, *, each: bool) -> None:
     """Why it finds no place and what would help; with `each`, every group of machines too."""
     waits = answer["answer"] == "unschedulable"
-    _say(
-        out, "Unschedulable now: it would wait." if waits else "Infeasible: waiting would not help."
-    )
+    _say(out, "Unschedulable now: it would wait." if waits else "Infeasible: waiting would not help.")
     for line in answer["text"].splitlines():
         _say(out, line)
     if each and answer["groups"]:

@@ -47,8 +47,10 @@ class Waiting:
 
 
 def rank(request: Waiting, now: float) -> int:
-    """0 goes first; every `AGING_S` of waiting count one rank."""
-    return max(0, RANK[request.priority] - int(max(0.0, now - request.since) // AGING_S))
+    """The lowest goes first. Every `AGING_S` of waiting count one rank, without end: whoever waits long enough comes
+    before all newcomers, whatever their priority and whatever their projects have of their share.
+    """
+    return RANK[request.priority] - int(max(0.0, now - request.since) // AGING_S)
 
 
 def in_turn(waiting: Iterable[Waiting], shares: Callable[[str], float], now: float) -> Iterator[Waiting]:

@@ -12,7 +12,7 @@ from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import UserError, VersionConflict
 from pipeline.domain.placement import engine
-from pipeline.domain.placement.model import Infeasible, Placed, Unschedulable
+from pipeline.domain.placement.model import Infeasible, Placed, Request, Unschedulable
 from pipeline.domain.placement.requests import request_of, with_placement
 from pipeline.domain.projects import Project, Quota
 from pipeline.envs import events, jobs
@@ -77,12 +77,14 @@ class Scheduler:
         self._clock = clock
         self._fleets = Fleets(books, inventories)
         self._refused: dict[str, int] = {}
+        self._worth: dict[str, tuple[int, bool]] = {}
 
     def reserve(self, fence: Fence | None) -> list[Environment]:
         """Give places to what fits, reject what never fits; the environments that were rejected."""
         loaded = self._books.environments.everything("environments:requested")
         if not loaded:
             self._refused.clear()
+            self._worth.clear()
             return []
         round_ = self._begin(fence, loaded)
         self._look(round_, BATCH)
@@ -92,6 +94,7 @@ class Scheduler:
             self._look(second, 1)
             round_.rejected += second.rejected
         self._refused = {id: freed for id, freed in self._refused.items() if id in round_.requests}
+        self._worth = {id: known for id, known in self._worth.items() if id in round_.requests}
         return round_.rejected
 
     def _begin(self, fence: Fence | None, loaded: list[Loaded[Environment]]) -> _Round:
@@ -152,9 +155,9 @@ class Scheduler:
             return self._reject(loaded, round_, room.reason)
         if isinstance(room, admission.Unschedulable):
             return self._hold_back(loaded, round_, room.reason)
-        if self._refused.get(environment.id) == picture.freed:
-            return self._hold_back(loaded, round_, "")
         request = request_of(environment, picture.fleet.inventory.rules)
+        if self._refused.get(environment.id) == picture.freed:
+            return self._hold_back(loaded, round_, "", request)
         due = not environment.reason or round_.now - environment.told_at >= RETELL_S
         decision = engine.decide(picture.fleet, request, round_.now, explain=due)
         if isinstance(decision, Placed):
@@ -163,7 +166,7 @@ class Scheduler:
             return self._reject(loaded, round_, str(decision.explanation))
         assert isinstance(decision, Unschedulable), "there are three answers"  # noqa: S101  # says it to the reader
         self._refused[environment.id] = picture.freed
-        return self._hold_back(loaded, round_, str(decision.explanation))
+        return self._hold_back(loaded, round_, str(decision.explanation), request)
 
     def _reserve(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, decision: Placed) -> None:
         environment = loaded.value
@@ -177,10 +180,24 @@ class Scheduler:
     def _reject(self, loaded: Loaded[Environment], round_: _Round, reason: str) -> None:
         round_.told.append(_Answer(loaded, loaded.value.to(E.REJECTED, round_.now, reason)))
 
-    def _hold_back(self, loaded: Loaded[Environment], round_: _Round, reason: str) -> None:
-        if round_.now - loaded.value.created_at >= admission.OVERTAKE_S:
-            round_.closed.add(loaded.value.provider)
+    def _hold_back(
+        self, loaded: Loaded[Environment], round_: _Round, reason: str, request: Request | None = None
+    ) -> None:
+        """Close the provider to all that follow, unless room that is kept free would never be enough."""
+        environment = loaded.value
+        old = round_.now - environment.created_at >= admission.OVERTAKE_S
+        if old and (request is None or self._worth_waiting(environment, request)):
+            round_.closed.add(environment.provider)
         self._wait(loaded, round_, reason)
+
+    def _worth_waiting(self, environment: Environment, request: Request) -> bool:
+        """Asked of the engine once for every version of the inventory."""
+        picture = self._fleets.kept(environment.provider)
+        version, worth = self._worth.get(environment.id, (-1, False))
+        if version != picture.inventory_version:
+            worth = engine.worth_waiting(picture.fleet, request)
+            self._worth[environment.id] = (picture.inventory_version, worth)
+        return worth
 
     def _wait(self, loaded: Loaded[Environment], round_: _Round, reason: str) -> None:
         """Say why it waits, and at which position; not at every look."""

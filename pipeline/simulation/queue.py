@@ -25,7 +25,7 @@ class Queue:
 
         def key(job: Job) -> tuple[int, float, float]:
             rank = RANK[job.priority] - int((now - job.since) // AGING_S)
-            return max(rank, 0), self.share(job.project), job.since
+            return rank, self.share(job.project), job.since
 
         return sorted(self.waiting.values(), key=key)
 

@@ -59,19 +59,19 @@ def _own(counts: Mapping[str, Counter[int]]) -> dict[str, Counter[int]]:
     return defaultdict(Counter, {name: rows.copy() for name, rows in counts.items()})
 
 
-def emptied(fleet: Fleet) -> Fleet:
-    """The same machines with nothing on them, all in service, none loaded."""
+def emptied(fleet: Fleet, *, healthy: bool = True) -> Fleet:
+    """The same machines with nothing on them, none loaded, all in service (or, without `healthy`, as they are)."""
     other = copy.copy(fleet)
     other.inventory = replace(fleet.inventory, limits=None)
     other.standing, other.services, other.shunned = defaultdict(list), defaultdict(Counter), defaultdict(Counter)
     other.journal, other.forgotten, other.shapes = [], 0, {}
-    other.in_service = np.ones_like(fleet.in_service)
+    other.in_service = np.ones_like(fleet.in_service) if healthy else fleet.in_service
     other.free, other.used = fleet.usable.copy(), np.zeros_like(fleet.used)
     other.nodes, other.building = np.zeros_like(fleet.nodes), np.zeros_like(fleet.building)
     other.kept = np.zeros_like(fleet.kept)
     uplinks = [[np.inf if most is None else most for most in (z.uplink_in, z.uplink_out)] for z in fleet.zones]
     other.uplink_free = np.array(uplinks, dtype=float).reshape(len(fleet.zones), 2).T.copy()
-    limited = np.isfinite(fleet.usable[:SPARE_DIMS])
+    limited = np.isfinite(fleet.usable[:SPARE_DIMS]) & other.in_service
     room = np.where(limited, fleet.usable[:SPARE_DIMS], 0.0)
     other.open = limited.astype(float)
     other.zone_free = np.array([np.bincount(fleet.zone, row, minlength=len(fleet.zones)) for row in room])
