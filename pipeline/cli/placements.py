@@ -11,7 +11,7 @@ from pipeline.cli.output import Output
 Json = Mapping[str, Any]
 #: Machines of a group that are named.
 NAMED = 6
-LEGEND = "Points, more is better; below each node the best other machine that would take it."
+LEGEND = "More points are better; below each node stands the best other machine for it."
 
 
 def placed(out: Output, answer: Json, *, why: bool) -> None:
@@ -21,7 +21,7 @@ def placed(out: Output, answer: Json, *, why: bool) -> None:
     else:
         out.table(("node", "zone", "machine"), [(one["node"], one["zone"], one["machine"]) for one in answer["nodes"]])
     for note in answer["notes"]:
-        out.say(note)
+        _say(out, note)
 
 
 def _scored(out: Output, nodes: Sequence[Json]) -> None:
@@ -30,12 +30,10 @@ def _scored(out: Output, nodes: Sequence[Json]) -> None:
     names = list(dict.fromkeys(name for one in every for name, points in one["points"].items() if points))
     rows = [row for node in nodes for row in _rows(node, names)]
     out.table(("node", "zone", "machine", "points", *names), rows)
-    out.say(LEGEND)
+    _say(out, LEGEND)
     for node in nodes:
         if node["other"] is not None and node["other"]["total"] > node["chosen"]["total"]:
-            out.say(
-                f"{node['node']}: {node['other']['machine']} has more points, but with it not all nodes found a place"
-            )
+            _say(out, f"{node['node']}: {node['other']['machine']} has more, but with it not all nodes found a place.")
 
 
 def _rows(node: Json, names: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-import numpy as np
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -177,45 +175,3 @@ def test_no_placement_breaks_a_rule_and_the_same_question_has_the_same_answer(se
         if isinstance(answer, Placed):
             assert broken(inventory, before, request, answer) == []
             fleet.reserve(request, answer, NOW)
-
-
-@settings(deadline=None)
-@given(st.integers(0, 10**9))
-def test_capacity_is_conserved_over_any_history(seed: int) -> None:
-    dice = random.Random(seed)
-    fleet = Fleet(instances.inventory(dice, 6, 2))
-    for number in range(20):
-        request = instances.request(dice, f"env-{number}")
-        answer = decide(fleet, request, NOW, explain=False)
-        if isinstance(answer, Placed):
-            fleet.reserve(request, answer, NOW)
-        if fleet.standing and dice.random() < 0.5:
-            fleet.remove(dice.choice(sorted(fleet.standing)))
-    fresh = fleet.clone()
-    for name in ("free", "used", "nodes", "building", "zone_free", "uplink_free", "kept"):
-        np.testing.assert_allclose(getattr(fleet, name), getattr(fresh, name), atol=1e-6)
-    for environment in list(fleet.standing):
-        fleet.remove(environment)
-    np.testing.assert_array_equal(fleet.free, fleet.usable)
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_what_a_refusal_asks_for_makes_that_rule_silent(seed: int) -> None:
-    """Grant more of everything on every machine and put all back in service: capacity and state refuse no more."""
-    dice = random.Random(seed)
-    inventory = instances.inventory(dice, 4, 2)
-    for number in range(20):
-        request = instances.request(dice, f"env-{number}")
-        answer = decide(Fleet(inventory), request, NOW)
-        if isinstance(answer, Placed):
-            continue
-        generous = replace(
-            inventory,
-            machines=tuple(
-                replace(one, capacity={"vcpu": 1e6, "memory_mib": 1e9, "disk_gib": 1e6}, state=MachineState.IN_SERVICE)
-                for one in inventory.machines
-            ),
-        )
-        again = decide(Fleet(generous), request, NOW)
-        if not isinstance(again, Placed):
-            assert not {"capacity", "state"} & {group.rule for group in again.explanation.groups}

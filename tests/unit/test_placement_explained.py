@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import replace
+from itertools import islice, product
 
 import numpy as np
 import pytest
@@ -30,13 +31,15 @@ from pipeline.domain.placement.changes import (
 )
 from pipeline.domain.placement.engine import decide
 from pipeline.domain.placement.filters import FILTERS, Need, Question
+from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.placement.model import Explanation, Group, Infeasible, Placed, RoleRequest, Standing, Unschedulable
 from pipeline.domain.placement.units import amount, at_least, at_most
 from pipeline.domain.qos import QosClass
 from pipeline.domain.resources import DIMENSIONS
 from pipeline.domain.rules import Affinity, Attribute, BareMetal, PlacementRules, Spread, Stance, Within
 from tests.tools.placement_applier import Case, done
-from tests.tools.placement_instances import crowded, demand
+from tests.tools.placement_checker import broken
+from tests.tools.placement_instances import crowded, demand, inventory, rich_request
 from tests.unit.test_placement import NOW, asking, small, web
 
 SEEDS = st.integers(0, 10**9)
@@ -119,28 +122,50 @@ def test_most_requests_that_wait_are_told_what_would_help() -> None:
 @settings(deadline=None, max_examples=60)
 @given(SEEDS)
 def test_what_a_group_asks_for_makes_its_rule_silent_on_that_machine(seed: int) -> None:
+    """For one node alone: of several, the groups count what the first ones took already."""
     case = crowded(random.Random(seed))
+    role = replace(case.request.roles[0], count=1)
+    case = replace(case, request=replace(case.request, roles=(role,)))
     answer = case.decide()
     if isinstance(answer, Unschedulable):
         for group in answer.explanation.groups:
-            if group.change is not None and not _taken_by_itself(case, answer.explanation):
+            assert _refused(case, group), group
+            if group.change is not None:
                 assert not _refused(done(case, group.change.steps), group), group
 
 
-def _taken_by_itself(case: Case, explanation: Explanation) -> bool:
-    """Whether some nodes of the request found machines: what they take is in the groups, not in the inventory."""
-    return not explanation.summary.startswith(f"role {explanation.role}: 0 of") or len(case.request.roles) > 1
-
-
 def _refused(case: Case, group: Group) -> bool:
-    """Whether the rule of a group still refuses the machine that its change is about, or each of its machines."""
+    """Whether the rule of a group refuses each of its machines."""
     fleet = case.fleet()
     fleet.age(NOW)
-    role = next(one for one in case.request.roles if one.role == group.role)
-    rule = next(one for one in FILTERS if one.name == group.rule)
+    (role,) = case.request.roles
+    rule = next((one for one in FILTERS if one.name == group.rule), None)
+    if rule is None:
+        return True  # one that spans machines
     rows = np.array([fleet.row[name] for name in group.machines])
     question = Question(fleet, role, case.request.service, Need(role), rows)
     return rule.applies(fleet, role) and not bool(rule.allows(question).any())
+
+
+@settings(deadline=None, max_examples=150)
+@given(SEEDS)
+def test_what_is_called_infeasible_has_no_placement_at_all(seed: int) -> None:
+    """Every placement of a few nodes on a few empty machines is tried, and judged by the words of the rules."""
+    dice = random.Random(seed)
+    plain = inventory(dice, dice.randint(1, 3), dice.randint(1, 2))
+    empty = replace(plain, machines=tuple(replace(one, state=MachineState.IN_SERVICE) for one in plain.machines))
+    request = rich_request(dice, "env")
+    answer = decide(Fleet(plain), request, NOW)
+    names = [one.name for one in plain.machines]
+    if (
+        isinstance(answer, Infeasible)
+        and answer.explanation.rule != "unknown-name"
+        and len(names) ** request.count <= 800
+    ):
+        for spots in product(names, repeat=request.count):
+            left = iter(spots)
+            placed = Placed({role.role: tuple(islice(left, role.count)) for role in request.roles})
+            assert broken(empty, [], request, placed), (placed, answer.explanation.summary)
 
 
 # -- one by one
