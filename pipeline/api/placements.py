@@ -12,8 +12,7 @@ from pydantic import BaseModel, Field
 from pipeline.bootstrap import Application
 from pipeline.domain.inventory import Machine, MachineState
 from pipeline.domain.placement.changes import Remedy
-from pipeline.domain.placement.choices import Candidate
-from pipeline.domain.placement.model import Group, Infeasible, Placed, Unschedulable
+from pipeline.domain.placement.model import Candidate, Group, Infeasible, Placed, Unschedulable
 from pipeline.envs.gate import AUDIT, Asking
 from pipeline.envs.placements import Trial
 from pipeline.stages.control import BY_HAND

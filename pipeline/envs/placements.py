@@ -10,8 +10,8 @@ from pipeline.domain.admission import Use
 from pipeline.domain.blueprint import Blueprint, Priority
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
 from pipeline.domain.placement import engine
-from pipeline.domain.placement.choices import Choice, choices
-from pipeline.domain.placement.model import Decision, Explanation, Infeasible, Placed, Unschedulable
+from pipeline.domain.placement.choices import choices
+from pipeline.domain.placement.model import Choice, Decision, Explanation, Infeasible, Placed, Unschedulable
 from pipeline.domain.placement.requests import request_of
 from pipeline.domain.projects import Quota
 from pipeline.envs.books import Books

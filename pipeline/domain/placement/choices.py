@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
 from pipeline.domain.placement.attempt import Attempt
 from pipeline.domain.placement.filters import Need, Question
 from pipeline.domain.placement.fleet import Fleet
-from pipeline.domain.placement.model import Placed, Request, RoleRequest
+from pipeline.domain.placement.model import Candidate, Choice, Placed, Request, RoleRequest
 from pipeline.domain.placement.scores import SCORES
 from pipeline.domain.placement.search import in_order
 from pipeline.domain.placement.shapes import NEVER
 from pipeline.domain.resources import DIMENSIONS
 from pipeline.domain.rules import Within
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A machine that would take a node, and its points by the name of the score; more is better."""
-
-    machine: str
-    points: Mapping[str, float]
-
-    @property
-    def total(self) -> float:
-        return sum(self.points.values())
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Where node `number` of a role went, and the best other machine; None when no other would take it."""
-
-    role: str
-    number: int
-    chosen: Candidate
-    other: Candidate | None
 
 
 def choices(fleet: Fleet, request: Request, placed: Placed) -> tuple[Choice, ...]:

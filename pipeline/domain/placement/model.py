@@ -69,6 +69,28 @@ class Placed:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A machine that would take a node, and its points by the name of the score; more is better."""
+
+    machine: str
+    points: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.points.values())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where node `number` of a role went, and the best other machine; None when no other would take it."""
+
+    role: str
+    number: int
+    chosen: Candidate
+    other: Candidate | None
+
+
+@dataclass(frozen=True)
 class Group:
     """Machines of one zone that the same rule refused for the same role.
 
