@@ -9,7 +9,7 @@ from itertools import islice, product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.domain.inventory import Aggregate, Inventory, Load, LoadLimits, MachineKind, MachineState, Zone
@@ -66,6 +66,9 @@ def on(machine: str, vcpu: float, memory: float = 1024.0, **changes: object) -> 
 
 
 @settings(deadline=None, max_examples=60)
+@example(79)
+@example(5925)
+@example(832590)
 @given(SEEDS)
 def test_who_does_what_an_explanation_says_gets_the_request_placed(seed: int) -> None:
     case = crowded(random.Random(seed))
@@ -76,6 +79,7 @@ def test_who_does_what_an_explanation_says_gets_the_request_placed(seed: int) ->
 
 
 @settings(deadline=None, max_examples=60)
+@example(479001600)
 @given(SEEDS)
 def test_who_does_what_a_proof_says_meets_that_reason_no_more(seed: int) -> None:
     case = crowded(random.Random(seed))

@@ -44,15 +44,17 @@ from pipeline.domain.placement.whatif import apply, asked_less, emptied, what_if
 from pipeline.domain.resources import DIMENSIONS, Vector
 from pipeline.domain.rules import BareMetal, Spread, Strategy, Within
 
+#: Zones (or regions) that are looked into, where all of an environment must stay in one.
+PLACES = 4
 #: Remedies that are told at most.
 MOST = 4
 #: Searches that may be spent on finding them, greedy tries of each, and its exhaustive steps.
 SEARCHES, TRIES, STEPS = 24, 3, 60
-#: The first two on fleets of more machines than `MANY`, on which a search takes milliseconds.
+#: The first two on fleets of more machines than `MANY`, on which a try takes milliseconds; and where zones are tried
+#: one by one.
 MANY = 300
 FEW_SEARCHES, FEW_TRIES = 14, 1
-#: Zones (or regions) that are looked into, where all of an environment must stay in one.
-PLACES = 4
+FEWEST_SEARCHES, ZONE_TRIES, FEW_PLACES = 6, 3, 2
 #: Nodes that are granted a machine, environments that are given back, at most.
 GRANTS = 12
 GIVEN_BACK = 6
@@ -73,8 +75,11 @@ class _Trials:
         for strategy in Strategy:
             for role in request.roles:
                 shape_of(own, replace(request, strategy=strategy), role)
-        many = len(fleet.machines) > MANY
-        return cls(own, request, FEW_SEARCHES if many else SEARCHES, FEW_TRIES if many else TRIES)
+        if len(fleet.machines) <= MANY:
+            return cls(own, request, SEARCHES, TRIES)
+        if request.within is Within.ANYWHERE and all(role.rules.near is None for role in request.roles):
+            return cls(own, request, FEW_SEARCHES, FEW_TRIES)
+        return cls(own, request, FEWEST_SEARCHES, ZONE_TRIES)
 
     def enough(self, steps: Sequence[Change]) -> bool:
         """Whether the request is placed after all of the steps; False too when no search is left."""
@@ -148,9 +153,9 @@ def _places(fleet: Fleet, request: Request, best: Attempt) -> list[frozenset[int
     else:
         sets = [frozenset({zone}) for zone in roomy]
     if request.within is Within.ANYWHERE:
-        return [None, *sets[:PLACES]] if near else [None]
+        sets = [None, *sets] if near else [None]
     first = [best.zones] if best.zones is not None else []
-    return list(dict.fromkeys([*first, *sets]))[:PLACES]
+    return list(dict.fromkeys([*first, *sets]))[: FEW_PLACES if len(fleet.machines) > MANY else PLACES]
 
 
 @dataclass

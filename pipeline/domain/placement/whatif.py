@@ -103,7 +103,7 @@ def _change_row(fleet: Fleet, row: int, change: Free | FinishBuilds | Measure | 
     if isinstance(change, Free):
         _free(fleet, row, np.asarray(change.room))
     elif isinstance(change, FinishBuilds):
-        fleet.building[row] -= change.builds
+        fleet.building[row] = max(0, fleet.building[row] - change.builds)
     elif isinstance(change, Measure):
         fleet.stale[row] = False
     elif isinstance(change, Unload):
