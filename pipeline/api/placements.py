@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -10,7 +12,8 @@ from pydantic import BaseModel, Field
 from pipeline.api.views import Reasoned
 from pipeline.bootstrap import Application
 from pipeline.domain.inventory import Machine, MachineState
-from pipeline.domain.placement.model import Group, Infeasible, Placed, Unschedulable
+from pipeline.domain.placement.changes import Remedy
+from pipeline.domain.placement.model import Candidate, Group, Infeasible, Placed, Unschedulable
 from pipeline.envs.gate import AUDIT
 from pipeline.envs.placements import Trial
 
@@ -26,6 +29,26 @@ class NewPlacement(BaseModel):
     project: str = ""
 
 
+class StepView(BaseModel):
+    """One change: the name of its kind, its words, and its parts."""
+
+    change: str
+    text: str
+    what: dict[str, Any]
+
+
+class RemedyView(BaseModel):
+    """What is enough by itself: all of its steps."""
+
+    text: str
+    steps: list[StepView]
+
+    @classmethod
+    def of(cls, remedy: Remedy) -> RemedyView:
+        steps = [StepView(change=type(one).__name__, text=str(one), what=asdict(one)) for one in remedy.steps]
+        return cls(text=str(remedy), steps=steps)
+
+
 class GroupView(BaseModel):
     zone: str
     role: str
@@ -34,42 +57,59 @@ class GroupView(BaseModel):
     of: int
     why: str
     remedy: str
+    change: RemedyView | None = None
 
     @classmethod
     def of_group(cls, group: Group) -> GroupView:
-        return cls.model_validate({**vars(group), "machines": list(group.machines)})
+        change = None if group.change is None else RemedyView.of(group.change)
+        return cls.model_validate({**vars(group), "machines": list(group.machines), "change": change})
+
+
+class CandidateView(BaseModel):
+    """A machine and its points by score; more is better."""
+
+    machine: str
+    zone: str
+    total: float
+    points: dict[str, float]
+
+    @classmethod
+    def of(cls, one: Candidate, zones: Mapping[str, str]) -> CandidateView:
+        return cls(machine=one.machine, zone=zones[one.machine], total=one.total, points=dict(one.points))
 
 
 class PlaceView(BaseModel):
-    """Where one node would stand."""
+    """Where one node would stand, and why: the points of its machine, and of the best other one that would take it."""
 
     role: str
     node: str
     machine: str
     zone: str
+    chosen: CandidateView | None = None
+    other: CandidateView | None = None
 
 
 class PlacementView(BaseModel):
-    """`placed` now; `unschedulable`: it would wait; `infeasible`: proved that it never fits."""
+    """`placed` now; `unschedulable`: it would wait; `infeasible`: proved that it never fits.
+
+    `text` is all that a person is told of a refusal, the same words wherever it is told.
+    """
 
     answer: Literal["placed", "unschedulable", "infeasible"]
     provider: str
     nodes: list[PlaceView] = []
     notes: list[str] = []
+    rule: str = ""
     summary: str = ""
-    remedies: list[str] = []
+    text: str = ""
+    remedies: list[RemedyView] = []
     groups: list[GroupView] = []
 
     @classmethod
     def of(cls, trial: Trial) -> PlacementView:
         decision = trial.decision
         if isinstance(decision, Placed):
-            nodes = [
-                PlaceView(role=role, node=f"{role}-{at}", machine=machine, zone=trial.zones[machine])
-                for role, machines in decision.machines.items()
-                for at, machine in enumerate(machines)
-            ]
-            return cls(answer="placed", provider=trial.provider, nodes=nodes, notes=list(decision.notes))
+            return cls(answer="placed", provider=trial.provider, nodes=_places(trial), notes=list(decision.notes))
         return cls.refused(trial.provider, decision)
 
     @classmethod
@@ -79,9 +119,28 @@ class PlacementView(BaseModel):
             answer="infeasible" if isinstance(decision, Infeasible) else "unschedulable",
             provider=provider,
             summary=told.summary,
-            remedies=list(told.remedies),
+            rule=told.rule,
+            text=str(told),
+            remedies=[RemedyView.of(remedy) for remedy in told.remedies],
             groups=[GroupView.of_group(group) for group in told.groups],
         )
+
+
+def _places(trial: Trial) -> list[PlaceView]:
+    def view(one: Candidate | None) -> CandidateView | None:
+        return None if one is None else CandidateView.of(one, trial.zones)
+
+    return [
+        PlaceView(
+            role=one.role,
+            node=f"{one.role}-{one.number}",
+            machine=one.chosen.machine,
+            zone=trial.zones[one.chosen.machine],
+            chosen=view(one.chosen),
+            other=view(one.other),
+        )
+        for one in trial.choices
+    ]
 
 
 class MachineView(BaseModel):

@@ -19,6 +19,8 @@ COLOURS = {
 SHORT_SHA = 10
 #: States of an environment of which nothing exists any more.
 GONE = frozenset({"destroyed", "rejected", "withdrawn"})
+#: States in which the reason says why there is no place.
+PLACELESS = frozenset({"requested", "rejected"})
 
 
 def coloured(word: str) -> str:
@@ -82,8 +84,14 @@ def stages(run: Json, now: float | None = None) -> Table:
     table = Table("stage", "state", "seconds", "attempts", "reason", box=SIMPLE_HEAD, pad_edge=False)
     for stage in run["stages"]:
         spent = seconds(_spent(stage, now))
-        table.add_row(stage["name"], coloured(stage["state"]), spent, _attempts(stage), plain(stage["reason"]))
+        table.add_row(stage["name"], coloured(stage["state"]), spent, _attempts(stage), plain(_first(stage["reason"])))
     return table
+
+
+def _first(text: str) -> str:
+    """The first line, with a sign that there are more."""
+    first, *others = text.splitlines() or [""]
+    return f"{first} …" if others else first
 
 
 def _spent(stage: Json, now: float | None) -> float | None:
@@ -131,8 +139,8 @@ def _facts(out: Output, one: Json) -> None:
         "superseded": one["superseded_by"],
     }
     for name, value in facts.items():
-        if value:
-            out.show(f"  {name:<11}{plain(value)}")
+        for number, line in enumerate(str(value or "").splitlines()):
+            out.show(f"  {name if number == 0 else '':<11}{plain(line)}")
 
 
 def _tests(out: Output, one: Json, reports: Sequence[Json]) -> None:
@@ -153,13 +161,14 @@ def _environment(out: Output, run_id: str, environment: Json) -> None:
     out.show(f"environment {environment['id']} at {environment['provider']}: {coloured(state)}")
     if environment["fault"]:
         out.show(f"  {plain(environment['fault'])}")
+    if state in PLACELESS:
+        for line in environment["reason"].splitlines():
+            out.show(f"  {plain(line)}")
     if state in GONE:
         return
     if environment["notice"] is not None:
         notice = environment["notice"]
         out.show(f"  goes at {moment(notice['at'])}: {plain(notice['reason'])}")
-    if environment["position"] is not None:
-        out.show("".join(f"  {plain(line)}\n" for line in environment["reason"].splitlines()).rstrip("\n"))
     rows = [
         (node["name"], node["state"], node["address"] or "", node["zone"], node["machine"], plain(node["fault"]))
         for node in environment["nodes"]

@@ -34,6 +34,8 @@ def admissible(pending: Iterable[Run], running: Mapping[str, int], limits: Mappi
 
 #: Seconds after which a waiting request counts as one rank higher, so that nothing starves.
 AGING_S = 1800.0
+#: Even shares beyond the first for which aging begins later, at most: with any number of projects nobody starves.
+MOST_BEYOND = 3.0
 #: Seconds for which smaller requests may overtake one that finds no place; then nothing behind it goes first.
 OVERTAKE_S = 120.0
 
@@ -53,9 +55,9 @@ def rank(request: Waiting, now: float, even_shares: float = 1.0) -> int:
     before all newcomers, whatever their priority and whatever their projects have of their share.
 
     `even_shares`: how many times an even share its project holds. For each beyond the first, aging begins one `AGING_S`
-    later: else whoever floods the line would go before everybody once its flood is old.
+    later, for three at most: else whoever floods the line would go before everybody once its flood is old.
     """
-    aged = now - request.since - AGING_S * max(0.0, even_shares - 1)
+    aged = now - request.since - AGING_S * min(MOST_BEYOND, max(0.0, even_shares - 1))
     return RANK[request.priority] - int(max(0.0, aged) // AGING_S)
 
 

@@ -74,7 +74,8 @@ class PlacementRules:
     machine. `near`: a role of the same environment whose zone its nodes share. `near_service`: a service of the same
     project in whose zones they stand, wherever nodes of it are now; as long as there are none, the request waits.
     `bare_metal`: `wanted` may fall back to a virtual machine, which is recorded; `required` may not.
-    `workload` is the blueprint's word for what the role does; operator rules match it.
+    `workload` is the blueprint's word for what the role does; operator rules match it. `bound_by` says where
+    `max_per_zone` stands.
     """
 
     affinities: tuple[Affinity, ...] = ()
@@ -85,6 +86,7 @@ class PlacementRules:
     near_service: str | None = None
     bare_metal: BareMetal | None = None
     workload: str | None = None
+    bound_by: str = "greenroom.yml"
 
 
 class Within(StrEnum):

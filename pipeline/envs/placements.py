@@ -10,7 +10,8 @@ from pipeline.domain.admission import Use
 from pipeline.domain.blueprint import Blueprint, Priority
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
 from pipeline.domain.placement import engine
-from pipeline.domain.placement.model import Decision, Explanation, Infeasible, Unschedulable
+from pipeline.domain.placement.choices import choices
+from pipeline.domain.placement.model import Choice, Decision, Explanation, Infeasible, Placed, Unschedulable
 from pipeline.domain.placement.requests import request_of
 from pipeline.domain.projects import Quota
 from pipeline.envs.books import Books
@@ -23,11 +24,12 @@ from pipeline.ports.common import Clock
 
 @dataclass(frozen=True)
 class Trial:
-    """The answer, and the zone of every machine that it names."""
+    """The answer, the zone of every machine, and why each node went where it did."""
 
     provider: str
     decision: Decision
     zones: dict[str, str]
+    choices: tuple[Choice, ...] = ()
 
 
 class Placements:
@@ -70,7 +72,8 @@ class Placements:
         request = request_of(environment, (*own, *picture.fleet.inventory.rules))
         decision = engine.decide(picture.fleet, request, now)
         zones = {machine.name: machine.zone for machine in picture.fleet.machines}
-        return Trial(name, decision, zones)
+        why = choices(picture.fleet, request, decision) if isinstance(decision, Placed) else ()
+        return Trial(name, decision, zones, why)
 
     def _short(self, environment: Environment, quota: Quota) -> str:
         used = uses(self._books, self._names).get(environment.project, Use())

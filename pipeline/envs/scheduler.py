@@ -107,6 +107,7 @@ class Scheduler:
         self._fence: Fence | None = None
         self._refused: dict[str, _Refusal] = {}
         self._paces: dict[str, Pace] = {}
+        self._worth: dict[str, tuple[int, bool]] = {}
 
     def reserve(self, fence: Fence | None) -> list[Environment]:
         """Give places to what fits, reject what never fits; the environments that were rejected."""
@@ -116,6 +117,7 @@ class Scheduler:
         loaded = self._books.environments.everything("environments:requested")
         if not loaded:
             self._refused.clear()
+            self._worth.clear()
             return []
         round_ = self._begin(fence, loaded)
         self._look(round_, BATCH)
@@ -126,6 +128,7 @@ class Scheduler:
             self._look(second, 1)
             round_.rejected += second.rejected
         self._refused = {id: seen for id, seen in self._refused.items() if id in round_.requests}
+        self._worth = {id: known for id, known in self._worth.items() if id in round_.requests}
         return round_.rejected
 
     def _begin(self, fence: Fence | None, loaded: list[Loaded[Environment]]) -> _Round:
@@ -264,9 +267,21 @@ class Scheduler:
         round_.told.append(_Answer(loaded, loaded.value.to(E.REJECTED, round_.now, reason)))
 
     def _hold_back(self, loaded: Loaded[Environment], round_: _Round, why: str) -> None:
-        if round_.now - loaded.value.created_at >= admission.OVERTAKE_S:
-            round_.closed[loaded.value.provider] = loaded.value.id
+        """Close the provider to all that follow, unless room that is kept free would never be enough."""
+        environment = loaded.value
+        if round_.now - environment.created_at >= admission.OVERTAKE_S and self._worth_waiting(environment, round_):
+            round_.closed[environment.provider] = environment.id
         self._wait(loaded, round_, why, Hindrance.ROOM)
+
+    def _worth_waiting(self, environment: Environment, round_: _Round) -> bool:
+        """Asked of the engine once for every version of the inventory."""
+        picture = self._fleets.kept(environment.provider)
+        version, worth = self._worth.get(environment.id, (-1, False))
+        if version != picture.inventory_version:
+            request = request_of(environment, self._rules(environment, round_, picture))
+            worth = engine.worth_waiting(picture.fleet, request)
+            self._worth[environment.id] = (picture.inventory_version, worth)
+        return worth
 
     def _wait(self, loaded: Loaded[Environment], round_: _Round, why: str, hindrance: Hindrance) -> None:
         """Say why it waits, at which position and about how long; not at every look."""

@@ -64,9 +64,9 @@ def _role(
     permitted = [machine for machine in inventory.machines if _permits(inventory, role, machine)]
     machines = Counter(placed.machines[role.role])
     zones = Counter(by_name[name].zone for name in placed.machines[role.role])
-    if role.rules.spread is Spread.MACHINE and max(machines.values()) > -(-role.count // len(permitted)):
+    if role.rules.spread is Spread.MACHINE and max(machines.values()) > -(-role.count // max(1, len(permitted))):
         wrong.append(f"{role.role} is not spread over machines")
-    share = -(-role.count // len({machine.zone for machine in permitted}))
+    share = -(-role.count // max(1, len({machine.zone for machine in permitted})))
     if role.rules.spread is Spread.ZONE and max(zones.values()) > share:
         wrong.append(f"{role.role} is not spread over zones")
     if role.rules.max_per_zone is not None and max(zones.values()) > role.rules.max_per_zone:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-import numpy as np
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -159,7 +157,7 @@ def test_machines_out_of_service_say_since_when_and_why() -> None:
     answer = decide(Fleet(replace(inventory, machines=(out,))), asking(web(1)), NOW)
     assert isinstance(answer, Unschedulable)
     assert "quarantined since 1970-01-02 00:00 UTC (5 of 6 builds failed)" in str(answer.explanation)
-    assert answer.explanation.remedies == ("put machine m0 back in service",)
+    assert [str(one) for one in answer.explanation.remedies] == ["put machine m0 back in service"]
 
 
 NEAR_DB = PlacementRules(near_service="db")
@@ -189,8 +187,12 @@ def test_a_service_that_stands_nowhere_is_waited_for() -> None:
     assert isinstance(answer, Unschedulable)
     assert {group.rule for group in answer.explanation.groups} == {"near"}
     assert "no node of service db stands anywhere" in str(answer.explanation)
-    (remedy,) = answer.explanation.remedies
-    assert remedy == "start an environment of service db in the same project, or leave `near` out"
+    assert [str(one) for one in answer.explanation.remedies] == [
+        "let role web stand away from service db (drop `near`)"
+    ]
+    assert {group.remedy for group in answer.explanation.groups} == {
+        "start an environment of service db in the same project, or leave `near` out"
+    }
     database(fleet, "z1")
     assert isinstance(decide(fleet, asking(web(1, NEAR_DB)), NOW), Placed)
     fleet.remove("env-db")
@@ -204,7 +206,7 @@ def test_no_room_near_a_service_is_told_by_zone() -> None:
     assert isinstance(answer, Unschedulable)
     rules = {group.zone: group.rule for group in answer.explanation.groups}
     assert rules == {"z0": "near", "z1": "capacity"}
-    assert answer.explanation.remedies[0] == "free 1 vCPU, 1 GiB memory on machine m1"
+    assert str(answer.explanation.remedies[0]) == "free 1 vCPU, 1 GiB memory on machine m1"
 
 
 def test_an_environment_within_one_zone_goes_to_the_service() -> None:
@@ -228,50 +230,9 @@ def test_no_placement_breaks_a_rule_and_the_same_question_has_the_same_answer(se
     for number in range(6):
         request = instances.request(dice, f"env-{number}")
         before = [node for nodes in fleet.standing.values() for node in nodes]
-        answer = decide(fleet, request, NOW)
-        assert answer == decide(fleet.clone(), request, NOW)
+        explain = number == 5
+        answer = decide(fleet, request, NOW, explain=explain)
+        assert answer == decide(fleet.clone(), request, NOW, explain=explain)
         if isinstance(answer, Placed):
             assert broken(inventory, before, request, answer) == []
             fleet.reserve(request, answer, NOW)
-
-
-@settings(deadline=None)
-@given(st.integers(0, 10**9))
-def test_capacity_is_conserved_over_any_history(seed: int) -> None:
-    dice = random.Random(seed)
-    fleet = Fleet(instances.inventory(dice, 6, 2))
-    for number in range(20):
-        request = instances.request(dice, f"env-{number}")
-        answer = decide(fleet, request, NOW, explain=False)
-        if isinstance(answer, Placed):
-            fleet.reserve(request, answer, NOW)
-        if fleet.standing and dice.random() < 0.5:
-            fleet.remove(dice.choice(sorted(fleet.standing)))
-    fresh = fleet.clone()
-    for name in ("free", "used", "nodes", "building", "zone_free", "uplink_free", "kept"):
-        np.testing.assert_allclose(getattr(fleet, name), getattr(fresh, name), atol=1e-6)
-    for environment in list(fleet.standing):
-        fleet.remove(environment)
-    np.testing.assert_array_equal(fleet.free, fleet.usable)
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_what_a_refusal_asks_for_makes_that_rule_silent(seed: int) -> None:
-    """Grant more of everything on every machine and put all back in service: capacity and state refuse no more."""
-    dice = random.Random(seed)
-    inventory = instances.inventory(dice, 4, 2)
-    for number in range(20):
-        request = instances.request(dice, f"env-{number}")
-        answer = decide(Fleet(inventory), request, NOW)
-        if isinstance(answer, Placed):
-            continue
-        generous = replace(
-            inventory,
-            machines=tuple(
-                replace(one, capacity={"vcpu": 1e6, "memory_mib": 1e9, "disk_gib": 1e6}, state=MachineState.IN_SERVICE)
-                for one in inventory.machines
-            ),
-        )
-        again = decide(Fleet(generous), request, NOW)
-        if not isinstance(again, Placed):
-            assert not {"capacity", "state"} & {group.rule for group in again.explanation.groups}

@@ -12,14 +12,13 @@ from pipeline.cli.output import FAILED, OK, REFUSED, Complaint, Output
 
 #: Exit statuses of `place`, by the answer.
 STATUS = {"placed": OK, "unschedulable": FAILED, "infeasible": REFUSED}
-SAYS = {"unschedulable": "It would wait.", "infeasible": "It can never be placed."}
 
 
 def place(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="or a directory that holds it")] = Path("greenroom.yml"),
     *,
     explain: Annotated[
-        bool, typer.Option("--explain", help="every group of machines, with the rule that refused it")
+        bool, typer.Option("--explain", help="why there, or each group of machines with the rule that refused it")
     ] = False,
     provider: Annotated[str, typer.Option(help="where; else as the blueprint or the project says")] = "",
     project: Annotated[str, typer.Option("--project", "-p", help="for whom: its quota and provider count")] = "",
@@ -43,19 +42,12 @@ def place(
 
 
 def _tell(out: Output, answer: dict[str, Any], *, explain: bool) -> None:
+    from pipeline.cli import placements as render
+
     if answer["answer"] == "placed":
-        rows = [(node["node"], node["zone"], node["machine"]) for node in answer["nodes"]]
-        out.table(("node", "zone", "machine"), rows)
-        for note in answer["notes"]:
-            out.say(note)
+        render.placed(out, answer, why=explain)
         return
-    out.say(f"{SAYS[answer['answer']]} {answer['summary']}")
-    if explain and answer["groups"]:
-        refusals = [
-            (one["zone"], f"{len(one['machines'])} of {one['of']}", one["rule"], one["why"], one["remedy"])
-            for one in answer["groups"]
-        ]
-        out.table(("zone", "machines", "rule", "why", "what would help"), refusals)
+    render.refused(out, answer, each=explain)
 
 
 def machines(

@@ -34,9 +34,9 @@ class Attempt:
         return self.valuations[role.role]
 
     def place(self, role: RoleRequest) -> bool:
-        """Place all nodes of a role; False, and `stuck`, when one finds no machine."""
+        """Place all nodes of a role that have no place yet; False, and `stuck`, when one finds no machine."""
         values = self.values(role)
-        for left in reversed(range(role.count)):
+        for left in reversed(range(role.count - len(self.chosen[role.role]))):
             row = int(values.argmax()) if len(values) else -1
             if row < 0 or values[row] == NEVER:
                 self.stuck = role

@@ -16,6 +16,7 @@ from pipeline.domain.placement.model import (
     Unschedulable,
 )
 from pipeline.domain.placement.search import TRIES, Found, search
+from pipeline.domain.placement.whatif import emptied
 from pipeline.domain.rules import BareMetal
 
 
@@ -34,6 +35,13 @@ def decide(fleet: Fleet, request: Request, now: float, *, explain: bool = True, 
     if never is not None:
         return Infeasible(never)
     return Unschedulable(explanations.explain(fleet, request, answer.attempt))
+
+
+def worth_waiting(fleet: Fleet, request: Request) -> bool:
+    """Whether the request would be placed if all that stands were given back, with machines in the states they are in:
+    only then is it of any use to keep room free for it.
+    """
+    return isinstance(search(emptied(fleet, healthy=False), request), Found)
 
 
 def _placed(fleet: Fleet, request: Request, attempt: Attempt) -> Placed:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
 from pipeline.domain.placement.attempt import Attempt
+from pipeline.domain.placement.changes import Remedy
 from pipeline.domain.placement.filters import FILTERS, Filter, Need, Question
 from pipeline.domain.placement.fleet import Fleet, Rows
 from pipeline.domain.placement.model import Explanation, Group, Request, RoleRequest
+from pipeline.domain.placement.remedies import remedies
 from pipeline.domain.placement.units import demand
 from pipeline.domain.resources import DIMENSIONS
 
@@ -18,67 +20,77 @@ from pipeline.domain.resources import DIMENSIONS
 NEAR = "near"
 #: Lines of a summary; the groups themselves are all there.
 MOST_LINES = 8
+#: What single rules would need, where nothing was found that is enough.
+MOST_HINTS = 4
+#: The reason of every explanation of a request that waits.
+RULE = "no-room"
 
 
 def explain(fleet: Fleet, request: Request, attempt: Attempt) -> Explanation:
     """The explanation of the attempt that came furthest, for the role at which it was stuck."""
     role = attempt.stuck or request.roles[0]
     groups = _groups(fleet, request, role, attempt)
-    remedies = tuple(dict.fromkeys(group.remedy for group in _nearest_first(groups)))[:3]
-    return Explanation(role.role, _summary(role, attempt, groups, remedies), tuple(groups), remedies)
+    found = remedies(fleet, request, attempt)
+    return Explanation(role.role, _summary(role, attempt, groups, found), tuple(groups), found, RULE)
 
 
 def _groups(fleet: Fleet, request: Request, role: RoleRequest, attempt: Attempt) -> list[Group]:
-    return [
-        group
-        for zone, piece in enumerate(fleet.slices)
-        for group in _of_zone(fleet, request, role, attempt, zone, np.arange(piece.start, piece.stop))
-    ]
-
-
-def _of_zone(fleet: Fleet, request: Request, role: RoleRequest, attempt: Attempt, zone: int, rows: Rows) -> list[Group]:
-    name, groups, left = fleet.zones[zone].name, [], rows
-    if len(rows) and role.rules.near_service is not None:
-        beside = fleet.zones_with(request.project, role.rules.near_service)
-        if zone not in beside:
-            return [_far(fleet, role, role.rules.near_service, name, rows, anywhere=bool(beside))]
-    for one in FILTERS:
-        if not len(left) or not one.applies(fleet, role):
+    refused = _refused(fleet, request, role, attempt)
+    groups = []
+    for zone, piece in enumerate(fleet.slices):
+        rows, of = np.arange(piece.start, piece.stop), piece.stop - piece.start
+        if len(rows) and (far := _far(fleet, request, role, zone, rows)) is not None:
+            groups.append(far)
             continue
-        question = _question(fleet, request, role, attempt, left)
-        allowed = one.allows(question)
-        refused = left[~allowed]
-        if len(refused):
-            groups.append(_group(one, _question(fleet, request, role, attempt, refused), name, len(rows)))
-        left = left[allowed]
-    if len(left):
-        groups.append(_by_zone_rule(fleet, role, attempt, zone, left, len(rows)))
+        for at, one in enumerate(FILTERS):
+            if len(by := rows[refused[rows] == at]):
+                groups.append(_group(one, _question(fleet, request, role, attempt, by), fleet.zones[zone].name, of))
+        if len(left := rows[refused[rows] == len(FILTERS)]):
+            groups.append(_by_zone_rule(fleet, role, attempt, zone, left, of))
     return groups
 
 
-def _far(fleet: Fleet, role: RoleRequest, service: str, zone: str, rows: Rows, *, anywhere: bool) -> Group:
-    """A zone without the service that the role wants to be near; `anywhere`: there are zones with it."""
-    names = tuple(fleet.machines[row].name for row in rows)
-    if anywhere:
+def _far(fleet: Fleet, request: Request, role: RoleRequest, zone: int, rows: Rows) -> Group | None:
+    """A zone without the service that the role wants to be near, if there is such a wish and this is such a zone."""
+    service = role.rules.near_service
+    beside = fleet.zones_with(request.project, service) if service is not None else frozenset({zone})
+    if zone in beside:
+        return None
+    if beside:
         why = f"no node of service {service} stands here"
         remedy = f"free room where nodes of service {service} stand, or leave `near` out"
     else:
         why = f"no node of service {service} stands anywhere"
         remedy = f"start an environment of service {service} in the same project, or leave `near` out"
-    return Group(zone, role.role, NEAR, names, len(rows), why, remedy)
+    names = tuple(fleet.machines[row].name for row in rows)
+    return Group(fleet.zones[zone].name, role.role, NEAR, names, len(rows), why, remedy)
+
+
+def _refused(fleet: Fleet, request: Request, role: RoleRequest, attempt: Attempt) -> Rows:
+    """For each row the place of the first filter that refuses it; behind the last one where none does."""
+    refused = np.full(len(fleet.machines), len(FILTERS), dtype=np.intp)
+    left = np.arange(len(fleet.machines))
+    for at, one in enumerate(FILTERS):
+        if len(left) and one.applies(fleet, role):
+            allowed = one.allows(_question(fleet, request, role, attempt, left))
+            refused[left[~allowed]] = at
+            left = left[allowed]
+    return refused
 
 
 def _question(fleet: Fleet, request: Request, role: RoleRequest, attempt: Attempt, rows: Rows) -> Question:
-    nothing = np.zeros(len(DIMENSIONS))
-    taken = np.array([attempt.taken.get(int(row), nothing) for row in rows]).reshape(len(rows), len(DIMENSIONS)).T
-    nodes = np.array([attempt.nodes[int(row)] for row in rows], dtype=np.intp)
+    taken, nodes = np.zeros((len(DIMENSIONS), len(rows))), np.zeros(len(rows), dtype=np.intp)
+    for at in np.flatnonzero(np.isin(rows, list(attempt.taken))):
+        row = int(rows[at])
+        taken[:, at], nodes[at] = attempt.taken[row], attempt.nodes[row]
     return Question(fleet, role, request.service, Need(role), rows, taken, nodes)
 
 
 def _group(one: Filter, question: Question, zone: str, of: int) -> Group:
     why, remedy = one.why(question)
     names = tuple(question.fleet.machines[row].name for row in question.rows)
-    return Group(zone, question.role.role, one.name, names, of, why, remedy)
+    change = remedy if isinstance(remedy, Remedy) else None
+    return Group(zone, question.role.role, one.name, names, of, why, str(remedy), change)
 
 
 def _by_zone_rule(fleet: Fleet, role: RoleRequest, attempt: Attempt, zone: int, rows: Rows, of: int) -> Group:
@@ -114,44 +126,47 @@ def _zone_rule(fleet: Fleet, role: RoleRequest, attempt: Attempt, zone: int) -> 
     )
 
 
-def _nearest_first(groups: Sequence[Group]) -> list[Group]:
-    """Rules that pass by themselves before those that somebody must change."""
-    order = {
-        "builds": 0,
-        "load": 1,
-        "capacity": 2,
-        "whole": 2,
-        "spread": 3,
-        "uplink": 3,
-        "spare": 3,
-        NEAR: 4,
-        "apart": 4,
-        "state": 5,
-    }
-    return sorted(groups, key=lambda group: order.get(group.rule, 6))
-
-
-def _summary(role: RoleRequest, attempt: Attempt, groups: Sequence[Group], remedies: Sequence[str]) -> str:
+def _summary(role: RoleRequest, attempt: Attempt, groups: Sequence[Group], found: Sequence[Remedy]) -> str:
     placed = len(attempt.chosen[role.role])
     lines = [f"role {role.role}: {placed} of {role.count} nodes find a machine; each takes {demand(role.demand)}"]
     lines += _zone_lines(groups)
-    if remedies:
-        lines.append("to place it: " + "; or ".join(remedies))
+    if not found:
+        each = "; ".join(list(dict.fromkeys(group.remedy for group in groups))[:MOST_HINTS])
+        lines.append(f"no change was found that is enough by itself; what each of these would need: {each}")
     return "\n".join(lines)
 
 
 def _zone_lines(groups: Sequence[Group]) -> list[str]:
-    """One line a zone; zones that say the same share one."""
+    """One line a zone; zones that say the same share one. Where these are too many, one line a rule."""
     told: dict[str, list[str]] = defaultdict(list)
     zones: dict[str, list[Group]] = defaultdict(list)
     for group in groups:
         zones[group.zone].append(group)
     for zone, inside in zones.items():
-        text = "; ".join(f"{len(group.machines)} of {group.of} machines: {group.why}" for group in inside)
-        told[text].append(zone)
+        told[_of_a_zone(inside)].append(zone)
     lines = [_zones(names) + text for text, names in told.items()]
-    more = [f"and {len(lines) - MOST_LINES} more zones or groups of them"] if len(lines) > MOST_LINES else []
-    return lines[:MOST_LINES] + more
+    return lines if len(lines) <= MOST_LINES else _by_rule(groups, len(zones))
+
+
+def _by_rule(groups: Sequence[Group], zones: int) -> list[str]:
+    """What each rule refused in all zones, with what most machines say of it."""
+    of = sum({group.zone: group.of for group in groups}.values())
+    whys: dict[str, Counter[str]] = defaultdict(Counter)
+    for group in groups:
+        whys[group.rule][group.why] += len(group.machines)
+    lines = [f"of {of} machines in {zones} zones"]
+    for said in whys.values():
+        most = "" if len(said) == 1 else "most of them: "
+        lines.append(f"  {said.total()}: {most}{said.most_common(1)[0][0]}")
+    return lines
+
+
+def _of_a_zone(groups: Sequence[Group]) -> str:
+    """`14 of 16 machines: at least 12 GiB memory short; 2: quarantined since ...`."""
+    first, *others = groups
+    texts = [f"{len(first.machines)} of {first.of} {'machine' if first.of == 1 else 'machines'}: {first.why}"]
+    texts += [f"{len(group.machines)}: {group.why}" for group in others]
+    return "; ".join(texts)
 
 
 def _zones(names: Sequence[str]) -> str:

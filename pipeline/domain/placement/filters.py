@@ -11,10 +11,23 @@ import numpy as np
 
 from pipeline.domain.errors import AlreadyExists
 from pipeline.domain.inventory import MachineState
+from pipeline.domain.placement.changes import (
+    Change,
+    Clear,
+    DropRule,
+    FallBack,
+    FinishBuilds,
+    Free,
+    Measure,
+    MoveServices,
+    Remedy,
+    ReturnToService,
+    Unload,
+)
 from pipeline.domain.placement.fleet import SPARE_DIMS, Flags, Fleet, Floats, Rows, columns
 from pipeline.domain.placement.model import RoleRequest
-from pipeline.domain.placement.units import amount
-from pipeline.domain.resources import DIMENSIONS
+from pipeline.domain.placement.units import amount, at_least_of
+from pipeline.domain.resources import DIMENSIONS, Vector
 from pipeline.domain.rules import Affinity, BareMetal, Stance
 
 #: Room for rounding, relative to the demand.
@@ -50,7 +63,8 @@ class Question:
 @dataclass(frozen=True)
 class Filter:
     """A hard rule. `allows` answers for all rows of a question; `why` tells of refused rows what is there against
-    what is needed, and what would have to change.
+    what is needed, and what would have to change on the nearest of them: words, or a remedy after which this rule
+    refuses that machine no more.
 
     `kept`: the answer for a row depends on the machine, what stands on it, and the role's demand, image, affinities and
     bare metal alone; it is remembered until the machine changes, and shared by all roles that agree in these.
@@ -59,7 +73,7 @@ class Filter:
 
     name: str
     allows: Callable[[Question], Flags]
-    why: Callable[[Question], tuple[str, str]]
+    why: Callable[[Question], tuple[str, str | Remedy]]
     applies: Callable[[Fleet, RoleRequest], bool] = lambda _fleet, _role: True
     fixed: bool = False
     kept: bool = False
@@ -69,14 +83,14 @@ def _in_service(q: Question) -> Flags:
     return q.fleet.in_service[q.rows]
 
 
-def _why_state(q: Question) -> tuple[str, str]:
+def _why_state(q: Question) -> tuple[str, Remedy]:
     machines = [q.fleet.machines[row] for row in q.rows]
     states = Counter(machine.state for machine in machines)
     first = next(machine for machine in machines if machine.state is not MachineState.IN_SERVICE)
     since = datetime.fromtimestamp(first.state_since, UTC).strftime("%Y-%m-%d %H:%M UTC")
     told = ", ".join(f"{count} {state}" if len(states) > 1 else str(state) for state, count in states.most_common())
     reason = f" ({first.state_reason})" if first.state_reason else ""
-    return f"{told} since {since}{reason}", f"put machine {first.name} back in service"
+    return f"{told} since {since}{reason}", Remedy((ReturnToService(first.name),))
 
 
 def hard(role: RoleRequest) -> list[Affinity]:
@@ -99,41 +113,62 @@ def _keeps_rules(q: Question) -> Flags:
     return allowed
 
 
-def _why_rules(q: Question) -> tuple[str, str]:
-    broken = [rule for rule in hard(q.role) if not keeps(q.fleet, rule)[q.rows].all()]
-    return f"role {q.role.role} has the rule: {broken[0]}", f"change the rule: {broken[0]}"
+def _why_rules(q: Question) -> tuple[str, Remedy]:
+    """Of the machine that breaks fewest, all that it breaks."""
+    kept = {rule: keeps(q.fleet, rule)[q.rows] for rule in hard(q.role)}
+    nearest = int(np.argmax(np.sum(list(kept.values()), axis=0)))
+    broken = [rule for rule, rows in kept.items() if not rows[nearest]]
+    told = "; ".join(map(str, broken))
+    return f"role {q.role.role} has the rule: {told}", Remedy(tuple(DropRule(q.role.role, rule) for rule in broken))
 
 
 def _bare(q: Question) -> Flags:
     return q.fleet.bare[q.rows]
 
 
-def _why_bare(q: Question) -> tuple[str, str]:
-    return f"role {q.role.role} requires bare metal", "add bare-metal machines, or let the role fall back (`wanted`)"
+def _why_bare(q: Question) -> tuple[str, Remedy]:
+    return f"role {q.role.role} requires bare metal", Remedy((FallBack(q.role.role),))
 
 
 def _whole(q: Question) -> Flags:
     return np.asarray(~q.fleet.bare[q.rows] | (q.fleet.nodes[q.rows] + q.nodes == 0))
 
 
-def _why_whole(q: Question) -> tuple[str, str]:
-    names = q.fleet.machines[q.rows[0]].name
-    return "bare metal that is leased already, whole", f"wait until the node on {names} is gone"
+def _why_whole(q: Question) -> tuple[str, str | Remedy]:
+    leased = q.rows[(q.fleet.nodes[q.rows] > 0) & (np.zeros(len(q.rows), dtype=np.intp) + q.nodes == 0)]
+    if not len(leased):
+        return "bare metal that another node of this environment takes, whole", "add bare-metal machines"
+    return "bare metal that is leased already, whole", Remedy((Clear(q.fleet.machines[leased[0]].name),))
 
 
 def _has_room(q: Question) -> Flags:
     return np.asarray((columns(q.fleet.free, q.rows) - q.taken >= q.need.least).all(axis=0))
 
 
-def _why_room(q: Question) -> tuple[str, str]:
-    """What is short on the machine that comes nearest."""
-    lack = q.need.column - (q.fleet.free[:, q.rows] - q.taken)
+def _why_room(q: Question) -> tuple[str, str | Remedy]:
+    """What is short on the machine that comes nearest; nothing to free where it could not take a node even empty."""
+    nearest, least = _nearest(q, q.fleet.free)
+    machine = q.fleet.machines[q.rows[nearest]].name
+    short = ", ".join(amount(name, by) for name, by in zip(DIMENSIONS, least, strict=True) if by > 0)
+    why = f"at least {short} short"
+    empty: Flags = np.asarray((_left(q, q.fleet.usable) >= q.need.least).all(axis=0))
+    if not empty[nearest]:
+        return f"{why}, even if {machine} were empty", "ask for less, or add larger machines"
+    return why, Remedy((Free(machine, least),))
+
+
+def _left(q: Question, there: Floats) -> Floats:
+    """What the same decision left of something."""
+    left: Floats = there[:, q.rows] - q.taken
+    return left
+
+
+def _nearest(q: Question, there: Floats) -> tuple[int, Vector]:
+    """The place, among the rows of a question, that lacks least of something for one more node; what it lacks."""
+    lack = q.need.column - _left(q, there)
     lack[q.need.column[:, 0] == 0] = 0.0
     nearest = int(np.argmin(np.max(lack / np.maximum(q.need.column, SLACK), axis=0)))
-    least = lack[:, nearest]
-    short = [amount(name, float(by)) for name, by in zip(DIMENSIONS, least, strict=True) if by > 0]
-    machine = q.fleet.machines[q.rows[nearest]].name
-    return f"at least {', '.join(short)} short", f"free {', '.join(short)} on machine {machine}"
+    return nearest, at_least_of([max(0.0, float(by)) for by in lack[:, nearest]])
 
 
 def _loads_count(fleet: Fleet, _role: RoleRequest) -> bool:
@@ -147,19 +182,28 @@ def _not_loaded(q: Question) -> Flags:
     return allowed
 
 
-def _why_loaded(q: Question) -> tuple[str, str]:
-    stale = q.fleet.stale[q.rows]
+def _why_loaded(q: Question) -> tuple[str, Remedy]:
+    nearest, least = _nearest(q, q.fleet.headroom)
+    machine, stale = q.fleet.machines[q.rows[nearest]].name, q.fleet.stale[q.rows]
+    steps: list[Change] = [Measure(machine)] if stale[nearest] else []
+    remedy = Remedy((*steps, *([Unload(machine, least)] if any(least) else [])))
     if stale.all():
-        return "its load was not measured lately, which counts as full", "let the provider measure again"
-    return "measured load and what it does not show yet reach its limit", "wait until the load falls, or add machines"
+        return "its load was not measured lately, which counts as full", remedy
+    return "measured load and what it does not show yet reach its limit", remedy
 
 
 def _builds(q: Question) -> Flags:
     return q.fleet.building[q.rows] + q.nodes < q.fleet.max_builds[q.rows]
 
 
-def _why_builds(_question: Question) -> tuple[str, str]:
-    return "as many builds at a time as it takes", "wait until one of its builds is over"
+def _why_builds(q: Question) -> tuple[str, str | Remedy]:
+    over = q.fleet.building[q.rows] + q.nodes + 1 - q.fleet.max_builds[q.rows]
+    possible = np.where(q.fleet.building[q.rows] >= over, over, np.inf)
+    nearest = int(possible.argmin())
+    if not np.isfinite(possible[nearest]):
+        return "as many builds at a time as it takes, of this environment alone", "ask for fewer nodes, or add machines"
+    machine = q.fleet.machines[q.rows[nearest]].name
+    return "as many builds at a time as it takes", Remedy((FinishBuilds(machine, int(over[nearest])),))
 
 
 def _somebody_shuns(fleet: Fleet, role: RoleRequest) -> bool:
@@ -170,11 +214,20 @@ def _apart(q: Question) -> Flags:
     return ~q.fleet.company(q.service, q.role.rules.apart_from)[q.rows]
 
 
-def _why_apart(q: Question) -> tuple[str, str]:
-    row = int(q.rows[0])
-    shunned = sorted(s for s in q.role.rules.apart_from if q.fleet.services[s][row] > 0)
-    other = shunned[0] if shunned else "one that shuns it"
-    return f"service {q.service} shares no machine with {other}", f"move {other} off {q.fleet.machines[row].name}"
+def _why_apart(q: Question) -> tuple[str, Remedy]:
+    machine = q.fleet.machines[q.rows[0]].name
+    others = strangers(q.fleet, q.service, q.role, machine)
+    return f"service {q.service} shares no machine with {' or '.join(others)}", Remedy((MoveServices(machine, others),))
+
+
+def strangers(fleet: Fleet, service: str, role: RoleRequest, machine: str) -> tuple[str, ...]:
+    """The services on a machine that a role shuns, or that shun its service."""
+    row = fleet.row[machine]
+    told = {one for one in role.rules.apart_from if fleet.services[one][row] > 0}
+    if fleet.shunned[service][row] > 0:
+        there = (node for nodes in fleet.standing.values() for node in nodes if node.machine == machine)
+        told |= {node.service for node in there if service in node.apart_from}
+    return tuple(sorted(told))
 
 
 #: Names that are used elsewhere. What the first refuses today, a rule about even shares still counts.

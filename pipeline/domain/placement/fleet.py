@@ -318,10 +318,6 @@ class Fleet:
     def zone_of(self, machine: str) -> str:
         return self.zones[int(self.zone[self.row[machine]])].name
 
-    def empty_healthy(self) -> Fleet:
-        """The same machines with nothing on them, all in service, none loaded."""
-        return Fleet(healthy(self.inventory))
-
     def clone(self) -> Fleet:
         """A fleet of its own, for what-if."""
         nodes = [node for nodes in self.standing.values() for node in nodes]
@@ -369,12 +365,6 @@ def _step(counter: Counter[int], row: int, by: int) -> None:
 def _add(there: Floats, columns: Rows, what: Floats) -> None:
     """Add to columns, each as often as it is named."""
     np.add.at(there.T, columns, what.T)
-
-
-def healthy(inventory: Inventory) -> Inventory:
-    """The inventory with every machine in service and nobody measuring."""
-    machines = tuple(one.to(MachineState.IN_SERVICE, one.state_since, "") for one in inventory.machines)
-    return replace(inventory, machines=machines, limits=None)
 
 
 def _capacities(machines: tuple[Machine, ...]) -> Floats:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.domain.placement.changes import Remedy
 from pipeline.domain.qos import QosClass
 from pipeline.domain.resources import Vector
 from pipeline.domain.rules import PlacementRules, Strategy, Within
@@ -77,10 +78,33 @@ class Placed:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A machine that would take a node, and its points by the name of the score; more is better."""
+
+    machine: str
+    points: Mapping[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.points.values())
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where node `number` of a role went, and the best other machine; None when no other would take it."""
+
+    role: str
+    number: int
+    chosen: Candidate
+    other: Candidate | None
+
+
+@dataclass(frozen=True)
 class Group:
     """Machines of one zone that the same rule refused for the same role.
 
-    `why` says what is there against what is needed; `remedy` what would have to change.
+    `why` says what is there against what is needed, `remedy` what would have to change on the machine that comes
+    nearest so that this rule refuses it no more; `change` is the same for a program, where it is one that it knows.
     """
 
     zone: str
@@ -90,19 +114,31 @@ class Group:
     of: int
     why: str
     remedy: str
+    change: Remedy | None = None
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a request found no place: the groups of machines and, if one was found, what to change first."""
+    """Why a request found no place: `rule` names the reason, `role` whose it is.
+
+    `remedies`: each by itself is enough, and no step of it could be left out, as far as that was tried.
+    """
 
     role: str
     summary: str
     groups: tuple[Group, ...] = ()
-    remedies: tuple[str, ...] = ()
+    remedies: tuple[Remedy, ...] = ()
+    rule: str = ""
 
     def __str__(self) -> str:
-        return self.summary
+        return "\n".join([self.summary, *told(self.remedies)])
+
+
+def told(remedies: Sequence[Remedy]) -> list[str]:
+    """What would help, as lines for a person."""
+    if len(remedies) < 2:
+        return [f"to place it: {one}" for one in remedies]
+    return ["to place it, do one of:", *(f"  {number}. {one}" for number, one in enumerate(remedies, 1))]
 
 
 @dataclass(frozen=True)

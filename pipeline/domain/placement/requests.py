@@ -73,11 +73,13 @@ def _matches(rule: OperatorRule, environment: Environment, node: Node, own: Plac
 
 def _laid_on(rules: PlacementRules, rule: OperatorRule) -> PlacementRules:
     bounds = [bound for bound in (rules.max_per_zone, rule.max_per_zone) if bound is not None]
+    tighter = rule.max_per_zone is not None and rule.max_per_zone == min(bounds) != rules.max_per_zone
     return replace(
         rules,
         affinities=(*rules.affinities, *rule.affinities),
         apart_from=tuple(dict.fromkeys((*rules.apart_from, *rule.apart_from))),
         max_per_zone=min(bounds, default=None),
+        bound_by=f"operator rule {rule.name}" if tighter else rules.bound_by,
     )
 
 

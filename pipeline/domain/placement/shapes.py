@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy as shallow
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,6 +58,16 @@ class Shape:
             self.values[rows] = self._value(rows)
         self.epoch, self.position = self.fleet.epoch, self.fleet.position
         return self.values
+
+    def of(self, copy: Fleet) -> Shape:
+        """The same values for a copy of the fleet, whose journal is empty."""
+        self.current()
+        other = shallow(self)
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                setattr(other, name, value.copy(order="K"))
+        other.fleet, other.position = copy, 0
+        return other
 
     def _value(self, rows: Rows) -> Floats:
         return self.value(Question(self.fleet, self.role, "", self.need, rows))
