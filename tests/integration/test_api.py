@@ -201,7 +201,7 @@ async def test_the_hooks_listener_has_nothing_but_hooks(app: Application, hooks:
         ("PATCH", "/v1/projects/shop", {"wieght": 1}, 422, "bad-request"),
         ("DELETE", "/v1/projects/none", None, 404, "not-found"),
         ("GET", "/v1/projects/none/rules", None, 404, "not-found"),
-        ("PUT", "/v1/projects/shop/rules", {"rules": "rules: [{name: r, planet: mars}]"}, 400, "bad-request"),
+        ("PUT", "/v1/projects/shop/rules", {"rules": "rules: [{name: r, planet: mars}]"}, 422, "invalid-inventory"),
     ],
 )
 async def test_errors_are_problems(
