@@ -13,6 +13,7 @@ from pipeline.adapters.secrets.sealed import SealedSecrets, key_from, token_from
 from pipeline.domain.errors import UserError
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory, unknown_names
+from pipeline.domain.qos import PROFILES, QosProfile
 from pipeline.domain.rules import OperatorRule
 from pipeline.envs import books
 from pipeline.envs.books import Books
@@ -24,6 +25,7 @@ from pipeline.envs.lifecycle import Lifecycle, Provider
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.placements import Placements
 from pipeline.envs.preemption import Preemptions
+from pipeline.envs.previews import Preview, preview
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
@@ -84,6 +86,7 @@ class Application:
         self.clock = SystemClock()
         self.ids = RandomIds()
         self._providers: dict[str, Provider] = {}
+        self._inventory_files: dict[Path, tuple[bytes, Inventory]] = {}
 
     @cached_property
     def redis(self) -> redis.Redis:
@@ -138,10 +141,29 @@ class Application:
         """What the settings of a provider, or else its driver, say of its machines; None when neither knows any."""
         settings = self.settings.providers[provider]
         if settings.inventory is not None:
-            from pipeline.adapters.inventories import yaml_file
-
-            return yaml_file.read(settings.inventory)
+            return self.inventory_file(settings.inventory)
         return self.provider(provider).driver.inventory()
+
+    def inventory_file(self, path: Path) -> Inventory:
+        """The inventory of a file, parsed again only when it changed: a large one takes longer than an office lasts."""
+        from pipeline.adapters.inventories import yaml_file
+
+        content = yaml_file.content_of(path)
+        known = self._inventory_files.get(path)
+        if known is None or known[0] != content:
+            known = self._inventory_files[path] = (content, self.parse_inventory(str(path), content))
+        return known[1]
+
+    def parse_inventory(self, source: str, content: bytes) -> Inventory:
+        """The inventory that a file's content declares; `source` names the file in messages."""
+        from pipeline.adapters.inventories import yaml_file
+
+        return yaml_file.parse(source, content)
+
+    def preview_inventory(self, provider: str, declared: Inventory) -> Preview:
+        """What taking over another inventory would change at a provider; UserError when there is no such provider."""
+        self.provider(provider)
+        return preview(self.books, provider, declared, self.clock.now())
 
     def sync_inventory(self, provider: str) -> None:
         """Take over what is declared of a provider's machines, or reported by its driver."""
@@ -157,7 +179,7 @@ class Application:
         """The rules that a project lays on its own requests; UserError names every mistake."""
         from pipeline.adapters.inventories import yaml_file
 
-        return yaml_file.read_rules("the rules", text, f"project {project}")
+        return yaml_file.read_rules("rules.yml", text, f"project {project}")
 
     def unknown_names(self, rules: Sequence[OperatorRule]) -> list[str]:
         """What rules name that no provider's inventory has now."""
@@ -180,10 +202,15 @@ class Application:
         return FileLogStore(str(self.settings.logs_dir))
 
     @cached_property
+    def qos_profiles(self) -> Mapping[str, QosProfile]:
+        """What blueprints may name: the built-in profiles, and over them those of the settings."""
+        return {**PROFILES, **self.settings.qos_profiles}
+
+    @cached_property
     def reader(self) -> BlueprintReader:
         from pipeline.adapters.blueprints.yaml12 import YamlBlueprintReader
 
-        return YamlBlueprintReader()
+        return YamlBlueprintReader(self.qos_profiles)
 
     @cached_property
     def forges(self) -> Sequence[Forge]:

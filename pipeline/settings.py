@@ -8,8 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from pipeline.domain.qos import QosProfile, checked_profile
 
 
 def default_home() -> Path:
@@ -19,6 +21,14 @@ def default_home() -> Path:
 
 #: A provider's name becomes part of the names of queues and jobs, which take no other characters.
 ProviderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,40}$")]
+
+
+#: A blueprint names it as it names a role.
+ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")]
+
+
+def _profile(told: object) -> object:
+    return checked_profile(told) if isinstance(told, dict) else told
 
 
 class ProviderSettings(BaseModel):
@@ -49,7 +59,10 @@ class ProviderSettings(BaseModel):
 
 
 class Settings(BaseSettings):
-    """All settings; times in seconds, sizes in bytes."""
+    """All settings; times in seconds, sizes in bytes.
+
+    `qos_profiles` are named promises, told in the words of a blueprint's `qos`; they go before those that are built in.
+    """
 
     model_config = SettingsConfigDict(env_prefix="GREENROOM_", env_nested_delimiter="__", extra="forbid")
 
@@ -65,6 +78,7 @@ class Settings(BaseSettings):
     providers: dict[ProviderName, ProviderSettings] = Field(
         default_factory=lambda: {"local": ProviderSettings(driver="local")}
     )
+    qos_profiles: dict[ProfileName, Annotated[QosProfile, BeforeValidator(_profile)]] = Field(default_factory=dict)
     helper_state: Path = Path("/var/lib/greenroom")
     allow_local_repositories: bool = True
     allow_http_repositories: bool = False

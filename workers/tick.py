@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from types import FrameType
 
 from pipeline.bootstrap import Application
+from pipeline.domain.durations import passed
 from pipeline.domain.errors import Fenced, PermanentError, TransientError, UserError
 from pipeline.ports.stores import Fence
 
@@ -58,9 +59,9 @@ class TickProcess:
         renewed_at = tried_at
         while not self._ending:
             self._app.tick.step(fence)
-            if left and self._app.clock.now() - tried_at > SYNC_S:
+            if left and passed(tried_at, self._app.clock.now(), SYNC_S):
                 left, tried_at = take_over(self._app, left), self._app.clock.now()
-            if self._app.clock.now() - renewed_at > OFFICE_TTL_S / 5:
+            if passed(renewed_at, self._app.clock.now(), OFFICE_TTL_S / 5):
                 renewed_at = self._app.clock.now()
                 if not self._app.store.renew(fence, self._holder, OFFICE_TTL_S):
                     raise Fenced("the office ended before it was renewed")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import typer
 
-from pipeline.cli.commands import blueprint, machine, placement, projects, qos, runs, simulate
+from pipeline.cli.commands import blueprint, inventory, machine, placement, projects, qos, runs, simulate
 from pipeline.cli.output import Complaint
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ for panel, commands in COMMANDS.items():
         app.command(rich_help_panel=panel)(command)
 app.add_typer(projects.project, name="project", rich_help_panel="Projects")
 app.add_typer(placement.machine, name="machine", rich_help_panel="Placement")
+app.add_typer(inventory.inventory, name="inventory", rich_help_panel="Placement")
 app.add_typer(qos.qos, name="qos", rich_help_panel="Nodes")
 app.add_typer(projects.hook, name="hook", rich_help_panel="Projects")
 # What stands after RUN belongs to the node's command, options included.

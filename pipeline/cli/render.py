@@ -172,6 +172,13 @@ def _environment(out: Output, run_id: str, environment: Json) -> None:
         out.show(f"  log in:    greenroom ssh {run_id}\n  give back: greenroom release {run_id}")
 
 
+def machine_state(one: Json) -> str:
+    """Its state, and until when or under which condition, where it has one."""
+    if one["probation"]:
+        return f"{one['state']}, on probation"
+    return f"{one['state']} until {moment(one['back_at'])}" if one["back_at"] else str(one["state"])
+
+
 def environments(out: Output, found: Sequence[Json]) -> None:
     rows = [
         (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -74,10 +74,11 @@ class RoleSpec:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     qos: QosProfile = field(default_factory=QosProfile)
     rules: PlacementRules = field(default_factory=PlacementRules)
+    hugepages_mib: int = 0
 
     @property
     def resources(self) -> Resources:
-        return SIZES[self.size]
+        return replace(SIZES[self.size], hugepages_mib=self.hugepages_mib)
 
 
 @dataclass(frozen=True)

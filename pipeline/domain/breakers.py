@@ -49,8 +49,9 @@ class Breaker:
 
 
 def may_call(breaker: Breaker, now: float) -> bool:
-    """Whether a call may go through now, be it as the probe."""
-    return breaker.state is BreakerState.CLOSED or now >= breaker.until
+    """Whether a call may go through now, be it as the probe; no pause is longer, so the clock went back, if one is."""
+    pauses = now < breaker.until <= now + max(MAX_PAUSE_S, PROBE_S)
+    return breaker.state is BreakerState.CLOSED or not pauses
 
 
 def called(breaker: Breaker, now: float) -> Breaker:

@@ -7,6 +7,8 @@ import re
 _DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,6})h)?(?:(\d{1,8})m)?(?:(\d{1,10})s)?", re.ASCII)
 _UNIT_S = (86400, 3600, 60, 1)
 
+#: A moment further ahead than this was told by a clock that jumped back since; less is a difference between hosts.
+SKEW_S = 5.0
 #: Nothing in Greenroom lasts longer by request (a week).
 LONGEST_S = 7 * 86400.0
 
@@ -28,6 +30,11 @@ def parse_positive_duration(text: str) -> float:
     if not seconds:
         raise ValueError(f"expected more than no time, got {text!r}")
     return seconds
+
+
+def passed(since: float, now: float, seconds: float) -> bool:
+    """Whether so many seconds passed; a moment that is yet to come is none of this clock, which jumped back."""
+    return not since <= now < since + seconds
 
 
 def format_duration(seconds: float) -> str:

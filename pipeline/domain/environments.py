@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
+from pipeline.domain.durations import SKEW_S
 from pipeline.domain.errors import InvalidTransition
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
@@ -67,6 +68,10 @@ class Purpose(StrEnum):
 
     RUN = "run"
     STAGING = "staging"
+
+
+#: No try is put off for longer, in seconds.
+MOST_WAIT_S = 3600.0
 
 
 class NodeState(StrEnum):
@@ -153,17 +158,20 @@ class Nomination:
 
 @dataclass(frozen=True)
 class Environment:
-    """Nodes that are requested, leased and destroyed together. Times are seconds since the epoch.
+    """Nodes that are requested, leased and destroyed together. Times are seconds since the epoch, 0: not yet.
 
-    `owner` is the id of the run that uses it. `ends_at` is when its lease or hold ends: after that it is taken back.
-    `sealed_key` is the private SSH key of all its nodes. `fault` is why it cannot be used, if so.
-    `faults_seen` counts faults of the provider, `waits` how often it had no room. `placed_at` is when its nodes got
-    their machines (0: not yet), `avoid` the machines on which its nodes failed, after which it was placed again
-    `placed_again` times, `notes` what placement says of it, such as a fall-back. `protected` is why nothing but its
-    owner may take it back, if so. `wait` is how it waits for its place, and `told_at` when that was last written.
-    `preempted` counts how often its run was taken back for somebody else. `built_at` is when all its nodes were in
-    service for the first time (0: not yet). `ended_by` is who asked for its end. `removed`: its provider said that it
-    is gone, and nobody could look yet.
+    Its use: `owner` is the id of the run that uses it. `ends_at` is when its lease or hold ends: after that it is taken
+    back. `protected` is why nothing but its owner may take it back, if so. `sealed_key` is the private SSH key of all
+    its nodes. `preempted` counts how often its run was taken back for somebody else; `notice` is why it goes.
+
+    Its place: `wait` is how it waits for one, and `told_at` when that was last written. `placed_at` is when its nodes
+    got their machines, `placed_under` the version of the inventory that placement saw, `notes` what placement says of
+    it, such as a fall-back. `avoid` are the machines on which its nodes failed, after which it was placed again
+    `placed_again` times.
+
+    Its life: `built_at` is when all its nodes were in service for the first time. `fault` is why it cannot be used, if
+    so. `faults_seen` counts faults of the provider, `waits` how often it had no room. `ended_by` is who asked for its
+    end. `removed`: its provider said that it is gone, and nobody could look yet.
     """
 
     id: str
@@ -186,6 +194,7 @@ class Environment:
     waits: int = 0
     rules: EnvironmentRules = field(default_factory=EnvironmentRules)
     placed_at: float = 0.0
+    placed_under: int = 0
     notes: tuple[str, ...] = ()
     protected: str = ""
     told_at: float = 0.0
@@ -217,6 +226,13 @@ class Environment:
         return self.state in FINAL_STATES
 
 
+def under_clock(environment: Environment, now: float) -> Environment:
+    """The environment with no moment that is yet to come but the end of its time: the clock jumped back since."""
+    if environment.state_since <= now + SKEW_S and environment.not_before <= now + MOST_WAIT_S:
+        return environment
+    return replace(environment, state_since=min(environment.state_since, now), not_before=0.0)
+
+
 def planned_nodes(spec: EnvironmentSpec) -> tuple[Node, ...]:
     """One planned node for each that the blueprint counts, named `<role>-<index>`."""
     return tuple(_planned(role, i, role.image or spec.image) for role in spec.roles for i in range(role.count))
@@ -229,7 +245,8 @@ def _planned(role: RoleSpec, index: int, image: str) -> Node:
 def displace(environment: Environment, now: float, reason: str) -> Environment:
     """Take its places away from a reservation of which nothing is built: it is requested again."""
     unplaced = (replace(node, machine="", zone="") for node in environment.nodes)
-    return replace(environment.to(E.REQUESTED, now, reason).with_nodes(unplaced), placed_at=0.0, told_at=now, notes=())
+    again = environment.to(E.REQUESTED, now, reason).with_nodes(unplaced)
+    return replace(again, placed_at=0.0, placed_under=0, told_at=now, notes=())
 
 
 #: How often an environment whose nodes failed gets another place.

@@ -2,7 +2,9 @@
 
 GreenroomError                  .code is the metric label and the problem+json type
   UserError                     4xx, never retried
-    InvalidBlueprint            greenroom.yml is wrong; carries one Finding a mistake
+    InvalidFile                 a file of a person is wrong; carries one Finding a mistake
+      InvalidBlueprint          greenroom.yml
+      InvalidInventory          inventory.yml
     BadSignature                401
     Unauthenticated             401
     NotFound                    404
@@ -42,7 +44,7 @@ class UserError(GreenroomError):
 
 @dataclass(frozen=True)
 class Finding:
-    """One mistake in a blueprint: where it is, what was expected there, and the nearest known name."""
+    """One mistake in a file: where it is, what was expected there, and the nearest known name."""
 
     line: int
     column: int
@@ -54,16 +56,27 @@ class Finding:
         return f"line {self.line}, column {self.column}{place}: {self.message}"
 
 
-class InvalidBlueprint(UserError):
-    """A greenroom.yml that cannot be used; `findings` are in the order of the file."""
+class InvalidFile(UserError):
+    """A file that cannot be used; `findings` are in the order of the file."""
 
-    code = "invalid-blueprint"
     status = 422
 
     def __init__(self, source: str, findings: tuple[Finding, ...]) -> None:
         super().__init__("\n".join(f"{source}: {finding}" for finding in findings))
         self.source = source
         self.findings = findings
+
+
+class InvalidBlueprint(InvalidFile):
+    """A greenroom.yml that cannot be used."""
+
+    code = "invalid-blueprint"
+
+
+class InvalidInventory(InvalidFile):
+    """An inventory.yml that cannot be used."""
+
+    code = "invalid-inventory"
 
 
 class BadSignature(UserError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pipeline.domain.errors import NotFound, UserError
-from pipeline.domain.resources import DIMENSIONS, Vector
+from pipeline.domain.resources import DIMENSIONS, UNNAMED, Vector
 from pipeline.domain.rules import Attribute, OperatorRule
 
 
@@ -41,7 +41,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Machine:
-    """One physical server. `capacity` by dimension; one that is not named is not limited.
+    """One physical server. `capacity` by dimension; one that is not named is not limited, but for huge pages (none).
 
     `overcommit` by dimension goes before the aggregates' and the inventory's. `max_builds`: nodes that may be built
     on it at a time. `state_since` is epoch seconds.
@@ -184,26 +184,43 @@ def usable(inventory: Inventory) -> tuple[Vector, ...]:
     vectors = []
     for machine in inventory.machines:
         ratios = _ratios(machine, by_name, inventory.overcommit)
-        amounts = (machine.capacity.get(dim, math.inf) for dim in DIMENSIONS)
+        amounts = (machine.capacity.get(dim, UNNAMED[dim]) for dim in DIMENSIONS)
         vectors.append(tuple(amount * ratio for amount, ratio in zip(amounts, ratios, strict=True)))
     return tuple(vectors)
 
 
-_RANGE = re.compile(r"\{(\d{1,6})\.\.(\d{1,6})\}")
-#: Names that one pattern may stand for.
-MOST_NAMES = 100_000
+def promisable(inventory: Inventory) -> Mapping[str, Vector]:
+    """What may be promised of all machines of each zone; infinite where one of them is not limited."""
+    totals = {zone.name: (0.0,) * len(DIMENSIONS) for zone in inventory.zones}
+    for machine, amounts in zip(inventory.machines, usable(inventory), strict=True):
+        totals[machine.zone] = tuple(map(sum, zip(totals[machine.zone], amounts, strict=True)))
+    return totals
 
 
-def spelled_out(pattern: str) -> Iterator[str]:
-    """`a-{01..16}` stands for sixteen names, with the digits of its first number; UserError when it has no end."""
+_RANGE = re.compile(r"\{(\d{1,6})\.\.(\d{1,6})\}", re.ASCII)
+#: Machines of one inventory.
+MOST_MACHINES = 100_000
+
+
+def count_of(pattern: str) -> int:
+    """How many names `a-{01..16}` stands for; ValueError when it stands for none, or for too many."""
+    match = _RANGE.search(pattern)
+    if match is None:
+        return 1
+    count = int(match[2]) - int(match[1]) + 1
+    if not 1 <= count <= MOST_MACHINES:
+        raise ValueError(f"expected a range upwards of at most {MOST_MACHINES} machines, got {pattern[:120]!r}")
+    return count
+
+
+def names_of_pattern(pattern: str) -> Iterator[str]:
+    """`a-{01..16}` stands for sixteen names, with the digits of its first number; ValueError as `count_of`."""
     match = _RANGE.search(pattern)
     if match is None:
         yield pattern
         return
-    first, last = int(match[1]), int(match[2])
-    if not 0 <= last - first < MOST_NAMES:
-        raise UserError(f"{pattern}: expected a range upwards of at most {MOST_NAMES} names")
-    for number in range(first, last + 1):
+    first = int(match[1])
+    for number in range(first, first + count_of(pattern)):
         yield f"{pattern[: match.start()]}{number:0{len(match[1])}}{pattern[match.end() :]}"
 
 
@@ -260,6 +277,19 @@ def names_of(inventory: Inventory) -> Mapping[Attribute, frozenset[str]]:
         Attribute.KIND: frozenset(MachineKind),
         Attribute.MACHINE: frozenset(machine.name for machine in inventory.machines),
     }
+
+
+def traits_of(machine: Machine, attribute: Attribute, inventory: Inventory) -> frozenset[str]:
+    """What a rule about an attribute sees of a machine."""
+    if attribute is Attribute.AGGREGATE:
+        return frozenset(machine.aggregates)
+    if attribute is Attribute.FEATURE:
+        own = (one.features for one in inventory.aggregates if one.name in machine.aggregates)
+        return machine.features.union(*own)
+    if attribute is Attribute.REGION:
+        return frozenset(zone.region for zone in inventory.zones if zone.name == machine.zone)
+    single = {Attribute.ZONE: machine.zone, Attribute.KIND: str(machine.kind), Attribute.MACHINE: machine.name}
+    return frozenset({single[attribute]})
 
 
 def _absurd(inventory: Inventory) -> Iterable[str]:

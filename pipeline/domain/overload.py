@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from pipeline.domain.durations import SKEW_S
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.inventory import Inventory, Load, LoadLimits
 from pipeline.domain.placement.model import Standing
@@ -64,7 +65,9 @@ def _excess(
     excess = {}
     for machine in inventory.machines:
         load = loads.get(machine.name)
-        if load is None or now - load.at > limits.stale_s or load.at <= left_at.get(machine.name, float("-inf")):
+        if load is None or load.at <= left_at.get(machine.name, float("-inf")):
+            continue
+        if not -SKEW_S <= now - load.at <= limits.stale_s:
             continue
         for dimension, limit in limits.drain.items():
             over = load.used.get(dimension, 0.0) - limit

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any
 
@@ -59,6 +60,53 @@ PROFILES: Mapping[str, QosProfile] = {
     "steady": _same_both_ways(QosClass.GUARANTEED, 2048, 1000, 50 * 10**6, 200 * 10**6),
     "strong": _same_both_ways(QosClass.GUARANTEED, 4096, 5000, 200 * 10**6, 10**9),
 }
+
+
+#: Whole numbers of a profile, and between what they may be.
+_WHOLE: Mapping[str, tuple[int, int]] = {
+    "cpu_shares": (2, 16384),
+    "disk_read_iops": (1, 10**7),
+    "disk_write_iops": (1, 10**7),
+}
+_KEYS = (
+    "profile", "class", *_WHOLE, "disk_read_bytes", "disk_write_bytes", "network_in", "network_out",
+)  # fmt: skip
+
+
+def checked_profile(told: Mapping[str, object]) -> QosProfile:
+    """The profile that an operator defines, in the words of a blueprint's `qos`; ValueError names key and value."""
+    values: dict[str, str | int] = {}
+    for key, value in told.items():
+        if key not in _KEYS:
+            close = get_close_matches(key, _KEYS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(_KEYS)}"
+            raise ValueError(f"unknown key {key!r}; {hint}")
+        values[key] = _checked_value(key, value)
+    base = PROFILES[str(values.pop("profile"))] if "profile" in values else QosProfile()
+    return profile_of(values, base)
+
+
+def _checked_value(key: str, value: object) -> str | int:
+    if key in _WHOLE:
+        least, most = _WHOLE[key]
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(f"{key}: expected a whole number from {least} to {most}, got {value!r}")
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    if key not in ("class", "profile"):
+        _named(key, disk_rate if key.endswith("_bytes") else network_rate, text)
+        return text
+    choices: Sequence[str] = list(QosClass) if key == "class" else list(PROFILES)
+    if text not in choices:
+        raise ValueError(f"{key}: expected {' or '.join(choices)}, got {value!r}")
+    return text
+
+
+def _named(key: str, parse: Callable[[str], int], text: str) -> None:
+    try:
+        parse(text)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
 
 
 def profile_of(told: Mapping[str, str | int], base: QosProfile) -> QosProfile:

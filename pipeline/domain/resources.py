@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Resources:
-    """`vcpu` in cores, `memory_mib` in MiB, `disk_gib` in GiB."""
+    """`vcpu` in cores, `memory_mib` in MiB, `disk_gib` in GiB; `hugepages_mib` in MiB, beside the memory."""
 
     vcpu: float
     memory_mib: int
     disk_gib: int
+    hugepages_mib: int = 0
 
 
 #: Sizes a role may ask for by name.
@@ -51,16 +53,24 @@ UNITS: Mapping[str, str] = {
     "network_out": "bit/s network out",
     "hugepages_mib": "MiB huge pages",
 }
+#: What a machine has of a dimension that its capacity does not name: as much as is wanted, but of these nothing.
+UNNAMED: Mapping[str, float] = {name: 0.0 if name == "hugepages_mib" else math.inf for name in DIMENSIONS}
 #: One number a dimension, in the order of `DIMENSIONS`.
 Vector = tuple[float, ...]
 NOTHING: Vector = (0.0,) * len(DIMENSIONS)
-_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?) ?(MiB|GiB|TiB)", re.ASCII)
+_SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?) ?([A-Za-z]*)", re.ASCII)
 _MIB: Mapping[str, float] = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
 
 
 def parse_size(text: str) -> float:
-    """MiB of a size such as `256GiB`; ValueError for anything else."""
+    """MiB of a size such as `256GiB`; ValueError for anything else, also for one without its unit."""
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueError(f"expected a size such as 256GiB, got {text!r}")
-    return float(match[1]) * _MIB[match[2]]
+        raise ValueError(f"expected a size such as 256GiB, got {text[:80]!r}")
+    number, unit = match.groups()
+    if unit not in _MIB:
+        given = f"the unit {unit}" if unit else "no unit"
+        raise ValueError(f"expected a size such as 256GiB, got {given} in {text!r}; known are {', '.join(_MIB)}")
+    if not float(number):
+        raise ValueError(f"expected more than nothing, got {text!r}")
+    return float(number) * _MIB[unit]

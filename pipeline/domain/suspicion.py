@@ -47,7 +47,7 @@ def remember(history: History, builds: Iterable[Build], now: float, window_s: fl
         if not build.fault:
             kept = [one for one in kept if one.fault or _same_subject(one) != _same_subject(build)]
         kept.append(build)
-    return History(tuple(one for one in kept if now - one.at <= window_s)[-MOST:])
+    return History(tuple(one for one in kept if abs(now - one.at) <= window_s)[-MOST:])
 
 
 def _same_subject(build: Build) -> tuple[str, str, str]:
@@ -81,7 +81,7 @@ def judge(history: History, now: float, failures: int = FAILURES, window_s: floa
     failed: its faults count against no machine. Where nothing succeeds at all (any more), the provider is at fault, and
     nobody on it.
     """
-    recent = sorted((one for one in history.builds if now - one.at <= window_s), key=lambda one: one.at)
+    recent = sorted((one for one in history.builds if abs(now - one.at) <= window_s), key=lambda one: one.at)
     faults = [one for one in recent if one.fault]
     if len(faults) < failures:
         return Judgement()

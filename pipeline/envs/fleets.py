@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.domain import admission, preemption
 from pipeline.domain.admission import Use
+from pipeline.domain.durations import passed
 from pipeline.domain.environments import BUILD_STATES, Environment
 from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.placement.requests import NOMINATED, build_ended_at, nominated_of, standing_of
@@ -36,7 +37,7 @@ class Picture:
     leaving: set[str] = field(default_factory=set)
     building: set[str] = field(default_factory=set)
     freed: int = 0
-    loads_at: float = 0.0
+    loads_at: float = -LOADS_S
 
     @property
     def nodes(self) -> int:
@@ -137,9 +138,9 @@ class Fleets:
             offset += len(page)
 
     def _measure(self, provider: str, picture: Picture, now: float) -> None:
-        if picture.fleet.inventory.limits is None or now < picture.loads_at:
+        if picture.fleet.inventory.limits is None or not passed(picture.loads_at, now, LOADS_S):
             return
-        picture.loads_at = now + LOADS_S
+        picture.loads_at = now
         loads = self._inventories.loads(provider)
         if loads != picture.fleet.loads:
             picture.fleet.set_loads(loads)

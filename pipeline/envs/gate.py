@@ -153,7 +153,7 @@ class Gate:
         if document is None:
             return [], 0
         interval_s = self.budget(provider).interval_s
-        return [at for at in document.body["times"] if now - at < interval_s], document.version
+        return [at for at in document.body["times"] if abs(now - at) < interval_s], document.version
 
     def _spend(self, facts: Facts, times: list[float], version: int) -> Put:
         kept = {"times": [*times, self._clock.now()]}

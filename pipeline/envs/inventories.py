@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.domain import inventory as machines_
+from pipeline.domain.changes import changes
 from pipeline.domain.errors import NotFound
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone, checked
@@ -18,8 +19,6 @@ from pipeline.ports.stores import Delete, Event, Put
 PLACEMENT = "placement"
 #: A wish, and no fact that Greenroom cannot change, as `down` is: nothing may stand there.
 OUT = frozenset({MachineState.MAINTENANCE})
-#: Why a machine is down that the file or the driver does not name.
-UNDECLARED = "it is not declared any more"
 #: The subject under which changes of machines are told, besides the machine's own.
 MACHINE_EVENTS = "machines"
 
@@ -95,27 +94,24 @@ class Inventories:
         return self._books.again(lambda: self._sync(provider, declared))
 
     def _sync(self, provider: str, declared: Inventory) -> bool:
+        ledger = self.ledger_version()  # first of all: what is reserved after this look makes another one
         known = {one.value.machine.name: one for one in self._books.machines.everything(f"machines:{provider}")}
         loaded = self._books.inventories.find(provider)
-        frame = replace(declared, machines=())
-        writes: list[Put | Delete] = []
-        for machine in declared.machines:
-            there = known.pop(machine.name, None)
-            wanted = machine if there is None else _with_state(machine, there.value.machine)
-            if there is None or there.value.machine != wanted:
-                version = 0 if there is None else there.version
-                writes.append(_machine_put(provider, wanted, version))
-        used = self._machines_in_use(provider) if known else frozenset()
-        for name, gone in known.items():
-            if name not in used:
-                writes.append(Delete(MACHINES.name, machine_id(provider, name), gone.version))
-            elif gone.value.machine.state is not MachineState.DOWN:
-                down = gone.value.machine.to(MachineState.DOWN, self._clock.now(), UNDECLARED)
-                writes.append(_machine_put(provider, down, gone.version))
-        if not writes and loaded is not None and loaded.value == frame:
+        now = self._clock.now()
+        found = changes(known_of(loaded, known.values()), declared, self._machines_in_use(provider), now)
+        kept = (*(after for _, after in found.changed), *found.downed)
+        writes: list[Put | Delete] = [
+            *(_machine_put(provider, one, 0) for one in found.added),
+            *(_machine_put(provider, one, known[one.name].version) for one in kept),
+            *(
+                Delete(MACHINES.name, machine_id(provider, one.name), known[one.name].version)
+                for one in found.forgotten
+            ),
+        ]
+        if not writes and loaded is not None and loaded.value == found.frame:
             return False
         version = 0 if loaded is None else loaded.version
-        self._books.commit(*writes, INVENTORIES.put(provider, frame, version), self.ledger_put())
+        self._books.commit(*writes, INVENTORIES.put(provider, found.frame, version), self.ledger_put(ledger))
         return True
 
     def _machines_in_use(self, provider: str) -> frozenset[str]:
@@ -130,6 +126,7 @@ class Inventories:
         return self._books.again(lambda: self._set_state(provider, name, state, asking))
 
     def _set_state(self, provider: str, name: str, state: MachineState, asking: Asking) -> Machine:
+        ledger = self.ledger_version()  # first of all: what is reserved after this look makes another one
         loaded = self._books.machines.find(machine_id(provider, name))
         frame = self._books.inventories.find(provider)
         if loaded is None or frame is None:
@@ -141,7 +138,7 @@ class Inventories:
         if asking.dry_run:
             self._books.commit(events=passed)
             return loaded.value.machine
-        self._change(frame, loaded, changed, passed, asking)
+        self._change(frame, loaded, changed, passed, asking, ledger)
         return changed
 
     def _change(
@@ -151,15 +148,16 @@ class Inventories:
         changed: Machine,
         passed: tuple[Event, ...],
         asking: Asking,
+        ledger: int,
     ) -> None:
-        """Write a machine under the ledger, and tell who changed it and why."""
+        """Write a machine under the ledger as it was before all looks, and tell who changed it and why."""
         provider = loaded.value.provider
         data = {"provider": provider, "machine": changed.name, "who": asking.who, "reason": asking.why}
         told = Event(MACHINE_EVENTS, f"machine.{changed.state}", self._clock.now(), data)
         self._books.commit(
             _machine_put(provider, changed, loaded.version),
             INVENTORIES.put(provider, frame.value, frame.version),
-            self.ledger_put(),
+            self.ledger_put(ledger),
             events=[*passed, told],
         )
 
@@ -197,6 +195,7 @@ class Inventories:
         """Change a machine of the tick's own accord; whether there was anything to change."""
 
         def once() -> bool:
+            ledger = self.ledger_version()
             loaded = self._books.machines.find(machine_id(provider, name))
             frame = self._books.inventories.find(provider)
             if loaded is None or frame is None:
@@ -204,7 +203,7 @@ class Inventories:
             changed = change(loaded.value.machine)
             if changed == loaded.value.machine:
                 return False
-            self._change(frame, loaded, changed, (self._audited(provider, changed, asking),), asking)
+            self._change(frame, loaded, changed, (self._audited(provider, changed, asking),), asking, ledger)
             return True
 
         return self._books.again(once)
@@ -238,24 +237,15 @@ class Inventories:
     def ledger_version(self) -> int:
         return self._books.store_version(LEDGERS.name, PLACEMENT)
 
-    def ledger_put(self, version: int | None = None) -> Put:
-        """The write that counts the ledger up; VersionConflict when it is not at `version` (None: as it is now)."""
-        return LEDGERS.put(PLACEMENT, Ledger(), self.ledger_version() if version is None else version)
+    def ledger_put(self, version: int) -> Put:
+        """The write that counts the ledger up; VersionConflict when it is not at `version` any more."""
+        return LEDGERS.put(PLACEMENT, Ledger(), version)
 
 
-def _with_state(declared: Machine, known: Machine) -> Machine:
-    """What is declared, in the state that it has; one that was missing for a while comes back as declared."""
-    if known.state is MachineState.DOWN and known.state_reason == UNDECLARED:
-        return declared
-    return replace(
-        declared,
-        state=known.state,
-        state_reason=known.state_reason,
-        state_since=known.state_since,
-        back_at=known.back_at,
-        quarantines=known.quarantines,
-        probation=known.probation,
-    )
+def known_of(loaded: Loaded[Inventory] | None, machines: Iterable[Loaded[MachineRecord]]) -> Inventory:
+    """The inventory of what the books hold; an empty one before the first was declared."""
+    frame = Inventory((), ()) if loaded is None else loaded.value
+    return replace(frame, machines=tuple(record.value.machine for record in machines))
 
 
 def _machine_put(provider: str, machine: Machine, version: int) -> Put:

@@ -23,8 +23,10 @@ from pipeline.domain.environments import (
     Node,
     NodeState,
     destroyed,
+    displace,
     place_again,
     rebuilt_later,
+    under_clock,
 )
 from pipeline.domain.errors import (
     CallsPaused,
@@ -36,7 +38,7 @@ from pipeline.domain.errors import (
     UserError,
 )
 from pipeline.domain.failsafe import GiveUp, Hold, OpenBreaker, RetryAt, WaitForCapacity
-from pipeline.envs import events, jobs
+from pipeline.envs import events, jobs, places
 from pipeline.envs.access import access_of
 from pipeline.envs.books import LEDGERS, Books, Ledger, Loaded
 from pipeline.envs.calls import SLOT_RETRY_S, Breakers
@@ -106,7 +108,8 @@ class Lifecycle:
 
     def advance(self, environment_id: str, listing: Listing | None = None, listed_at: float = math.inf) -> Environment:
         """Do what the state asks for, once; the environment as it is now. `listed_at`: when listing began."""
-        loaded = self._books.environments.get(environment_id)
+        found = self._books.environments.get(environment_id)
+        loaded = Loaded(under_clock(found.value, self._clock.now()), found.version)
         environment = loaded.value
         if environment.not_before > self._clock.now():
             return environment
@@ -184,6 +187,9 @@ class Lifecycle:
         return None
 
     def _build(self, loaded: Loaded[Environment]) -> Environment:
+        lost = places.lost(self._books, loaded.value)
+        if lost:
+            return self._give_back(loaded, lost)
         provider = self._provider(loaded.value.provider)
         self._breakers.check(provider.name, Call.CREATE)
         return self._create(self._begin_building(loaded, self._slot(provider)).value)
@@ -198,6 +204,11 @@ class Lifecycle:
             why = f"provider {provider.name}: its limit of builds at a time ({provider.max_builds}) is reached"
             raise CallsPaused(why, self._clock.now() + SLOT_RETRY_S)
         return (LEDGERS.put(id, Ledger(), version),)
+
+    def _give_back(self, loaded: Loaded[Environment], why: str) -> Environment:
+        """Nothing was built yet, so what was reserved is given back, and the scheduler looks for other places."""
+        log.info("environment %s is placed again: %s", loaded.value.id, why)
+        return self._save(loaded, displace(loaded.value, self._clock.now(), f"placement lost: {why}")).value
 
     def _create(self, building: Environment) -> Environment:
         provider = self._provider(building.provider)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -38,7 +39,7 @@ def _disk(connection: Connection, node: str, promises: Mapping[str, int]) -> lis
     if not promises:
         return []
     rates = _run(connection, node, f"python3 - {' '.join(promises)}", MEASURE_DISK)
-    return [Measured(node, name, promise, rates[name]) for name, promise in promises.items()]
+    return [Measured(node, name, promise, rates.get(name, 0.0)) for name, promise in promises.items()]
 
 
 def _network(
@@ -62,7 +63,7 @@ def _network(
     with ThreadPoolExecutor(1) as pool:
         received = pool.submit(_run, connection, receiver.name, "python3 -", RECEIVE)
         _run(connection, sender.name, f"python3 - {receiver.address}", SEND)
-    return Measured(node.name, direction, int(min(promise, bound(peer))), received.result()["bits"])
+    return Measured(node.name, direction, int(min(promise, bound(peer))), received.result().get("bits", 0.0))
 
 
 def _run(connection: Connection, node: str, command: str, script: str) -> Mapping[str, float]:
@@ -74,5 +75,17 @@ def _run(connection: Connection, node: str, command: str, script: str) -> Mappin
     text = b"".join(said).decode(errors="replace").strip()
     if status:
         raise TransientError(f"node {node} could not be measured; it said: {text[-300:]}; try again")
-    rates: Mapping[str, float] = json.loads(text)
+    return _rates(node, text)
+
+
+def _rates(node: str, text: str) -> Mapping[str, float]:
+    """What a node says it measured; a node may say anything."""
+    try:
+        rates = {str(name): float(rate) for name, rate in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise TransientError(
+            f"node {node} could not be measured; it said: {text[-300:]}, where rates were expected; try again"
+        ) from error
+    if not all(map(math.isfinite, rates.values())):
+        raise TransientError(f"node {node} could not be measured; it said: {text[-300:]}; try again")
     return rates

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pipeline.domain import admission, waits
 from pipeline.domain.admission import Use, Waiting
 from pipeline.domain.blueprint import Priority
+from pipeline.domain.durations import passed
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import UserError, VersionConflict
 from pipeline.domain.placement import engine
@@ -250,7 +251,7 @@ class Scheduler:
         environment = loaded.value
         zones = {name: picture.fleet.zone_of(name) for names in decision.machines.values() for name in names}
         reserved = replace(environment.to(E.RESERVED, round_.now), nomination=None)
-        placed = with_placement(reserved, decision, zones, round_.now)
+        placed = with_placement(reserved, decision, zones, round_.now, picture.inventory_version)
         picture.add(placed)
         use = round_.uses.get(environment.project, Use())
         round_.uses[environment.project] = use.plus(admission.use_of(environment))
@@ -272,7 +273,7 @@ class Scheduler:
         environment, line = loaded.value, _line(loaded.value, hindrance)
         round_.lines[line] += 1
         position = round_.lines[line]
-        if environment.wait is not None and round_.now - environment.told_at < waits.tell_again_s(position):
+        if environment.wait is not None and not passed(environment.told_at, round_.now, waits.tell_again_s(position)):
             return
         left = waits.estimate(self._paces.get(line), position, environment.created_at, round_.now)
         wait = Wait(position, hindrance, left)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from pipeline.domain.inventory import Aggregate, Inventory, LoadLimits, Machine, MachineKind, Zone, checked, spelled_out
+from pipeline.domain.inventory import (
+    Aggregate,
+    Inventory,
+    LoadLimits,
+    Machine,
+    MachineKind,
+    Zone,
+    checked,
+    names_of_pattern,
+)
 from pipeline.domain.qos import QosClass, disk_rate, network_rate
 from pipeline.domain.resources import parse_size
 from pipeline.domain.rules import Affinity, Attribute, OperatorRule, Stance
@@ -79,10 +88,10 @@ def _measured(value: object) -> dict[str, float]:
 def _zones(fields: Fields, zones: list[Zone], machines: list[Machine]) -> None:
     """Add the zones that one entry stands for, each with the same machines, named after their zone."""
     with fields:
-        pattern, region = fields.take("name", text), fields.take("region", text, "default")
+        spelled, region = fields.take("name", _spelled), fields.take("region", text, "default")
         uplink = fields.take("uplink", _network, 0.0) or None
         kinds = [machine for one in fields.each("machines") for machine in _machines(one)]
-        for name in spelled_out(pattern):
+        for name in spelled:
             zones.append(Zone(name, region, uplink, uplink))
             machines += [replace(kind, name=f"{name}-{kind.name}", zone=name) for kind in kinds]
 
@@ -90,9 +99,9 @@ def _zones(fields: Fields, zones: list[Zone], machines: list[Machine]) -> None:
 def _machines(fields: Fields) -> Iterator[Machine]:
     """The machines of one entry, as they stand in any zone."""
     with fields:
-        pattern = fields.take("name", text)
+        spelled = fields.take("name", _spelled)
         kind = Machine(
-            pattern,
+            spelled[0],
             "",
             dict(_capacity(fields)),
             fields.take("aggregates", names, NONE),
@@ -102,8 +111,12 @@ def _machines(fields: Fields) -> Iterator[Machine]:
             overcommit=fields.take("overcommit", weights, {}),
             max_builds=fields.take("max_builds", whole, 0) or None,
         )
-    for name in spelled_out(pattern):
+    for name in spelled:
         yield replace(kind, name=name)
+
+
+def _spelled(value: object) -> list[str]:
+    return list(names_of_pattern(text(value)))
 
 
 def _capacity(fields: Fields) -> Iterator[tuple[str, float]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from pipeline.domain import admission, runs
+from pipeline.domain.durations import SKEW_S
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import Fenced, GuardRefused, PermanentError, TransientError, VersionConflict
 from pipeline.domain.runs import Attempt, AttemptState, Run, RunState, StageName
@@ -66,6 +67,7 @@ class Tick:
     _chores_at: float = 0.0
     _reap_at: float = 0.0
     _forget_at: float = 0.0
+    _seen_at: float = 0.0
     _measure_at: float = 0.0
     _troubles: dict[str, str] = field(default_factory=dict)
     _poll_at: dict[str, float] = field(default_factory=dict)
@@ -73,11 +75,25 @@ class Tick:
     def step(self, fence: Fence) -> None:
         """Wait for work for a moment at most, and do what is there. Fenced when the office was lost."""
         self.outbox.wait(self._patience())
+        self._mind_the_clock()
         self._hand_over(fence)
         if self.tools.clock.now() >= self._chores_at:
             self._chores_at = self.tools.clock.now() + CHORES_S
             self._chores(fence)
         self._survive("polls", self._poll)
+
+    def _mind_the_clock(self) -> None:
+        """After a jump back nothing that is due "later" may wait for the old time to come again."""
+        now, self._seen_at = self.tools.clock.now(), max(self._seen_at, self.tools.clock.now())
+        if now >= self._seen_at - SKEW_S:
+            return
+        log.warning("the clock jumped back by %.0f s: everything is looked at anew", self._seen_at - now)
+        self._seen_at = now
+        self._chores_at = self._reap_at = self._forget_at = self._measure_at = 0.0
+        self._poll_at.clear()
+        for name in self.provider_names:
+            moving = self.tools.books.environments.everything(f"environments:moving:{name}")
+            self.queue.enqueue([jobs.advance(loaded.value, loaded.version) for loaded in moving])
 
     def _patience(self) -> float:
         now = self.tools.clock.now()

@@ -26,12 +26,13 @@ from pipeline.domain.environments import Environment, EnvironmentState, planned_
 from pipeline.domain.errors import TransientError
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone
+from pipeline.domain.promises import Measured
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
 from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, lose_attempt, start_attempt, wait_attempt
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.domain.waits import Hindrance, Wait
 from pipeline.envs import events
-from pipeline.envs.books import ENVIRONMENTS, REPORTS, RUNS
+from pipeline.envs.books import ENVIRONMENTS, QOS_CHECKS, REPORTS, RUNS
 from pipeline.envs.calls import Breakers
 from pipeline.envs.gate import AUDIT, Asking
 from pipeline.ports.common import Secret
@@ -804,3 +805,69 @@ def test_the_doctor_tells_adopted_from_leaked_and_names_what_nobody_serves(app: 
     assert doctor(app, "leaks at memory").detail == "leaked: env-adopted"
     told = doctor(app, "what stands")
     assert (told.ok, told.detail) == (False, "env-gone stand at sold, which the settings do not name")
+
+
+# Inventories
+
+
+INVENTORY = """\
+version: 1
+zones: [{name: rack-a}]
+machines: [{name: "a-{1..2}", zone: rack-a, vcpu: 4, memory: 8GiB, disk: 100GiB}]
+"""
+
+
+async def test_what_an_inventory_would_change_is_told_before(app: Application, client: httpx.AsyncClient) -> None:
+    before = app.parse_inventory("inventory.yml", INVENTORY.replace("a-{1..2}", "a-{2..3}").encode())
+    app.inventories.sync("memory", before)
+    answer = await client.post("/v1/inventories/memory/diff", json={"inventory": INVENTORY.replace("8GiB", "4GiB")})
+    assert answer.json() == {
+        "provider": "memory",
+        "added": ["a-1"],
+        "changed": [{"machine": "a-2", "differences": ["memory_mib 8192 -> 4096"], "short": [], "nodes": []}],
+        "gone": [{"machine": "a-3", "nodes": []}],
+        "others": [],
+        "unchanged": 0,
+    }
+    assert [machine.name for machine in app.inventories.view("memory").inventory.machines] == ["a-2", "a-3"]
+
+
+async def test_a_bad_inventory_is_told_with_its_places(client: httpx.AsyncClient) -> None:
+    body = {"inventory": INVENTORY.replace("4,", "-4,"), "source": "lab.yml"}
+    answer = await client.post("/v1/inventories/memory/diff", json=body)
+    check_problem(
+        answer, 422, "invalid-inventory", "lab.yml: line 3, column 51 (machines[0].vcpu): expected more than 0"
+    )
+    assert answer.json()["findings"][0]["line"] == 3
+    answer = await client.post("/v1/inventories/other/diff", json={"inventory": INVENTORY})
+    check_problem(answer, 400, "bad-request", "there is no provider 'other'")
+
+
+# Promises
+
+
+async def test_a_check_of_promises_is_asked_for_and_read(app: Application, client: httpx.AsyncClient) -> None:
+    make_environment(app, "env-1", EnvironmentState.HELD)
+    asked = await client.post("/v1/environments/env-1/qos-checks")
+    assert asked.status_code == 202
+    id = asked.json()["id"]
+    assert (await client.get(f"/v1/qos-checks/{id}")).json()["finished_at"] is None
+    assert [job.task for job in app.store.peek(10)] == ["check_qos"]
+    loaded = app.books.qos_checks.get(id)
+    found = (Measured("web-0", "network_in", 1000, 950.0), Measured("web-0", "disk_read_iops", 100, 50.0))
+    done = replace(loaded.value, finished_at=loaded.value.asked_at + 9, found=found)
+    app.books.commit(QOS_CHECKS.put(id, done, loaded.version))
+    told = (await client.get(f"/v1/qos-checks/{id}")).json()
+    assert [(one["direction"], one["ratio"], one["kept"]) for one in told["found"]] == [
+        ("network_in", 0.95, True),
+        ("disk_read_iops", 0.5, False),
+    ]
+    assert told["kept"] is False
+
+
+async def test_what_does_not_stand_is_not_measured(app: Application, client: httpx.AsyncClient) -> None:
+    make_environment(app, "env-1", EnvironmentState.DESTROYING)
+    answer = await client.post("/v1/environments/env-1/qos-checks")
+    check_problem(answer, 409, "invalid-transition", "env-1 is destroying: its nodes cannot be measured")
+    check_problem(await client.post("/v1/environments/env-9/qos-checks"), 404, "not-found", "env-9")
+    check_problem(await client.get("/v1/qos-checks/qos-9"), 404, "not-found", "qos-9")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -331,6 +332,44 @@ def test_a_second_helper_of_a_deployment_is_refused(own_helper: LocalNodes, tmp_
     assert done.returncode == 1
     assert "is running already" in done.stderr
     assert own_helper.driver.ping() > 0
+
+
+def test_a_boot_is_held_down_until_the_node_answers(local_nodes: LocalNodes) -> None:
+    request = local_nodes.request(["web-0"], resources=Resources(1, 256, 1))
+    group = cgroups.group(request.deployment, request.environment_id, "web-0")
+    seen: list[int] = []
+    made = threading.Event()
+
+    def watch() -> None:
+        while not made.is_set():
+            seen.extend(weight for weight in [weight_of(group)] if weight is not None)
+            time.sleep(0.002)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        local_nodes.driver.create(request)
+        assert answers(local_nodes.views(request.environment_id)["web-0"].address or "")
+        made.set()
+        watcher.join()
+        usual = weight_of(group)
+        assert usual is not None
+        steps = [weight for before, weight in pairwise([0, *seen, usual]) if weight != before]
+        assert steps == [usual, min(seen), usual], "made, held down while it boots, let go"
+        assert min(seen) < usual / 10
+    finally:
+        made.set()
+        watcher.join()
+        local_nodes.driver.destroy(request.environment_id)
+
+
+def weight_of(group: str) -> int | None:
+    """What a node's group weighs on the processor now; None when there is no such group."""
+    for place in cgroups.places(group):
+        for name in ("cpu.shares", "cpu.weight"):
+            with suppress(FileNotFoundError):
+                return int((place / name).read_text())
+    return None
 
 
 def test_more_than_the_machine_was_told_to_promise_waits(own_helper: LocalNodes) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from pipeline.domain.inventory import Inventory, Machine, MachineKind, MachineState, usable
-from pipeline.domain.placement.fleet import traits_of
+from pipeline.domain.inventory import Inventory, Machine, MachineKind, MachineState, traits_of, usable
 from pipeline.domain.placement.model import Placed, Request, RoleRequest, Standing
 from pipeline.domain.resources import DIMENSIONS
 from pipeline.domain.rules import BareMetal, Spread, Stance, Within

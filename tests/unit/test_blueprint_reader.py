@@ -14,10 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from pipeline.adapters.blueprints.yaml12 import YamlBlueprintReader
-from pipeline.adapters.blueprints.yaml12.check import load_schema
+from pipeline.adapters.blueprints.yaml12 import BOUNDS, YamlBlueprintReader, load_schema
 from pipeline.adapters.blueprints.yaml12.formats import FORMATS
-from pipeline.adapters.blueprints.yaml12.tree import LIMIT_BYTES
 from pipeline.domain.blueprint import (
     Artifact,
     Blueprint,
@@ -453,7 +451,7 @@ def test_ten_thousand_nodes_are_a_clear_error() -> None:
         ("[" * 100_000, 1, 34, "nested deeper than 32 levels"),
         ("{a: " * 40, 1, 130, "nested deeper"),
         ("- 1\n" * 21_000, 20_000, 3, "expected at most 20000 values"),
-        ("#" * (LIMIT_BYTES + 1), 1, 1, "expected at most 256 KiB, got 262145 bytes"),
+        ("#" * (BOUNDS.size + 1), 1, 1, "expected at most 256 KiB, got 262145 bytes"),
     ],
 )
 def test_what_cannot_be_read_says_where(text: str | bytes, line: int, column: int, told: str) -> None:

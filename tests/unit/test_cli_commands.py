@@ -160,3 +160,134 @@ def test_the_proof_wants_nothing_before_and_after() -> None:
 def test_a_proof_that_never_saw_the_nodes_proves_nothing() -> None:
     with pytest.raises(Complaint, match="could not be seen"):
         Proof({"before": NOTHING, "held": NOTHING, "after": NOTHING}).check()
+
+
+INVENTORY = """\
+version: 1
+zones: [{name: rack-a, region: tokyo}, {name: rack-b, region: tokyo}]
+machines:
+  - {name: "a-{1..2}", zone: rack-a, vcpu: 8, memory: 64GiB, disk: 1TiB}
+  - {name: b-1, zone: rack-b, vcpu: 4, memory: 16GiB, disk: 100GiB}
+overcommit: {vcpu: 4}
+"""
+
+
+def test_a_good_inventory_is_summed_up_by_zone(tmp_path: Path, greenroom: Greenroom) -> None:
+    file = tmp_path / "inventory.yml"
+    file.write_text(INVENTORY)
+    done = greenroom("inventory", "check", str(file))
+    assert done.returncode == 0
+    assert [line.split() for line in done.stdout.splitlines() if "rack-a" in line] == [
+        ["rack-a", "tokyo", "2", "64", "128", "GiB", "2,048", "GiB"]
+    ]
+    assert "is good: 3 machines in 2 zones, 0 rules" in done.stdout
+    told = json.loads(greenroom("inventory", "check", str(file), "--json").stdout)
+    assert (told["machines"], told["findings"]) == (3, [])
+    assert told["zones"][1]["promisable"] == {"vcpu": 16, "memory_mib": 16384, "disk_gib": 100, "hugepages_mib": 0}
+
+
+def test_mistakes_of_an_inventory_have_their_place(tmp_path: Path, greenroom: Greenroom) -> None:
+    file = tmp_path / "inventory.yml"
+    file.write_text(INVENTORY.replace("zone: rack-b", "zone: rack-bb").replace("16GiB", "16"))
+    for command in ("check", "diff"):
+        done = greenroom("inventory", command, str(file))
+        assert done.returncode == 1
+        assert done.stdout.splitlines()[0].startswith(f"{file}:5:23: machines[1].zone: no zone rack-bb")
+    told = json.loads(greenroom("inventory", "check", str(file), "--json").stdout)
+    assert [finding["key"] for finding in told["findings"]] == ["machines[1].zone", "machines[1].memory"]
+
+
+def test_an_inventory_that_cannot_be_read_is_named(tmp_path: Path, greenroom: Greenroom) -> None:
+    for place, why in ((tmp_path / "none.yml", "No such file"), (tmp_path, "it is a directory")):
+        done = greenroom("inventory", "check", str(place))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{place} cannot be read: {why}" in done.stderr
+
+
+def test_a_difference_is_told_machine_by_machine(
+    tmp_path: Path, greenroom: Greenroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, object]] = []
+    answer: dict[str, object] = {
+        "provider": "lab",
+        "added": ["a-1"],
+        "changed": [{"machine": "b-1", "differences": ["vcpu 8 -> 4"], "short": ["2 vCPU"], "nodes": ["env-1/web-0"]}],
+        "gone": [{"machine": "c-1", "nodes": ["env-2/db-0"]}, {"machine": "c-2", "nodes": []}],
+        "others": ["zone rack-c is gone"],
+        "unchanged": 1,
+    }
+
+    class Told:
+        def post(self, path: str, body: dict[str, object]) -> dict[str, object]:
+            asked.append((path, body["inventory"]))
+            return answer
+
+    monkeypatch.setattr("pipeline.cli.client.connect", Told)
+    file = tmp_path / "inventory.yml"
+    file.write_text(INVENTORY)
+    shown = greenroom("inventory", "diff", str(file), "--provider", "lab").stdout
+    assert asked == [("/v1/inventories/lab/diff", INVENTORY)]
+    rows = [re.sub(r" {2,}", " | ", line.strip()) for line in shown.splitlines()]
+    assert "added | a-1" in rows
+    assert "changed | b-1 | vcpu 8 -> 4; 2 vCPU short of what is promised there; on it: env-1/web-0" in rows
+    assert "gone | c-1 | goes down, takes nothing more; on it: env-2/db-0" in rows
+    assert "gone | c-2 | forgotten" in rows
+    assert "1 machines stay as they are" in rows
+    assert json.loads(greenroom("inventory", "diff", str(file), "--json").stdout) == answer
+    answer.update(added=[], changed=[], gone=[], others=[])
+    assert "nothing would change" in greenroom("inventory", "diff", str(file)).stdout
+
+
+PROFILES = """\
+[qos_profiles.fast]
+profile = "strong"
+disk_write_iops = 9000
+[qos_profiles.steady]
+network_in = "1Gbit/s"
+"""
+
+
+def test_profiles_of_the_settings_are_listed_and_known(tmp_path: Path, greenroom: Greenroom) -> None:
+    (tmp_path / "config.toml").write_text(PROFILES)
+    listed = {one["profile"]: one for one in json.loads(greenroom("qos", "profiles", "--json").stdout)}
+    assert {name: one["from"] for name, one in listed.items()} == {
+        "frugal": "built in",
+        "steady": "settings",
+        "strong": "built in",
+        "fast": "settings",
+    }
+    assert (listed["fast"]["qos_class"], listed["fast"]["disk_write_iops"]) == ("guaranteed", 9000)
+    assert (listed["steady"]["network_in"], listed["steady"]["disk_read_iops"]) == (10**9, None)
+    assert "9,000" in greenroom("qos", "profiles").stdout
+    file = tmp_path / "greenroom.yml"
+    file.write_text("version: 1\nservice: shop\nenvironment: {image: debian-12, roles: {web: {qos: fast}}}\ntest: []\n")
+    assert greenroom("validate", str(file)).returncode == 0
+    file.write_text(file.read_text().replace("fast", "fats"))
+    assert "no QoS profile fats; did you mean fast?" in greenroom("validate", str(file)).stdout
+    offered = json.loads(greenroom("schema").stdout)["$defs"]["qos"]["examples"]
+    assert offered == ["fast", "frugal", "steady", "strong"]
+
+
+@pytest.mark.parametrize(
+    ("told", "part"),
+    [
+        (
+            '[qos_profiles.fast]\nnetwork_in = "100MB/s"',
+            "fast: Value error, network_in: expected a network",
+        ),
+        (
+            "[qos_profiles.fast]\ndisk_read_iops = -5",
+            "disk_read_iops: expected a whole number from 1 to 10000000, got -5",
+        ),
+        ("[qos_profiles]\nfast = 5", "qos_profiles.fast"),
+        ("[qos_profiles.Fast]", "qos_profiles.Fast"),
+    ],
+)
+@pytest.mark.parametrize("command", [["up"], ["qos", "profiles"], ["validate"]])
+def test_a_bad_profile_ends_the_start(
+    tmp_path: Path, greenroom: Greenroom, command: list[str], told: str, part: str
+) -> None:
+    (tmp_path / "config.toml").write_text(told)
+    done = greenroom(*command)
+    assert done.returncode == 2
+    assert part in done.stderr

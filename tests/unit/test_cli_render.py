@@ -50,8 +50,21 @@ def test_a_failed_case_is_named_by_its_class(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(("position", "told"), [(3, True), (None, False)])
 def test_a_run_that_waits_shows_why(position: int | None, told: bool, capsys: pytest.CaptureFixture[str]) -> None:
     reason = "waits, position 3, about 4 min: role web\nzone rack-a: [full]"
-    rest = {"state": "requested", "fault": "", "notes": [], "notice": None}
+    rest: dict[str, object] = {"state": "requested", "fault": "", "notes": [], "notice": None}
     waiting = {**ENVIRONMENT, **rest, "reason": reason, "position": position}
     render.run(Output(), {**RUN, "state": "running", "verdict": None}, waiting, [])
     said = capsys.readouterr().out
     assert ("  waits, position 3, about 4 min: role web\n  zone rack-a: [full]\n" in said) is told
+
+
+@pytest.mark.parametrize(
+    ("machine", "told"),
+    [
+        ({"state": "in-service", "probation": False, "back_at": None}, "in-service"),
+        ({"state": "in-service", "probation": True, "back_at": None}, "in-service, on probation"),
+        ({"state": "quarantined", "probation": False, "back_at": None}, "quarantined"),
+        ({"state": "quarantined", "probation": False, "back_at": 1e9}, f"quarantined until {render.moment(1e9)}"),
+    ],
+)
+def test_a_machine_says_when_and_how_it_comes_back(machine: dict[str, Any], told: str) -> None:
+    assert render.machine_state(machine) == told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import pytest
 
 from pipeline.adapters.clock import ManualClock
 from pipeline.adapters.drivers.local.this_machine import Pose, report
-from pipeline.adapters.inventories import yaml_file
 from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import Priority
+from pipeline.domain.changes import differences
 from pipeline.domain.environments import Environment, EnvironmentState, Node
 from pipeline.domain.errors import (
     GreenroomError,
@@ -25,134 +26,24 @@ from pipeline.domain.errors import (
 from pipeline.domain.inventory import (
     FORGIVEN_S,
     QUARANTINE_S,
+    Aggregate,
     Inventory,
     Machine,
     MachineState,
     Zone,
-    overcommit_of,
-    unknown_names,
+    usable,
 )
-from pipeline.domain.resources import DIMENSIONS, SIZES
+from pipeline.domain.placement.fleet import Fleet
+from pipeline.domain.resources import SIZES
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Asking, Gate
 from pipeline.envs.inventories import MACHINE_EVENTS, Inventories, implicit
+from pipeline.envs.previews import preview
+from pipeline.ports.stores import Put
 from pipeline.settings import ProviderSettings, Settings
 from workers.tick import take_over
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs/guides/inventory.md"
 ME = Asking("me", "a new disk")
-FILE = """\
-version: 1
-zones: [{name: rack-a, region: tokyo, uplink: 10Gbit/s}, {name: rack-b}]
-aggregates: [{name: ssd, overcommit: {vcpu: 2}}]
-machines:
-  - {name: "a-{01..03}", zone: rack-a, aggregates: ssd, vcpu: 8, memory: 64GiB, disk: 1TiB, network: 1Gbit/s}
-"""
-
-
-def read(tmp_path: Path, text: str) -> Inventory:
-    file = tmp_path / "inventory.yml"
-    file.write_text(text)
-    return yaml_file.read(file)
-
-
-def test_a_file_is_read_with_its_units(tmp_path: Path) -> None:
-    inventory = read(tmp_path, FILE)
-    assert [machine.name for machine in inventory.machines] == ["a-01", "a-02", "a-03"]
-    first = inventory.machine("a-02")
-    assert first.capacity == {"vcpu": 8, "memory_mib": 65536, "disk_gib": 1024, "network_in": 1e9, "network_out": 1e9}
-    assert inventory.zones[0] == Zone("rack-a", "tokyo", 1e10, 1e10)
-    assert overcommit_of(first, inventory)[DIMENSIONS.index("vcpu")] == 2
-
-
-def test_the_guide_shows_a_good_file(tmp_path: Path) -> None:
-    text = GUIDE.read_text().split("```yaml\n")[1].split("```")[0]
-    assert len(read(tmp_path, text).machines) == 20
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "told"),
-    [
-        ("1Gbit/s}", "1GB/s}", "got bytes in '1GB/s'"),
-        ("vcpu: 8", "vcpu: -8", "machines.0.vcpu: Input should be greater than or equal to 0"),
-        ("64GiB", "64", "expected a size such as 256GiB"),
-        ("64GiB", "999999999TiB", "a capacity of 1.04858e+15 memory_mib makes no sense"),
-        ("name: rack-b", "name: rack-a", "zone rack-a stands there 2 times"),
-        ("zone: rack-a", "zone: rack-z", "machine a-01: there is no zone rack-z"),
-        ("aggregates: ssd", "aggregates: hdd", "machine a-01: there is no aggregate hdd"),
-        ("{vcpu: 2}", "{vcpus: 2}", "there is no overcommit 'vcpus'"),
-        ("a-{01..03}", "a-{03..01}", "expected a range upwards"),
-        ("a-{01..03}", "../a b", "use letters, digits"),
-        ("version: 1", "version: 2", "version"),
-        ("version: 1", "version: 1\nlimits: {full: {memory: 0.9}}", "there is no full 'memory'; known are vcpu"),
-        ("version: 1", "version: 1\nlimits: {drain: {vcpu: -1}}", "limits.drain.vcpu: Input should be greater than 0"),
-        (
-            "version: 1",
-            "version: 1\nlimits: {full: {vcpu: 0.9}, drain: {vcpu: 0.8}}",
-            "drain 0.8 of vcpu is below full 0.9",
-        ),
-        ("version: 1", "version: 1\nlimits: {stale: 0s}", "stale 0 s and ramp 5 s make no sense"),
-        ("zones:", "zones: [", "is no YAML"),
-        ("vcpu: 8", "cores: 8", "machines.0.cores: Extra inputs are not permitted"),
-    ],
-)
-def test_mistakes_are_named(tmp_path: Path, old: str, new: str, told: str) -> None:
-    assert old in FILE
-    with pytest.raises(UserError) as error:
-        read(tmp_path, FILE.replace(old, new, 1))
-    assert told in str(error.value)
-
-
-RULES = """\
-version: 1
-rules:
-  - {name: near-users, match: {role: web}, require: {region: [tokyo, osaka]}, max_per_zone: 2}
-  - {name: no-old-disks, forbid: {aggregate: hdd}, apart_from: payroll}
-"""
-
-
-def test_the_rules_of_a_project_are_written_as_an_operators() -> None:
-    near, disks = yaml_file.read_rules("rules.yml", RULES, "project shop")
-    assert (near.name, near.match, near.max_per_zone) == ("near-users", {"role": ("web",)}, 2)
-    assert [str(one) for one in near.affinities] == [
-        "require region tokyo or osaka (project shop rule near-users)",
-    ]
-    assert (disks.match, disks.apart_from) == ({}, ("payroll",))
-    assert [str(one) for one in disks.affinities] == ["forbid aggregate hdd (project shop rule no-old-disks)"]
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "told"),
-    [
-        ("version: 1", "version: 2", "rules.yml cannot be used:\n  version: "),
-        ("role: web", "rolle: web", "rules.0.match.rolle"),
-        ("region:", "planet:", "rules.0.require.planet"),
-        ("max_per_zone: 2", "max_per_zone: 0", "rules.0.max_per_zone"),
-        ("no-old-disks", "near-users", "rules.yml: rule near-users stands there more than once"),
-        ("rules:", "zones: []\nrules:", "zones: Extra inputs are not permitted"),
-        ("rules:", "rules: [", "rules.yml is no YAML"),
-    ],
-)
-def test_mistakes_in_rules_are_named(old: str, new: str, told: str) -> None:
-    assert old in RULES
-    with pytest.raises(UserError) as error:
-        yaml_file.read_rules("rules.yml", RULES.replace(old, new, 1), "project shop")
-    assert told in str(error.value)
-
-
-def test_what_no_inventory_has_is_found() -> None:
-    rules = yaml_file.read_rules("rules.yml", RULES, "project shop")
-    tokyo, osaka = (Inventory((), (Zone("z", region),)) for region in ("tokyo", "osaka"))
-    assert list(unknown_names(rules, [tokyo, osaka])) == ["rule no-old-disks: there is no aggregate hdd"]
-    assert "rule near-users: there is no region osaka" in list(unknown_names(rules, [tokyo]))
-
-
-def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read: No such file"):
-        yaml_file.read(tmp_path / "none.yml")
-    (tmp_path / "bytes.yml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="is not UTF-8"):
-        yaml_file.read(tmp_path / "bytes.yml")
 
 
 def test_this_machine_poses_as_several(tmp_path: Path) -> None:
@@ -182,12 +73,12 @@ def small(*names: str) -> Inventory:
     return Inventory(tuple(Machine(name, "z", {"vcpu": 4.0}) for name in names), (Zone("z"),))
 
 
-def stand_on(books: Books, machine: str) -> None:
+def stand_on(books: Books, machine: str, *more: Put) -> None:
     node = Node("web-0", "web", "image", SIZES["small"], machine=machine, zone="z")
     environment = Environment(
         "env-1", "p", "s", "run-1", "lab", EnvironmentState.LEASED, (node,), Priority.PUSH, 0.0, 0.0, 1e9
     )
-    books.commit(books.environments.kind.put("env-1", environment, 0))
+    books.commit(books.environments.kind.put("env-1", environment, 0), *more)
 
 
 def test_what_is_declared_is_kept_and_counted_in_the_ledger(inventories: Inventories) -> None:
@@ -216,6 +107,109 @@ def test_a_machine_that_vanishes_under_nodes_goes_down_and_comes_back(books: Boo
     assert inventories.view("lab").inventory.machine("m2").state is MachineState.DOWN
     inventories.sync("lab", small("m1", "m2"))
     assert inventories.view("lab").inventory.machine("m2").state is MachineState.IN_SERVICE
+
+
+def in_zones(**machines: str) -> Inventory:
+    """Machines by the zone that each stands in, all of the hardware type of that zone."""
+    zones = tuple(Zone(name) for name in dict.fromkeys(machines.values()))
+    types = tuple(Aggregate(f"type-{zone.name}", {"vcpu": 2.0}) for zone in zones)
+    there = (Machine(name, zone, {"vcpu": 4.0}, (f"type-{zone}",)) for name, zone in machines.items())
+    return Inventory(tuple(there), zones, types)
+
+
+def test_a_machine_that_stays_undeclared_keeps_its_zone_and_hardware_type(
+    books: Books, inventories: Inventories
+) -> None:
+    inventories.sync("lab", in_zones(m1="z1", m2="z2"))
+    stand_on(books, "m2")
+    inventories.sync("lab", in_zones(m1="z1"))
+    left = inventories.view("lab").inventory
+    assert Fleet(left).zone_of("m2") == "z2"
+    assert usable(left)[1][0] == 8.0
+    assert not inventories.sync("lab", in_zones(m1="z1"))
+
+
+class Meanwhile(MemoryStore):
+    """Lets something happen once, right after the standing environments were looked up."""
+
+    act: Callable[[], None] | None = None
+
+    def index(self, name: str, *, limit: int = 100, offset: int = 0, newest_first: bool = False) -> Sequence[str]:
+        found = super().index(name, limit=limit, offset=offset, newest_first=newest_first)
+        act, self.act = self.act, None if name.startswith("environments:standing") else self.act
+        if act is not None and self.act is None:
+            act()
+        return found
+
+
+@pytest.mark.parametrize("change", ["sync", "maintenance"])
+def test_a_reservation_between_the_look_and_the_write_is_seen(change: str) -> None:
+    store = Meanwhile(ManualClock())
+    books = Books(store)
+    inventories = Inventories(books, ManualClock(), Gate(books, ManualClock()))
+    inventories.sync("lab", small("m1", "m2"))
+
+    def reserve() -> None:
+        stand_on(books, "m2", inventories.ledger_put(inventories.ledger_version()))
+
+    store.act = reserve
+    if change == "sync":
+        inventories.sync("lab", small("m1"))
+        assert inventories.view("lab").inventory.machine("m2").state is MachineState.DOWN
+    else:
+        with pytest.raises(GuardRefused, match="in-use"):
+            inventories.set_state("lab", "m2", MachineState.MAINTENANCE, ME)
+
+
+def test_a_preview_tells_what_a_sync_would_do_and_writes_nothing(books: Books, inventories: Inventories) -> None:
+    inventories.sync("lab", in_zones(m1="z1", m2="z2", m3="z1", m4="z1"))
+    inventories.set_state("lab", "m1", MachineState.DRAINING, ME)
+    stand_on(books, "m2")
+    version = inventories.version("lab")
+    declared = in_zones(m1="z1", m4="z2", m5="z1")
+    found = preview(books, "lab", declared, 5.0)
+    assert [machine.name for machine in found.changes.added] == ["m5"]
+    assert [differences(*pair) for pair in found.changes.changed] == [
+        ("zone z1 -> z2", "aggregates type-z1 -> type-z2")
+    ]
+    assert [machine.name for machine in found.changes.forgotten] == ["m3"]
+    assert [machine.name for machine in found.changes.downed] == ["m2"]
+    assert found.standing == {"m2": ("env-1/web-0",)}
+    assert inventories.version("lab") == version
+    inventories.sync("lab", declared)
+    after = {machine.name: (machine.zone, machine.state) for machine in inventories.view("lab").inventory.machines}
+    assert after == {
+        "m1": ("z1", MachineState.DRAINING),
+        "m2": ("z2", MachineState.DOWN),
+        "m4": ("z2", MachineState.IN_SERVICE),
+        "m5": ("z1", MachineState.IN_SERVICE),
+    }
+    again = preview(books, "lab", declared, 6.0).changes
+    assert again == replace(again, added=(), changed=(), forgotten=(), downed=(), others=())
+
+
+def test_a_preview_tells_what_a_shrunken_machine_would_lack(books: Books, inventories: Inventories) -> None:
+    inventories.sync("lab", small("m1"))
+    stand_on(books, "m1")
+    smaller = replace(small("m1"), machines=(Machine("m1", "z", {"vcpu": 0.25, "memory_mib": 4096.0}),))
+    found = preview(books, "lab", smaller, 5.0)
+    assert found.short == {"m1": ("0.75 vCPU",)}
+    assert differences(*found.changes.changed[0]) == ("vcpu 4 -> 0.25", "memory_mib not limited -> 4096")
+
+
+def test_a_preview_tells_what_else_changes(books: Books, inventories: Inventories) -> None:
+    inventories.sync("lab", replace(in_zones(m1="z1", m2="z2"), overcommit={"vcpu": 4.0}))
+    wider = in_zones(m1="z1", m2="z3")
+    declared = replace(wider, zones=(Zone("z1", uplink_in=1e9), Zone("z3")), spare_zones=frozenset({"guaranteed"}))
+    assert preview(books, "lab", declared, 5.0).changes.others == (
+        "zone z3 is added",
+        "zone z2 is gone",
+        "zone z1 changes",
+        "aggregate type-z3 is added",
+        "aggregate type-z2 is gone",
+        "overcommit changes: vcpu 4 -> none",
+        "spare_zones changes: none -> guaranteed",
+    )
 
 
 def test_a_machine_in_use_is_not_taken_out_but_with_a_reason(books: Books, inventories: Inventories) -> None:
@@ -333,7 +327,8 @@ def test_one_bad_inventory_keeps_no_other_from_being_taken_over(caplog: pytest.L
 
 
 def test_a_file_goes_before_what_the_driver_reports(tmp_path: Path) -> None:
-    (tmp_path / "inventory.yml").write_text(FILE)
+    machines = 'machines: [{name: "a-{1..3}", zone: z, vcpu: 8, memory: 64GiB, disk: 1TiB}]'
+    (tmp_path / "inventory.yml").write_text(f"version: 1\nzones: [{{name: z}}]\n{machines}\n")
     providers = {
         "declared": ProviderSettings(driver="local", inventory=tmp_path / "inventory.yml"),
         "asked": ProviderSettings(driver="local"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -236,3 +237,29 @@ def test_throttles_are_lifted_in_both_versions(tmp_path: Path, monkeypatch: pyte
     assert (roots[0] / "g" / "blkio.throttle.write_iops_device").read_text() == "254:0 0"
     assert (roots[1] / "g" / "io.max").read_text() == "254:0 rbps=max wbps=max riops=max wiops=max"
     assert sorted(file.name for file in (roots[0] / "g").iterdir()) == ["blkio.throttle.write_iops_device"]
+
+
+def test_a_boot_weighs_little_and_a_booted_node_what_it_was_promised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = {"1/cpu.shares": "2048\n", "2/cpu.weight": "79\n", "2/io.weight": "default 100\n"}
+    files = {tmp_path / name.replace("/", "/g/"): weight for name, weight in usual.items()}
+    for file, weight in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(weight)
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: (tmp_path / "1", tmp_path / "2", tmp_path / "none"))
+    with cgroups.held_down("g"):
+        assert [file.read_text() for file in files] == ["32", "2", "default 10"]
+    assert [file.read_text() for file in files] == [weight.strip() for weight in files.values()]
+    with pytest.raises(RuntimeError), cgroups.held_down("g"):
+        raise RuntimeError("the boot failed")
+    assert [file.read_text() for file in files] == [weight.strip() for weight in files.values()]
+
+
+def test_a_group_that_goes_while_it_is_held_down_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g/cpu.shares").write_text("512")
+    monkeypatch.setattr(cgroups, "hierarchies", lambda: (tmp_path,))
+    with cgroups.held_down("g"):
+        shutil.rmtree(tmp_path / "g")
+    assert not (tmp_path / "g").exists()

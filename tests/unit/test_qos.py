@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 
-from pipeline.domain.qos import disk_rate, network_rate
+from pipeline.domain.qos import PROFILES, QosClass, QosProfile, checked_profile, disk_rate, network_rate
 
 
 @pytest.mark.parametrize(
@@ -59,3 +62,34 @@ def test_unknown_units_name_the_known_ones(text: str) -> None:
 def test_nothing_is_no_promise(text: str) -> None:
     with pytest.raises(ValueError, match="more than nothing"):
         network_rate(text)
+
+
+def test_a_profile_is_told_in_the_words_of_a_blueprint() -> None:
+    told = {"class": "guaranteed", "disk_read_iops": 7, "disk_write_bytes": "1MiB/s", "network_in": "1Gbit/s"}
+    bounds = QosProfile(QosClass.GUARANTEED, disk_read_iops=7, disk_write_bytes=2**20, network_in=10**9)
+    assert checked_profile(told) == bounds
+    assert checked_profile({}) == QosProfile()
+    based = checked_profile({"profile": "steady", "cpu_shares": 7})
+    assert based == replace(PROFILES["steady"], cpu_shares=7)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("network_in", "100MB/s", "network_in: expected a network rate in bits such as 100Mbit/s, got bytes"),
+        ("disk_read_bytes", "100Mbit/s", "disk_read_bytes: expected a disk rate in bytes such as 50MB/s"),
+        ("disk_read_bytes", 100, "disk_read_bytes: expected a disk rate in bytes such as 50MB/s or 50MiB/s, got '100'"),
+        ("network_out", "0bit/s", "network_out: expected more than nothing"),
+        ("disk_read_iops", -5, "disk_read_iops: expected a whole number from 1 to 10000000, got -5"),
+        ("disk_read_iops", "5", "disk_read_iops: expected a whole number from 1 to 10000000, got '5'"),
+        ("cpu_shares", True, "cpu_shares: expected a whole number from 2 to 16384, got True"),
+        ("cpu_shares", float("nan"), "cpu_shares: expected a whole number from 2 to 16384, got nan"),
+        ("class", "gold", "class: expected guaranteed or burstable or best-effort, got 'gold'"),
+        ("profile", "gold", "profile: expected frugal or steady or strong, got 'gold'"),
+        ("disk_read_iop", 5, "unknown key 'disk_read_iop'; did you mean disk_read_iops?"),
+        ("bandwidth", 5, "unknown key 'bandwidth'; known are profile, class, cpu_shares"),
+    ],
+)
+def test_a_bad_profile_names_key_and_value(key: str, value: object, told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        checked_profile({key: value})

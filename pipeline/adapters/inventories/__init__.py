@@ -1,1 +1,1 @@
-"""Where inventories come from: a file, or this machine itself."""
+"""Where inventories come from: a file."""

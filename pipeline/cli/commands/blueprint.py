@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pipeline.cli.commands import Json
 from pipeline.cli.output import FAILED, Complaint, Output
-
-if TYPE_CHECKING:
-    from pipeline.domain.errors import InvalidBlueprint
 
 
 def validate(
@@ -21,16 +18,18 @@ def validate(
 ) -> None:
     """Check a greenroom.yml; each mistake with its place."""
     from pipeline.bootstrap import build
+    from pipeline.cli.deployment import settings
+    from pipeline.cli.findings import tell_findings
     from pipeline.domain.errors import InvalidBlueprint
 
     path = file / "greenroom.yml" if file.is_dir() else file
     out = Output(json)
     try:
-        blueprint = build().reader.read(str(path), path.read_bytes())
+        blueprint = build(settings()).reader.read(str(path), path.read_bytes())
     except OSError as error:
         raise Complaint(f"{path} cannot be read: {error.strerror}", FAILED) from error
     except InvalidBlueprint as error:
-        _tell(out, path, error)
+        tell_findings(out, path, error)
         raise typer.Exit(FAILED) from None
     roles = ", ".join(f"{role.name} × {role.count}" for role in blueprint.environment.roles)
     if json:
@@ -39,20 +38,12 @@ def validate(
         out.say(f"{path} is good: service {blueprint.service} with {roles}")
 
 
-def _tell(out: Output, path: Path, error: InvalidBlueprint) -> None:
-    if out.as_json:
-        out.data({"file": str(path), "findings": [vars(finding) for finding in error.findings]})
-        return
-    for finding in error.findings:
-        key = f" {finding.key}:" if finding.key else ""
-        out.say(f"{path}:{finding.line}:{finding.column}:{key} {finding.message}")
-
-
 def schema() -> None:
     """Print the JSON Schema of greenroom.yml."""
     from pipeline.bootstrap import build
+    from pipeline.cli.deployment import settings
 
-    Output(as_json=True).data(build().reader.schema())
+    Output(as_json=True).data(build(settings()).reader.schema())
 
 
 def version(*, json: Json = False) -> None:

@@ -64,6 +64,7 @@ def machines(
     json: Json = False,
 ) -> None:
     """List the machines of the inventories, with what stands on them."""
+    from pipeline.cli import render
     from pipeline.cli.client import connect
 
     found = connect().get("/v1/machines", provider=provider)
@@ -72,18 +73,17 @@ def machines(
         out.data(found)
         return
     rows = [
-        (one["name"], one["zone"], one["provider"], _state(one), one["state_reason"], ", ".join(one["nodes"]))
+        (
+            one["name"],
+            one["zone"],
+            one["provider"],
+            render.machine_state(one),
+            one["state_reason"],
+            ", ".join(one["nodes"]),
+        )
         for one in found
     ]
     out.table(("machine", "zone", "provider", "state", "reason", "nodes"), rows)
-
-
-def _state(one: dict[str, Any]) -> str:
-    from pipeline.cli import render
-
-    if one["probation"]:
-        return f"{one['state']}, on probation"
-    return f"{one['state']} until {render.moment(one['back_at'])}" if one["back_at"] else str(one["state"])
 
 
 machine = typer.Typer(help="Machines: taken out of service and put back.", no_args_is_help=True)

@@ -39,6 +39,32 @@ def check(
     raise typer.Exit(OK if done["kept"] else FAILED)
 
 
+@qos.command("profiles")
+def profiles(*, json: Json = False) -> None:
+    """List the profiles that the `qos` of a greenroom.yml may name; needs no deployment."""
+    from pipeline.bootstrap import build
+    from pipeline.cli.deployment import settings
+
+    app, out = build(settings()), Output(json)
+    found = [
+        {"profile": name, "from": "settings" if name in app.settings.qos_profiles else "built in", **vars(profile)}
+        for name, profile in app.qos_profiles.items()
+    ]
+    if json:
+        out.data(found)
+        return
+    keys = list(found[0])
+    rows = [[_shown(one[key]) for key in keys] for one in found]
+    out.table([key.replace("qos_class", "class") for key in keys], rows)
+    out.say("*_bytes are bytes/s, network_* are bits/s, - is not limited")
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 def _finished(client: Any, id: str) -> dict[str, Any]:
     deadline = time.monotonic() + MEASURE_S
     while time.monotonic() < deadline:

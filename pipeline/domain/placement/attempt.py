@@ -8,10 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from pipeline.domain.placement.choices import Choice
 from pipeline.domain.placement.fleet import NETWORK, SPARE_DIMS, Fleet, Floats
 from pipeline.domain.placement.model import Request, RoleRequest
 from pipeline.domain.placement.shapes import NEVER
+from pipeline.domain.placement.valuation import Valuation
 from pipeline.domain.resources import DIMENSIONS
 
 
@@ -26,12 +26,12 @@ class Attempt:
     taken: dict[int, Floats] = field(default_factory=dict)
     nodes: Counter[int] = field(default_factory=Counter)
     stuck: RoleRequest | None = None
-    choices: dict[str, Choice] = field(default_factory=dict)
+    valuations: dict[str, Valuation] = field(default_factory=dict)
 
-    def choice(self, role: RoleRequest) -> Choice:
-        if role.role not in self.choices:
-            self.choices[role.role] = Choice(self.fleet, self.request, role)
-        return self.choices[role.role]
+    def valuation(self, role: RoleRequest) -> Valuation:
+        if role.role not in self.valuations:
+            self.valuations[role.role] = Valuation(self.fleet, self.request, role)
+        return self.valuations[role.role]
 
     def place(self, role: RoleRequest) -> bool:
         """Place all nodes of a role; False, and `stuck`, when one finds no machine."""
@@ -48,14 +48,15 @@ class Attempt:
 
     def values(self, role: RoleRequest) -> Floats:
         """The value of every machine for the next node of a role, after what this attempt took."""
-        choice = self.choice(role)
-        values = self._within(choice.values(), role)
+        valuation = self.valuation(role)
+        values = self._within(valuation.values(), role)
         if self.taken:
             rows = np.fromiter(self.taken, dtype=np.intp, count=len(self.taken))
             rows = rows[values[rows] != NEVER]
-            values[rows] = self._value(choice, rows.tolist())
+            values[rows] = self._value(valuation, rows.tolist())
         self._close_zones(self.full_zones(role) | self._short_zones(role), values)
-        values[self._full_machines(role)] = NEVER
+        for row in self._full_machines(role):
+            values[row] = NEVER
         return values
 
     def _within(self, current: Floats, role: RoleRequest) -> Floats:
@@ -77,14 +78,14 @@ class Attempt:
         beside = self.fleet.zones_with(self.request.project, role.rules.near_service)
         return beside if zones is None else zones & beside
 
-    def _value(self, choice: Choice, rows: list[int]) -> Floats:
+    def _value(self, valuation: Valuation, rows: list[int]) -> Floats:
         taken = np.array([self.taken[row] for row in rows]).reshape(len(rows), len(DIMENSIONS)).T
         nodes = np.array([self.nodes[row] for row in rows], dtype=np.intp)
-        return choice.value(np.array(rows, dtype=np.intp), taken, nodes)
+        return valuation.value(np.array(rows, dtype=np.intp), taken, nodes)
 
     def take(self, role: RoleRequest, row: int) -> None:
         """Put one node of a role on a machine."""
-        demand = self.choice(role).demand
+        demand = self.valuation(role).demand
         self.chosen[role.role].append(row)
         self.taken[row] = self.taken[row] + demand if row in self.taken else demand
         self.nodes[row] += 1
@@ -94,44 +95,44 @@ class Attempt:
         row = self.chosen[role.role].pop()
         self.nodes[row] -= 1
         if self.nodes[row]:
-            self.taken[row] = self.taken[row] - self.choice(role).demand
+            self.taken[row] = self.taken[row] - self.valuation(role).demand
         else:
             del self.taken[row], self.nodes[row]
 
     def _after(self, role: RoleRequest, row: int, values: Floats) -> None:
         """Bring the values up to date after one node went to a row."""
-        choice, zone = self.choice(role), int(self.fleet.zone[row])
+        valuation, zone = self.valuation(role), int(self.fleet.zone[row])
         closed = set() if self.spare_suffices else self.unspared(role)
         if self._is_full(zone, role):
             closed.add(zone)
         self._close_zones(closed, values)
         if zone in closed:
             return
-        if choice.per_machine is not None and self.chosen[role.role].count(row) >= choice.per_machine:
+        if valuation.per_machine is not None and self.chosen[role.role].count(row) >= valuation.per_machine:
             values[row] = NEVER
         else:
-            values[row] = self._value(choice, [row])[0]
+            values[row] = self._value(valuation, [row])[0]
 
     def _close_zones(self, zones: set[int], values: Floats) -> None:
         for zone in zones:
             values[self.fleet.slices[zone]] = NEVER
 
     def _is_full(self, zone: int, role: RoleRequest) -> bool:
-        most = self.choice(role).per_zone
+        most = self.valuation(role).per_zone
         if most is not None and sum(1 for row in self.chosen[role.role] if self.fleet.zone[row] == zone) >= most:
             return True
         return not self.uplinks_suffice and self._uplink_is_out(zone, role)
 
     def full_zones(self, role: RoleRequest) -> set[int]:
         """Zones with as many nodes of the role as may stand in one."""
-        most = self.choice(role).per_zone
+        most = self.valuation(role).per_zone
         if most is None:
             return set()
         counts = Counter(int(self.fleet.zone[row]) for row in self.chosen[role.role])
         return {zone for zone, count in counts.items() if count >= most}
 
     def _full_machines(self, role: RoleRequest) -> list[int]:
-        most = self.choice(role).per_machine
+        most = self.valuation(role).per_machine
         return [] if most is None else [row for row, count in Counter(self.chosen[role.role]).items() if count >= most]
 
     def _short_zones(self, role: RoleRequest) -> set[int]:
@@ -170,8 +171,12 @@ class Attempt:
 
     def _uplink_is_out(self, zone: int, role: RoleRequest) -> bool:
         need = np.asarray(role.demand[NETWORK])
-        taken = sum(taken[NETWORK] for row, taken in self.taken.items() if self.fleet.zone[row] == zone)
-        return bool(need.any() and (self.fleet.uplink_free[:, zone] - taken < need).any())
+        return bool(need.any() and (self.fleet.uplink_free[:, zone] - self.uplink_taken(zone) < need).any())
+
+    def uplink_taken(self, zone: int) -> Floats:
+        """What this attempt takes of a zone's uplink, in and out."""
+        here = [taken[NETWORK] for row, taken in self.taken.items() if self.fleet.zone[row] == zone]
+        return np.sum(here, axis=0) if here else np.zeros(2)
 
     def unspared(self, role: RoleRequest) -> set[int]:
         """Zones that may take no more, so that what must be kept of any one zone still fits into the others."""

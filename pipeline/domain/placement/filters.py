@@ -162,6 +162,10 @@ def _why_builds(_question: Question) -> tuple[str, str]:
     return "as many builds at a time as it takes", "wait until one of its builds is over"
 
 
+def _somebody_shuns(fleet: Fleet, role: RoleRequest) -> bool:
+    return bool(role.rules.apart_from) or any(fleet.shunned.values())
+
+
 def _apart(q: Question) -> Flags:
     return ~q.fleet.company(q.service, q.role.rules.apart_from)[q.rows]
 
@@ -182,7 +186,7 @@ FILTERS: list[Filter] = [
     Filter(RULES, _keeps_rules, _why_rules, lambda _, role: bool(hard(role)), fixed=True),
     Filter("bare-metal", _bare, _why_bare, lambda _, role: role.rules.bare_metal is BareMetal.REQUIRED, fixed=True),
     Filter("whole", _whole, _why_whole, lambda fleet, _: bool(fleet.bare.any()), kept=True),
-    Filter("apart", _apart, _why_apart),
+    Filter("apart", _apart, _why_apart, _somebody_shuns),
     Filter(CAPACITY, _has_room, _why_room, kept=True),
     Filter("builds", _builds, _why_builds, lambda fleet, _: bool(np.isfinite(fleet.max_builds).any()), kept=True),
     Filter("load", _not_loaded, _why_loaded, _loads_count, kept=True),

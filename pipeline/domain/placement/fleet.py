@@ -11,9 +11,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.domain.inventory import Inventory, Load, Machine, MachineKind, MachineState, Zone, names_of, usable
+from pipeline.domain.durations import SKEW_S
+from pipeline.domain.inventory import (
+    Inventory,
+    Load,
+    Machine,
+    MachineKind,
+    MachineState,
+    Zone,
+    names_of,
+    traits_of,
+    usable,
+)
 from pipeline.domain.placement.model import Placed, Request, Standing
-from pipeline.domain.resources import DIMENSIONS
+from pipeline.domain.resources import DIMENSIONS, UNNAMED
 from pipeline.domain.rules import Attribute
 
 Floats = npt.NDArray[np.float64]
@@ -99,7 +110,7 @@ class Fleet:
         self.forgotten = 0
         self.epoch = 0
         self.shapes: dict[Any, Any] = {}
-        self._company: tuple[Any, Flags] | None = None
+        self._company_of: tuple[list[int], Any] = [], None
         self._nearby: dict[tuple[str, str], tuple[int, frozenset[int]]] = {}
         self._take_loads()
         self._unshown = set(self.standing)
@@ -240,15 +251,20 @@ class Fleet:
             used = np.array([load.used.get(DIMENSIONS[at], 0.0) for _, load in known]) * self.real[at, rows]
             self.headroom[at, rows] -= np.where(np.isfinite(self.real[at, rows]), used, 0.0)
         self._stale_at = -np.inf
+        self._aged_at = np.inf
 
     def age(self, now: float) -> None:
-        """Notice that measurements have become too old since the last call."""
+        """Notice that measurements have become too old since the last call, or were made before the clock went back."""
         limits = self.inventory.limits
-        if limits is None or now <= self._stale_at:
+        if limits is None or self._aged_at <= now <= self._stale_at:
             return
-        self.stale: Flags = now - self.load_at > limits.stale_s
+        age = now - self.load_at
+        self.stale: Flags = (age > limits.stale_s) | (age < -SKEW_S)
         fresh = self.load_at[~self.stale]
-        self._stale_at = float(fresh.min()) + limits.stale_s if len(fresh) else np.inf
+        early = self.load_at[age < -SKEW_S] - SKEW_S
+        ends = float(fresh.min()) + limits.stale_s if len(fresh) else np.inf
+        self._stale_at = min(ends, float(early.min()) if len(early) else np.inf)
+        self._aged_at = now
         self.epoch += 1
 
     # -- what is asked of it
@@ -273,10 +289,11 @@ class Fleet:
 
     def company(self, service: str, apart_from: tuple[str, ...]) -> Flags:
         """The machines with a service that this one shuns, or that shuns this one."""
-        key = (self.position, service, apart_from)
-        if self._company is None or self._company[0] != key:
-            self._company = key, self._shunning(service, apart_from)
-        return self._company[1]
+        journal, key = self._company_of
+        if journal is not self.journal or key != (self.position, service, apart_from):
+            self._company = self._shunning(service, apart_from)
+            self._company_of = self.journal, (self.position, service, apart_from)
+        return self._company
 
     def _shunning(self, service: str, apart_from: tuple[str, ...]) -> Flags:
         flags = np.zeros(len(self.machines), dtype=bool)
@@ -360,21 +377,8 @@ def healthy(inventory: Inventory) -> Inventory:
     return replace(inventory, machines=machines, limits=None)
 
 
-def traits_of(machine: Machine, attribute: Attribute, inventory: Inventory) -> frozenset[str]:
-    """What a rule about an attribute sees of a machine."""
-    if attribute is Attribute.AGGREGATE:
-        return frozenset(machine.aggregates)
-    if attribute is Attribute.FEATURE:
-        own = (one.features for one in inventory.aggregates if one.name in machine.aggregates)
-        return machine.features.union(*own)
-    if attribute is Attribute.REGION:
-        return frozenset(zone.region for zone in inventory.zones if zone.name == machine.zone)
-    single = {Attribute.ZONE: machine.zone, Attribute.KIND: str(machine.kind), Attribute.MACHINE: machine.name}
-    return frozenset({single[attribute]})
-
-
 def _capacities(machines: tuple[Machine, ...]) -> Floats:
-    rows = [[machine.capacity.get(dimension, np.inf) for dimension in DIMENSIONS] for machine in machines]
+    rows = [[machine.capacity.get(dimension, UNNAMED[dimension]) for dimension in DIMENSIONS] for machine in machines]
     return np.array(rows, dtype=float).reshape(len(machines), len(DIMENSIONS)).T
 
 

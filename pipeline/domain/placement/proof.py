@@ -19,6 +19,10 @@ from pipeline.domain.placement.units import amount, demand
 from pipeline.domain.resources import DIMENSIONS
 from pipeline.domain.rules import Stance, Within
 
+_NONE = dict.fromkeys(DIMENSIONS, "ask for none, or add machines that have some") | {
+    "hugepages_mib": "leave `hugepages` out, or add machines whose inventory names `hugepages`"
+}
+
 
 def nonsense(fleet: Fleet, request: Request) -> Explanation | None:
     """A rule that names what is not there, or two that contradict each other; whatever stands on the machines."""
@@ -70,6 +74,8 @@ def _one_fits(empty: Fleet, role: RoleRequest, shape: Shape) -> tuple[str, str] 
     for at in np.flatnonzero(need > empty.free[:, permitted].max(axis=1)):
         largest = int(permitted[empty.free[at, permitted].argmax()])
         most, wanted = amount(DIMENSIONS[at], float(empty.free[at, largest])), amount(DIMENSIONS[at], float(need[at]))
+        if not empty.free[at, largest]:
+            return f"a node of it takes {wanted}, and no machine that it may use has any", _NONE[DIMENSIONS[at]]
         found = f"a node of it takes {wanted}, and the largest machine that it may use, {empty.machines[largest].name}"
         return f"{found}, has {most}", f"ask for at most {most}, or add a larger machine"
     for one in shape.moving:

@@ -23,7 +23,8 @@ def demand_of(resources: Resources, qos: QosProfile) -> Vector:
         qos.network_out,
     )
     kept = (0.0,) * len(rates) if qos.qos_class is QosClass.BEST_EFFORT else tuple(float(rate or 0) for rate in rates)
-    return (float(resources.vcpu), float(resources.memory_mib), float(resources.disk_gib), *kept, 0.0)
+    hugepages = float(resources.hugepages_mib)
+    return (float(resources.vcpu), float(resources.memory_mib), float(resources.disk_gib), *kept, hugepages)
 
 
 def request_of(environment: Environment, rules: Iterable[OperatorRule] = ()) -> Request:
@@ -124,12 +125,17 @@ def nominated_of(environment: Environment) -> list[Standing]:
     return [replace(node, environment=name, since=since, building=False, built_at=NEVER) for node in nodes]
 
 
-def with_placement(environment: Environment, placed: Placed, zones: Mapping[str, str], now: float) -> Environment:
-    """The environment with a machine for each node; `zones` maps machines to their zone."""
+def with_placement(
+    environment: Environment, placed: Placed, zones: Mapping[str, str], now: float, inventory: int = 0
+) -> Environment:
+    """The environment with a machine for each node; `zones` maps machines to their zone.
+
+    `inventory`: the version of the inventory that it was placed under; what was placed under 0 is looked at again.
+    """
     left = {role: iter(machines) for role, machines in placed.machines.items()}
     nodes = []
     for node in environment.nodes:
         machine = next(left[node.role])
         apart = placed.apart_from.get(node.role, ())
         nodes.append(replace(node, machine=machine, zone=zones[machine], apart_from=apart))
-    return replace(environment.with_nodes(nodes), placed_at=now, notes=placed.notes)
+    return replace(environment.with_nodes(nodes), placed_at=now, placed_under=inventory, notes=placed.notes)

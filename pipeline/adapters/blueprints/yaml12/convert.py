@@ -24,7 +24,8 @@ from pipeline.domain.blueprint import (
     Triggers,
 )
 from pipeline.domain.durations import parse_duration
-from pipeline.domain.qos import PROFILES, QosProfile, profile_of
+from pipeline.domain.qos import QosProfile, profile_of
+from pipeline.domain.resources import parse_size
 from pipeline.domain.rules import (
     HIGH_IO,
     Affinity,
@@ -38,13 +39,14 @@ from pipeline.domain.rules import (
 )
 
 Data = Mapping[str, Any]
+Profiles = Mapping[str, QosProfile]
 
 
-def blueprint(data: Data) -> Blueprint:
+def blueprint(data: Data, profiles: Profiles) -> Blueprint:
     """The blueprint of data without findings."""
     return Blueprint(
         service=data["service"],
-        environment=_environment(data["environment"]),
+        environment=_environment(data["environment"], profiles),
         triggers=_triggers(data["on"]) if "on" in data else Triggers(),
         configure=_configure(data.get("configure", {})),
         deploy=tuple(_deployment(item) for item in data.get("deploy", ())),
@@ -84,9 +86,9 @@ def _schedule(data: Data) -> Schedule:
     return Schedule(data["cron"], data["branch"], Priority(data.get("priority", Priority.NIGHTLY)))
 
 
-def _environment(data: Data) -> EnvironmentSpec:
+def _environment(data: Data, profiles: Profiles) -> EnvironmentSpec:
     shared = _given(data, "near")
-    roles = tuple(_role(name, {**shared, **(role or {})}) for name, role in data["roles"].items())
+    roles = tuple(_role(name, {**shared, **(role or {})}, profiles) for name, role in data["roles"].items())
     return EnvironmentSpec(
         image=data["image"],
         roles=roles,
@@ -96,12 +98,13 @@ def _environment(data: Data) -> EnvironmentSpec:
     )
 
 
-def _role(name: str, data: Data) -> RoleSpec:
+def _role(name: str, data: Data, profiles: Profiles) -> RoleSpec:
     return RoleSpec(
         name=name,
         run_list=tuple(data.get("run_list", ())),
-        qos=_qos(data.get("qos", {})),
+        qos=_qos(data.get("qos", {}), profiles),
         rules=_rules(data),
+        hugepages_mib=round(parse_size(data["hugepages"])) if "hugepages" in data else 0,
         **_given(data, "count", "size", "image", "script", "attributes"),
     )
 
@@ -138,10 +141,10 @@ def _bare_metal(data: Data) -> BareMetal | None:
     return BareMetal.WANTED if data.get("workload") == HIGH_IO else None
 
 
-def _qos(data: Data | str) -> QosProfile:
+def _qos(data: Data | str, profiles: Profiles) -> QosProfile:
     if isinstance(data, str):
-        return PROFILES[data]
-    base = PROFILES[data["profile"]] if "profile" in data else QosProfile()
+        return profiles[data]
+    base = profiles[data["profile"]] if "profile" in data else QosProfile()
     return profile_of({key: value for key, value in data.items() if key != "profile"}, base)
 
 

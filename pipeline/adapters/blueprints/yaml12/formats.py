@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping
 from pipeline.domain.cron import parse_cron
 from pipeline.domain.durations import parse_duration, parse_positive_duration
 from pipeline.domain.qos import disk_rate, network_rate
+from pipeline.domain.resources import parse_size
 from pipeline.domain.triggers import ref_refusal
 
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _SELECTOR = re.compile(r"([a-z][a-z0-9-]*)(?:\[(\d{1,6})\])?", re.ASCII)
 _HTTP_CHECK = re.compile(r":(\d{1,5})(/[\x21-\x7e]*)?", re.ASCII)
 _LONGEST_PATH = 1024
+#: No node has more.
+MOST_HUGEPAGES_GIB = 4096
 
 
 def parse_selector(text: str) -> tuple[str, int | None]:
@@ -62,6 +65,12 @@ def _http_check(text: str) -> None:
         raise ValueError(f"expected `:PORT/PATH` such as :8080/health, got {text!r}")
 
 
+def _hugepages(text: str) -> None:
+    size = parse_size(text)
+    if size % 2 or size > MOST_HUGEPAGES_GIB * 1024:
+        raise ValueError(f"expected whole pages of 2MiB, {MOST_HUGEPAGES_GIB}GiB at most, got {text!r}")
+
+
 FORMATS: Mapping[str, Callable[[str], object]] = {
     "greenroom-name": _name,
     "greenroom-selector": parse_selector,
@@ -71,6 +80,7 @@ FORMATS: Mapping[str, Callable[[str], object]] = {
     "greenroom-ref": _ref,
     "greenroom-network-rate": network_rate,
     "greenroom-disk-rate": disk_rate,
+    "greenroom-hugepages": _hugepages,
     "greenroom-absolute-path": _absolute_path,
     "greenroom-repository-path": _repository_path,
     "greenroom-report-path": _path,

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from pipeline.adapters.blueprints.yaml12.check import nearest
-from pipeline.adapters.blueprints.yaml12.tree import Path, Tree
+from pipeline.clients.yaml12.check import nearest
+from pipeline.clients.yaml12.loose import mapping, texts
+from pipeline.clients.yaml12.tree import Path, Tree
 from pipeline.domain.errors import Finding
-from pipeline.domain.qos import PROFILES
 
 
-def placement_findings(tree: Tree, roles: Mapping[str, Any]) -> Iterator[Finding]:
+def placement_findings(tree: Tree, roles: Mapping[str, Any], profiles: Collection[str]) -> Iterator[Finding]:
     """Roles and services to be near to that are none, rules that contradict each other, unknown profiles."""
-    shared = _mapping(_mapping(tree.data).get("environment")).get("near")
+    shared = mapping(mapping(tree.data).get("environment")).get("near")
     yield from _own_service(tree, ("environment", "near"), shared)
     for name, role in roles.items():
         if isinstance(role, Mapping):
@@ -21,7 +21,7 @@ def placement_findings(tree: Tree, roles: Mapping[str, Any]) -> Iterator[Finding
             yield from _near(tree, path, name, roles)
             yield from _own_service(tree, (*path, "near"), role.get("near"))
             yield from _contradictions(tree, path, role)
-            yield from _profile(tree, path, role)
+            yield from _profile(tree, path, role, profiles)
 
 
 def _near(tree: Tree, path: Path, name: str, roles: Mapping[str, Any]) -> Iterator[Finding]:
@@ -40,8 +40,8 @@ def _near(tree: Tree, path: Path, name: str, roles: Mapping[str, Any]) -> Iterat
 
 def _own_service(tree: Tree, path: Path, near: object) -> Iterator[Finding]:
     """The first environment of a service cannot wait for another one of it."""
-    own = _mapping(tree.data).get("service")
-    if isinstance(own, str) and _mapping(near).get("service") == own:
+    own = mapping(tree.data).get("service")
+    if isinstance(own, str) and mapping(near).get("service") == own:
         yield tree.at_value((*path, "service"), f"service {own} cannot be near itself; name another service")
 
 
@@ -60,27 +60,17 @@ def _nearness(roles: Mapping[str, Any], name: str) -> str | None:
 
 
 def _contradictions(tree: Tree, path: Path, role: Mapping[str, Any]) -> Iterator[Finding]:
-    for attribute, forbidden in _mapping(role.get("forbid")).items():
-        required = _names(_mapping(role.get("require")).get(attribute))
-        for value in sorted(required & _names(forbidden)):
+    for attribute, forbidden in mapping(role.get("forbid")).items():
+        required = set(texts(mapping(role.get("require")).get(attribute)))
+        for value in sorted(required.intersection(texts(forbidden))):
             line = tree.at_value((*path, "require", attribute), "").line
             message = f"forbids {attribute} {value}, which `require` in line {line} asks for; leave one of them out"
             yield tree.at_value((*path, "forbid", attribute), message)
 
 
-def _profile(tree: Tree, path: Path, role: Mapping[str, Any]) -> Iterator[Finding]:
+def _profile(tree: Tree, path: Path, role: Mapping[str, Any], profiles: Collection[str]) -> Iterator[Finding]:
     qos = role.get("qos")
     place: Path = (*path, "qos") if isinstance(qos, str) else (*path, "qos", "profile")
-    name = qos if isinstance(qos, str) else _mapping(qos).get("profile")
-    if isinstance(name, str) and name not in PROFILES:
-        yield tree.at_value(place, f"no QoS profile {name[:80]}{nearest(name, PROFILES)}")
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _names(value: object) -> set[str]:
-    """A name, or a list of them."""
-    values = value if isinstance(value, list) else [value]
-    return {one for one in values if isinstance(one, str)}
+    name = qos if isinstance(qos, str) else mapping(qos).get("profile")
+    if isinstance(name, str) and name not in profiles:
+        yield tree.at_value(place, f"no QoS profile {name[:80]}{nearest(name, profiles)}")

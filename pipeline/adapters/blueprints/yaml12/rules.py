@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from pipeline.adapters.blueprints.yaml12.check import nearest
 from pipeline.adapters.blueprints.yaml12.formats import parse_selector
 from pipeline.adapters.blueprints.yaml12.placement import placement_findings
-from pipeline.adapters.blueprints.yaml12.tree import Path, Tree
+from pipeline.clients.yaml12.check import nearest
+from pipeline.clients.yaml12.loose import mapping, mappings, sequence
+from pipeline.clients.yaml12.tree import Path, Tree
 from pipeline.domain.errors import Finding
 
 #: More nodes than this in one environment is a mistake, not a wish.
 LIMIT_NODES = 200
 
 
-def rule_findings(tree: Tree) -> Iterator[Finding]:
-    """All violations beyond the schema."""
-    roles = _mapping(_mapping(_mapping(tree.data).get("environment")).get("roles"))
+def rule_findings(tree: Tree, profiles: Collection[str]) -> Iterator[Finding]:
+    """All violations beyond the schema; `profiles` are the names of QoS profiles."""
+    roles = mapping(mapping(mapping(tree.data).get("environment")).get("roles"))
     yield from _too_many_nodes(tree, roles)
-    yield from placement_findings(tree, roles)
+    yield from placement_findings(tree, roles, profiles)
     yield from _deployments(tree, roles)
     yield from _tests(tree, roles)
-    for i, artifact in _mappings(tree.data, "artifacts"):
+    for i, artifact in mappings(tree.data, "artifacts"):
         yield from _selected(tree, ("artifacts", i, "on"), artifact.get("on"), roles)
 
 
@@ -35,7 +36,7 @@ def _too_many_nodes(tree: Tree, roles: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _deployments(tree: Tree, roles: Mapping[str, Any]) -> Iterator[Finding]:
     seen: dict[tuple[str, str], int] = {}
-    for i, deployment in _mappings(tree.data, "deploy"):
+    for i, deployment in mappings(tree.data, "deploy"):
         role, to = deployment.get("role"), deployment.get("to")
         yield from _known_role(tree, ("deploy", i, "role"), role, roles)
         if isinstance(role, str) and isinstance(to, str) and seen.setdefault((role, to.rstrip("/")), i) != i:
@@ -43,10 +44,10 @@ def _deployments(tree: Tree, roles: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _tests(tree: Tree, roles: Mapping[str, Any]) -> Iterator[Finding]:
-    for i, test in _mappings(tree.data, "test"):
+    for i, test in mappings(tree.data, "test"):
         yield from _known_role(tree, ("test", i, "qos"), test.get("qos"), roles)
         yield from _selected(tree, ("test", i, "on"), test.get("on"), roles)
-        for j, role in enumerate(_sequence(test.get("roles"))):
+        for j, role in enumerate(sequence(test.get("roles"))):
             yield from _known_role(tree, ("test", i, "roles", j), role, roles)
 
 
@@ -76,18 +77,5 @@ def _parsed(selector: object) -> tuple[str, int | None] | None:
 
 
 def _count(role: object) -> int:
-    count = _mapping(role).get("count", 1)
+    count = mapping(role).get("count", 1)
     return count if isinstance(count, int) and count > 0 else 1
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _sequence(value: object) -> Sequence[Any]:
-    return value if isinstance(value, list) else ()
-
-
-def _mappings(data: object, key: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for i, item in enumerate(_sequence(_mapping(data).get(key))):
-        yield i, _mapping(item)

@@ -12,6 +12,16 @@ from pathlib import Path
 from pipeline.adapters.drivers.local.image import SHIFT
 from pipeline.adapters.drivers.local.process import kill_all
 
+#: Files of a group that say what it weighs against its neighbours, and what a node weighs while it boots: half of the
+#: least that a node of one core has, and the least that disks know. A kernel has those of its version and scheduler.
+BOOT_WEIGHTS = {
+    "cpu.shares": "32",
+    "cpu.weight": "2",
+    "blkio.weight": "10",
+    "blkio.bfq.weight": "10",
+    "io.weight": "default 10",
+    "io.bfq.weight": "default 10",
+}
 THROTTLES = ("read_iops", "write_iops", "read_bps", "write_bps")
 #: What of memory.stat is no cache, in version 1 (with the groups below) and version 2.
 MEMORY_1, MEMORY_2 = ("total_rss", "total_shmem"), ("anon", "shmem")
@@ -124,6 +134,22 @@ def delegate(name: str) -> None:
 def _is_systemds(place: Path) -> bool:
     """Version 2, or the version 1 hierarchy without a controller, named systemd."""
     return (place / "cgroup.controllers").exists() or place.parents[1].name == "systemd"
+
+
+@contextlib.contextmanager
+def held_down(name: str) -> Iterator[None]:
+    """Let a group weigh little for a while, so that its neighbours keep what they were promised."""
+    usual = {
+        file: file.read_text() for place in places(name) for weight in BOOT_WEIGHTS if (file := place / weight).exists()
+    }
+    for file in usual:
+        file.write_text(BOOT_WEIGHTS[file.name])
+    try:
+        yield
+    finally:
+        for file, weight in usual.items():
+            with contextlib.suppress(FileNotFoundError):  # the node was taken away meanwhile
+                file.write_text(weight.strip())
 
 
 def lift_throttles(name: str, device: str) -> None:

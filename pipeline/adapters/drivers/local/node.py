@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import socket
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,11 @@ from pipeline.ports.drivers import NodeRequest
 
 #: How long the kernel may take to let go of a killed node.
 REMOVAL_PATIENCE_S = 10.0
+
+
+#: For so long at most a boot is held down, in seconds; between two looks whether it is over.
+BOOT_S = 10.0
+LOOK_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -68,10 +74,19 @@ class Builder:
         self.records.save_node(known := replace(record, pid=pid, started=start_time(pid) or 0))
         unmount(place / "rootfs")  # the node has it in a mount namespace of its own: with the node it is gone
         self.network.wire(home, record.name, pid, request.qos)
+        group = self._group(record.environment_id, record.name)
         if image.systemd:
-            cgroups.delegate(self._group(record.environment_id, record.name))
-        self.commands.run_detached(self.runc("start", name), place / "console.log")
+            cgroups.delegate(group)
+        with cgroups.held_down(group):
+            self.commands.run_detached(self.runc("start", name), place / "console.log")
+            self._wait_for_login(known)
         return replace(known, state="active")
+
+    def _wait_for_login(self, record: NodeRecord) -> None:
+        """Wait until the node's boot is over: its sshd answers, it died, or it takes too long to be held down."""
+        deadline = time.monotonic() + BOOT_S
+        while time.monotonic() < deadline and self.alive(record) and not answers(record.address):
+            time.sleep(LOOK_S)
 
     def _shape(self, request: NodeRequest, record: NodeRecord, image: Image, place: Path) -> oci.NodeShape:
         return oci.NodeShape(
@@ -142,6 +157,15 @@ class Builder:
         left = [f"process {pid}" for pid in cgroups.pids(group)]
         left += [f"control group {found}" for found in cgroups.places(group)]
         return left + [str(found) for found in (place, *mounts_below(place)) if found.exists()]
+
+
+def answers(address: str) -> bool:
+    """Whether a node's sshd greets who connects."""
+    try:
+        with socket.create_connection((address, 22), timeout=1) as connection:
+            return bool(connection.recv(4))
+    except OSError:
+        return False
 
 
 def hosts(home: EnvironmentRecord) -> str:

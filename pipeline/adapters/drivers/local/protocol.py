@@ -201,6 +201,7 @@ def _resources(fields: Fields) -> Resources:
         vcpu=fields.number("vcpu", 0.01, 1024),
         memory_mib=fields.integer("memory_mib", 16, 1 << 24),
         disk_gib=fields.integer("disk_gib", 0, 1 << 20),
+        hugepages_mib=fields.integer("hugepages_mib", 0, 0),  # placement knows that local machines have none
     )
     fields.done()
     return resources

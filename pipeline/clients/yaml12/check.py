@@ -1,18 +1,16 @@
-"""Checks against the published schema, in words that tell what was expected where."""
+"""Checks against a schema, in words that tell what was expected where."""
 
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path as FilePath
 from typing import Any
 
-from pipeline.adapters.blueprints.yaml12.formats import FORMATS
-from pipeline.adapters.blueprints.yaml12.tree import Path, Tree
+from pipeline.clients.yaml12.tree import Path, Tree
 from pipeline.domain.errors import Finding
 
-_SCHEMA_FILE = FilePath(__file__).parent.parent / "greenroom.schema.json"
+#: More mistakes than a person reads in one go.
+MOST_FINDINGS = 100
 
 _NOUNS = {
     "object": "a mapping",
@@ -25,6 +23,7 @@ _NOUNS = {
 _BOUNDS = {
     "minimum": "expected at least {bound}, got {got}",
     "maximum": "expected at most {bound}, got {got}",
+    "exclusiveMinimum": "expected more than {bound}, got {got}",
     "minItems": "expected at least {bound} entries",
     "maxItems": "expected at most {bound} entries",
     "minProperties": "expected at least {bound} entry",
@@ -32,11 +31,6 @@ _BOUNDS = {
     "minLength": "expected at least {bound} character",
     "maxLength": "expected at most {bound} characters",
 }
-
-
-def load_schema() -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads(_SCHEMA_FILE.read_text(encoding="utf-8"))
-    return schema
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -48,13 +42,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; known are {', '.join(names[:30])}" if names else ""
 
 
-def make_validator(schema: Mapping[str, Any]) -> Any:
+def make_validator(schema: Mapping[str, Any], formats: Mapping[str, Callable[[str], object]]) -> Any:
+    """A validator of `schema`; `formats` judge texts by raising a ValueError that says what was expected."""
     from jsonschema import Draft202012Validator, FormatChecker
 
-    formats = FormatChecker(formats=())
-    for name, parse in FORMATS.items():
-        formats.checks(name, raises=ValueError)(_on_texts(parse))
-    return Draft202012Validator(schema, format_checker=formats)
+    checker = FormatChecker(formats=())
+    for name, parse in formats.items():
+        checker.checks(name, raises=ValueError)(_on_texts(parse))
+    return Draft202012Validator(schema, format_checker=checker)
 
 
 def schema_findings(validator: Any, tree: Tree) -> Iterator[Finding]:
@@ -106,11 +101,10 @@ def _missing_keys(error: Any, tree: Tree, path: Path) -> Iterator[Finding]:
 
 
 def _missing_hint(schema: Mapping[str, Any], key: str) -> str:
-    if key == "test":
-        return ": a run that tests nothing is green for nothing; list tests, or write `test: []` if you mean it"
+    """Why the key may not be missing, as a `$comment` of the schema says, else what it is."""
     told = schema.get("properties", {}).get(key)
-    title = told.get("title") if isinstance(told, Mapping) else None
-    return f": {title}" if title else ""
+    hint = told.get("$comment", told.get("title")) if isinstance(told, Mapping) else None
+    return f": {hint}" if hint else ""
 
 
 def _one_of(error: Any, tree: Tree, path: Path) -> Iterator[Finding]:
@@ -166,3 +160,13 @@ def _shown(value: object) -> str:
     if isinstance(value, dict):
         return "a mapping"
     return "a list" if isinstance(value, list) else f"the number {value}"
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Each finding once, in the order of the file."""
+    ordered = sorted(dict.fromkeys(findings), key=lambda finding: (finding.line, finding.column))
+    rest = len(ordered) - MOST_FINDINGS
+    if rest <= 0:
+        return tuple(ordered)
+    last = ordered[MOST_FINDINGS - 1]
+    return (*ordered[:MOST_FINDINGS], Finding(last.line, last.column, "", f"and {rest} more mistakes"))

@@ -14,8 +14,6 @@ from typing import Any
 
 from pipeline.domain.errors import Finding
 
-LIMIT_BYTES = 256 * 1024
-LIMIT_VALUES = 20_000
 LIMIT_DEPTH = 32
 
 Path = tuple[str | int, ...]
@@ -29,6 +27,15 @@ _FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?", re.ASCII)
 _NOT_A_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LONGEST_NUMBER = 18
 _LONGEST_MESSAGE = 500
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a file holds, in words, and the most that it may hold: bytes and values."""
+
+    noun: str
+    size: int
+    values: int
 
 
 class Unreadable(Exception):
@@ -83,11 +90,11 @@ def show(path: Path) -> str:
     return text.removeprefix(".")
 
 
-def load(content: bytes) -> Tree:
+def load(content: bytes, bounds: Bounds) -> Tree:
     """Read one document; Unreadable when there is no tree to speak of."""
-    text = _decode(content)
+    text = _decode(content, bounds)
     tree = Tree()
-    tree.data = _Expander(tree).expand(_Composer(text).document(), ())
+    tree.data = _Expander(tree, bounds).expand(_Composer(text, bounds).document(), ())
     return tree
 
 
@@ -96,9 +103,9 @@ def _finding(place: Place, path: Path, message: str) -> Finding:
     return Finding(place.line, place.column, show(path), shown)
 
 
-def _decode(content: bytes) -> str:
-    if len(content) > LIMIT_BYTES:
-        raise Unreadable(Finding(1, 1, "", f"expected at most {LIMIT_BYTES // 1024} KiB, got {len(content)} bytes"))
+def _decode(content: bytes, bounds: Bounds) -> str:
+    if len(content) > bounds.size:
+        raise Unreadable(Finding(1, 1, "", f"expected at most {bounds.size // 1024} KiB, got {len(content)} bytes"))
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -113,8 +120,9 @@ def _decode(content: bytes) -> str:
 class _Composer:
     """Builds nodes out of the parser's events."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, bounds: Bounds) -> None:
         self._events = _events(text)
+        self._bounds = bounds
         self._anchors: dict[str, Node] = {}
         self._count = 0
 
@@ -128,14 +136,14 @@ class _Composer:
                 _refuse_version(event)
                 node = self._node(self._next(), 0)
         if node is None or (node.value == "" and node.fault == ""):
-            raise Unreadable(Finding(1, 1, "", "the file is empty; a blueprint starts with `version: 1`"))
+            raise Unreadable(Finding(1, 1, "", f"the file is empty; {self._bounds.noun} starts with `version: 1`"))
         return node
 
     def _next(self) -> Any:
         self._count += 1
         event = next(self._events)
-        if self._count > LIMIT_VALUES:
-            raise Unreadable(_finding(_place(event), (), f"expected at most {LIMIT_VALUES} values"))
+        if self._count > self._bounds.values:
+            raise Unreadable(_finding(_place(event), (), f"expected at most {self._bounds.values} values"))
         return event
 
     def _node(self, event: Any, depth: int) -> Node:
@@ -193,14 +201,15 @@ class _Scalar(str):
 class _Expander:
     """Turns nodes into plain data, aliases into copies."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, bounds: Bounds) -> None:
         self._tree = tree
+        self._most = bounds.values
         self._count = 0
 
     def expand(self, node: Node, path: Path) -> Any:
         self._count += 1
-        if self._count > LIMIT_VALUES or len(path) > LIMIT_DEPTH:
-            raise Unreadable(_finding(node.place, path, f"aliases expand to more than {LIMIT_VALUES} values"))
+        if self._count > self._most or len(path) > LIMIT_DEPTH:
+            raise Unreadable(_finding(node.place, path, f"aliases expand to more than {self._most} values"))
         self._tree.values[path] = node.place
         if node.fault:
             self._tree.findings.append(_finding(node.place, path, node.fault))

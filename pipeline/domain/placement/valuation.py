@@ -1,4 +1,4 @@
-"""What is asked of machines for one role of one request: what is kept for its shape, and what is asked anew."""
+"""What machines are worth to one role of one request: what is kept for its shape, and what is asked anew."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from pipeline.domain.placement.model import Request, RoleRequest
 from pipeline.domain.placement.shapes import NEVER, machine_share, shape_of, zone_share
 
 
-class Choice:
+class Valuation:
     """`per_zone` and `per_machine`: how many nodes of the role one may take; None is any number."""
 
     def __init__(self, fleet: Fleet, request: Request, role: RoleRequest) -> None:
         self._fleet, self._request, self._role = fleet, request, role
-        self._shape = shape_of(fleet, request, role)
+        self.shape = shape_of(fleet, request, role)
         self._filters = [one for one in FILTERS if not (one.kept or one.fixed) and one.applies(fleet, role)]
         self._scores = [one for one in scores.SCORES if not (one.kept or one.fixed)]
-        self.per_zone = zone_share(self._shape, role)
-        self.per_machine = machine_share(self._shape, role)
-        self.demand: Floats = self._shape.need.column[:, 0]
+        self.per_zone = zone_share(self.shape, role)
+        self.per_machine = machine_share(self.shape, role)
+        self.demand: Floats = self.shape.need.column[:, 0]
 
     def values(self) -> Floats:
         """The value of every machine for a first node, in an array of its own."""
-        values = self._shape.current().copy()
+        values = self.shape.current().copy()
         return self._asked_anew(values, self._question(self._fleet.every))
 
     def value(self, rows: Rows, taken: Floats, nodes: Rows) -> Floats:
         """The value of some machines, where the same decision took something of them already."""
         question = self._question(rows, taken, nodes)
-        return self._asked_anew(self._shape.value(question), question)
+        return self._asked_anew(self.shape.value(question), question)
 
     def _question(self, rows: Rows, taken: Floats | float = 0.0, nodes: Rows | int = 0) -> Question:
-        need = self._shape.need
+        need = self.shape.need
         return Question(self._fleet, self._role, self._request.service, need, rows, taken, nodes)
 
     def _asked_anew(self, values: Floats, question: Question) -> Floats:
