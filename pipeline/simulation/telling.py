@@ -27,7 +27,7 @@ def rows(summary: Mapping[str, Any], speed: Mapping[str, float]) -> Iterator[Row
     yield "hot spots", _hot(summary["hot_spots"])
     yield "fairness", _fairness(summary["fairness"])
     yield "preemptions", _preemptions(summary["preemptions"])
-    yield "quarantined", f"{summary['quarantined']} machines"
+    yield "quarantined", f"{summary['quarantined']} machines with failed builds"
     yield "promises", _promises(summary)
     for rule, count in summary["broken_rules"].items():
         yield "broken", f"{rule}: {count} times"

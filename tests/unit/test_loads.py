@@ -205,3 +205,23 @@ def test_a_place_that_waits_for_its_request_is_shown_by_no_measurement() -> None
     assert not fits(fleet, "next", 60.0)
     fleet.remove("nominated:e")
     assert fits(fleet, "next", 60.0)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["place", "built", "measure"]), st.integers(-30, 30)), max_size=25))
+def test_a_fleet_whose_builds_end_counts_like_one_that_is_counted_anew(acts: list[tuple[str, int]]) -> None:
+    fleet = Fleet(inventory(3))
+    names = [machine.name for machine in fleet.machines]
+    for now, (act, by) in enumerate(acts, 100):
+        if act == "place":
+            nodes = [
+                Standing(f"e{now}", "shop", "web", name, demand(2.0, 512.0), since=now, building=True)
+                for name in names[:2]
+            ]
+            fleet.add([*nodes, replace(nodes[0], machine="gone"), replace(nodes[1], building=by > 0)])
+        elif act == "built" and fleet.standing:
+            fleet.built(min(fleet.standing, key=lambda name: (not fleet.standing[name][0].building, name)), now)
+        elif act == "measure":
+            fleet.set_loads({name: Load(now + by, {"vcpu": 0.1}) for name in names})
+    anew = fleet.clone()
+    for kept in ("used", "free", "headroom", "building", "nodes"):
+        assert np.allclose(getattr(fleet, kept), getattr(anew, kept)), kept

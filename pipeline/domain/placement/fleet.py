@@ -137,7 +137,21 @@ class Fleet:
         """The builds of an environment are over."""
         nodes = self.standing.get(environment, [])
         if any(node.building for node in nodes):
-            self.add(replace(node, building=False, built_at=now) for node in self.remove(environment))
+            self.standing[environment] = [replace(node, building=False, built_at=now) for node in nodes]
+            self._settle(nodes, self.standing[environment])
+            self._unshown.add(environment)
+
+    def _settle(self, before: Sequence[Standing], after: Sequence[Standing]) -> None:
+        """Count builds that are over, and the load that measurements show now or not; all else stays as it is."""
+        pairs = [(old, new) for old, new in zip(before, after, strict=True) if old.machine in self.row]
+        if not pairs:
+            return
+        rows = np.array([self.row[old.machine] for old, _ in pairs], dtype=np.intp)
+        np.subtract.at(self.building, rows, [int(old.building) for old, _ in pairs])
+        was, is_ = (self._shown(nodes, rows).astype(float) for nodes in zip(*pairs, strict=True))
+        if (was != is_).any():
+            _add(self.headroom, rows, np.array([old.demand for old, _ in pairs]).T * (is_ - was))
+        self._note(rows)
 
     def reserve(self, request: Request, placed: Placed, now: float) -> None:
         """Count what was decided; the same as `add` of its nodes."""
