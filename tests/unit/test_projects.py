@@ -302,7 +302,7 @@ def test_who_comes_later_keeps_the_distance_that_a_projects_rule_wants(world: Wo
         states = {one.id: one.state.value for one in world.all_environments()}
         assert states == {"env-1": "reserved", "env-2": "requested", "env-3": "reserved"}
     reason = world.books.environments.get("env-2").value.reason
-    assert "service blog shares no machine with one that shuns it" in reason
+    assert "service blog shares no machine with payroll" in reason
 
 
 def test_what_stands_at_another_provider_counts_against_the_quota(world: World) -> None:
