@@ -388,7 +388,7 @@ def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, capsys: pytest.Captu
     file = tmp_path / "mine.yml"
     file.write_text((SHIPPED / "bad-machine.yml").read_text().replace("machine: rack-1-", "machine: reck-1-"))
     assert main([str(file)]) == 2
-    assert f"{file}:18:34: events[0].machine: no machine reck-1-general-1; did you" in capsys.readouterr().err
+    assert f"{file}:23:34: events[0].machine: no machine reck-1-general-1; did you" in capsys.readouterr().err
     file.write_text("lasts: [")
     assert main([str(file)]) == 2
     assert f"{file} is no YAML: " in capsys.readouterr().err
