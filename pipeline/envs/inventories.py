@@ -130,6 +130,7 @@ class Inventories:
 
         A dry run passes the gate and changes nothing.
         """
+        check_names(asking)
         return self._books.again(lambda: self._set_state(provider, name, state, asking))
 
     def _set_state(self, provider: str, name: str, state: MachineState, asking: Asking) -> Machine:
@@ -235,7 +236,6 @@ class Inventories:
         for those on it. No guard could refuse it; who did it and why is told all the same.
         """
         if state not in OUT:
-            check_names(asking)
             return (self._audit(ACTS[state], f"machine {provider}/{name} into {state}", asking),)
         standing = self._books.environments.everything(f"environments:standing:{provider}")
         nodes = [f"{one.value.id}/{node.name}" for one in standing for node in one.value.nodes if node.machine == name]

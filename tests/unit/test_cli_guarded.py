@@ -124,6 +124,15 @@ def test_a_machine_needs_no_provider_where_its_name_is_the_only_one(
     assert run(monkeypatch, Api(**changed), "machine", "drain", "a-1", "--reason", "x", "--provider", "lab") == 0
 
 
+def test_the_machines_name_each_environment_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = {"zone": "z", "state_reason": "", "back_at": None, "probation": False}
+    shown = {**a_machine("lab"), **view, "nodes": ["env-1/web-0", "env-1/web-1", "env-2/db-0"]}
+    assert run(monkeypatch, Api(**{"get /v1/machines": (shown,)}), "machines") == 0
+    assert "env-1 web-0, web-1; env-2 db-0" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("found", "status", "says"),
     [

@@ -79,11 +79,19 @@ def machines(
             one["provider"],
             render.machine_state(one),
             one["state_reason"],
-            ", ".join(one["nodes"]),
+            _nodes(one["nodes"]),
         )
         for one in found
     ]
     out.table(("machine", "zone", "provider", "state", "reason", "nodes"), rows)
+
+
+def _nodes(names: list[str]) -> str:
+    """Nodes by their environment, which is named once."""
+    found: dict[str, list[str]] = {}
+    for environment, _, node in (name.partition("/") for name in names):
+        found.setdefault(environment, []).append(node)
+    return "; ".join(f"{environment} {', '.join(nodes)}" for environment, nodes in found.items())
 
 
 machine = typer.Typer(help="Machines: taken out of service and put back.", no_args_is_help=True)
