@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 
 from pipeline.domain.errors import AlreadyExists
 from pipeline.domain.inventory import MachineState
+from pipeline.domain.moments import to_the_minute
 from pipeline.domain.placement.changes import (
     Change,
     Clear,
@@ -87,10 +87,9 @@ def _why_state(q: Question) -> tuple[str, Remedy]:
     machines = [q.fleet.machines[row] for row in q.rows]
     states = Counter(machine.state for machine in machines)
     first = next(machine for machine in machines if machine.state is not MachineState.IN_SERVICE)
-    since = datetime.fromtimestamp(first.state_since, UTC).strftime("%Y-%m-%d %H:%M UTC")
     told = ", ".join(f"{count} {state}" if len(states) > 1 else str(state) for state, count in states.most_common())
     reason = f" ({first.state_reason})" if first.state_reason else ""
-    return f"{told} since {since}{reason}", Remedy((ReturnToService(first.name),))
+    return f"{told} since {to_the_minute(first.state_since)}{reason}", Remedy((ReturnToService(first.name),))
 
 
 def hard(role: RoleRequest) -> list[Affinity]:
