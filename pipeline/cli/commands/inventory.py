@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Json
+from pipeline.cli.commands import Json, files
 from pipeline.cli.output import FAILED, Complaint, Output
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def diff(
 
     out = Output(json)
     _read(out, file)
-    body = {"source": str(file), "inventory": file.read_text(encoding="utf-8")}
+    body = {"source": str(file), "inventory": files.text_of(file, FAILED)}
     found = connect().post(f"/v1/inventories/{provider}/diff", body)
     if json:
         out.data(found)

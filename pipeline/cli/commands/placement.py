@@ -1,21 +1,20 @@
-"""`place`, `machines`: where nodes would stand, and on what."""
+"""`place`, `machines`, `machine`, `guards`, `audit`: where nodes would stand, on what, and what may be done to it."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Json, guarded
-from pipeline.cli.output import FAILED, OK, REFUSED, Complaint, Output
+from pipeline.cli.commands import Json, files, guarded
+from pipeline.cli.output import FAILED, OK, REFUSED, Output
 
 #: Exit statuses of `place`, by the answer.
 STATUS = {"placed": OK, "unschedulable": FAILED, "infeasible": REFUSED}
 
 
 def place(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="or a directory that holds it")] = Path("greenroom.yml"),
+    file: files.Blueprint = files.BLUEPRINT,
     *,
     explain: Annotated[
         bool, typer.Option("--explain", help="why there, or each group of machines with the rule that refused it")
@@ -27,11 +26,7 @@ def place(
     """Try out where the nodes of a greenroom.yml would stand now; nothing is reserved."""
     from pipeline.cli.client import connect
 
-    path = file / "greenroom.yml" if file.is_dir() else file
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise Complaint(f"{path} cannot be read: {error.strerror}", FAILED) from error
+    text = files.text_of(files.blueprint_in(file), FAILED)
     answer = connect().post("/v1/placements", {"blueprint": text, "provider": provider, "project": project})
     out = Output(json)
     if json:
