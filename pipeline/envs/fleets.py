@@ -35,6 +35,8 @@ class Picture:
     candidates: dict[str, Candidate] = field(default_factory=dict)
     nominated: dict[str, int] = field(default_factory=dict)
     leaving: set[str] = field(default_factory=set)
+    standing: int = 0
+    uses: dict[str, Use] = field(default_factory=dict)
     building: set[str] = field(default_factory=set)
     freed: int = 0
     loads_at: float = -LOADS_S
@@ -42,10 +44,12 @@ class Picture:
     @property
     def nodes(self) -> int:
         """How many nodes stand at the provider, or have a place that waits for them."""
-        return sum(use.nodes for _, use in self.known.values()) + sum(self.nominated.values())
+        return self.standing + sum(self.nominated.values())
 
     def add(self, environment: Environment) -> None:
-        self.known[environment.id] = (environment.project, admission.use_of(environment))
+        use = admission.use_of(environment)
+        self.known[environment.id] = (environment.project, use)
+        self._count(environment.project, use, 1)
         self.fleet.add(standing_of(environment))
         if environment.state in BUILD_STATES:
             self.building.add(environment.id)
@@ -54,12 +58,19 @@ class Picture:
             self.candidates[environment.id] = may_go
 
     def remove(self, environment_id: str) -> None:
-        self.known.pop(environment_id, None)
+        project, use = self.known.pop(environment_id, ("", Use()))
+        self._count(project, use, -1)
         self.building.discard(environment_id)
         self.candidates.pop(environment_id, None)
         self.leaving.discard(environment_id)
         self.fleet.remove(environment_id)
         self.freed += 1
+
+    def _count(self, project: str, use: Use, sign: int) -> None:
+        self.standing += sign * use.nodes
+        self.uses[project] = self.uses.get(project, Use()).plus(use, sign)
+        if not self.uses[project].environments:
+            del self.uses[project]  # with what floating point left behind
 
     def nominate(self, environment: Environment) -> None:
         """Keep the places that a request will have once its victims are gone."""
@@ -150,6 +161,6 @@ class Fleets:
         """What each project has at all providers that were looked at."""
         uses: dict[str, Use] = defaultdict(Use)
         for picture in self._pictures.values():
-            for project, use in picture.known.values():
+            for project, use in picture.uses.items():
                 uses[project] = uses[project].plus(use)
         return uses

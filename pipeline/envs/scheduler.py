@@ -13,7 +13,6 @@ from pipeline.domain.blueprint import Priority
 from pipeline.domain.durations import passed
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import UserError, VersionConflict
-from pipeline.domain.placement import engine
 from pipeline.domain.placement.explain import NEAR
 from pipeline.domain.placement.model import Decision, Explanation, Infeasible, Placed, Unschedulable
 from pipeline.domain.placement.requests import request_of, with_placement
@@ -26,6 +25,7 @@ from pipeline.envs.fleets import Fleets, Picture
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Provider
 from pipeline.envs.preemption import Planned, Preemptions, make_room
+from pipeline.envs.refusals import Refusals
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Event, Fence, JobRequest, Put
 
@@ -75,15 +75,6 @@ class _Round:
         return 1.0 if known is None else known.weight
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    """Why a request found no place, and what must have changed before it is worth another look."""
-
-    freed: int
-    rules: tuple[OperatorRule, ...]
-    why: str
-
-
 class Scheduler:
     """Reserves capacity before anything is built."""
 
@@ -105,19 +96,16 @@ class Scheduler:
         self._clock = clock
         self._fleets = Fleets(books, inventories)
         self._fence: Fence | None = None
-        self._refused: dict[str, _Refusal] = {}
+        self._refusals = Refusals()
         self._paces: dict[str, Pace] = {}
-        self._worth: dict[str, tuple[int, bool]] = {}
 
     def reserve(self, fence: Fence | None) -> list[Environment]:
         """Give places to what fits, reject what never fits; the environments that were rejected."""
         if fence != self._fence:  # what another leader did meanwhile stands in the books alone
-            self._fence, self._fleets = fence, Fleets(self._books, self._inventories)
-            self._refused.clear()
+            self._fence, self._fleets, self._refusals = fence, Fleets(self._books, self._inventories), Refusals()
+        self._refusals.begin()
         loaded = self._books.environments.everything("environments:requested")
         if not loaded:
-            self._refused.clear()
-            self._worth.clear()
             return []
         round_ = self._begin(fence, loaded)
         self._look(round_, BATCH)
@@ -127,8 +115,6 @@ class Scheduler:
             second.lines = round_.lines
             self._look(second, 1)
             round_.rejected += second.rejected
-        self._refused = {id: seen for id, seen in self._refused.items() if id in round_.requests}
-        self._worth = {id: known for id, known in self._worth.items() if id in round_.requests}
         return round_.rejected
 
     def _begin(self, fence: Fence | None, loaded: list[Loaded[Environment]]) -> _Round:
@@ -186,8 +172,8 @@ class Scheduler:
         return (now, bool(alone)) if now else None
 
     def _place(self, loaded: Loaded[Environment], round_: _Round, picture: Picture) -> None:
-        environment = loaded.value
-        refused = self._known_refusal(environment, round_, picture)
+        environment, rules = loaded.value, self._rules(loaded.value, round_, picture)
+        refused = self._known_refusal(environment, rules, picture, round_.now)
         if refused is not None:
             return self._hold_back(loaded, round_, refused)
         picture.step_aside(environment.id)
@@ -196,25 +182,36 @@ class Scheduler:
             return self._reject(loaded, round_, room.reason)
         if isinstance(room, admission.Unschedulable):
             return self._no_room(loaded, round_, picture, room.reason)
-        decision = _decide(environment, self._rules(environment, round_, picture), picture, round_.now)
+        decision = self._decide(environment, rules, picture, round_.now)
         if isinstance(decision, Placed):
             return self._reserve(loaded, round_, picture, decision)
         if isinstance(decision, Infeasible):
             return self._reject(loaded, round_, str(decision.explanation))
         assert isinstance(decision, Unschedulable), "there are three answers"  # noqa: S101  # says it to the reader
-        near = any(rules.near_service for rules in environment.rules.roles.values())
-        if near and _without_service(decision.explanation):
+        if _near_service(environment) and _without_service(decision.explanation):
             return self._wait(loaded, round_, str(decision.explanation), Hindrance.SERVICE)
         return self._no_room(loaded, round_, picture, str(decision.explanation))
 
-    def _known_refusal(self, environment: Environment, round_: _Round, picture: Picture) -> str | None:
-        """Why it found no place before, where nothing has changed since; None when it is worth another look."""
-        refused = self._refused.get(environment.id)
-        if refused is None or environment.avoid or self._is_vain(environment, round_.now):
+    def _known_refusal(
+        self, environment: Environment, rules: tuple[OperatorRule, ...], picture: Picture, now: float
+    ) -> str | None:
+        """Why the like of it found no place, where nothing has changed since; None when it is worth another look."""
+        if environment.avoid or _near_service(environment) or self._is_vain(environment, now):
             return None
-        if (refused.freed, refused.rules) != (picture.freed, round_.rules(environment.project)):
-            return None
-        return make_room(environment) or refused.why
+        refused = self._refusals.known(environment.provider, request_of(environment, rules), picture, now)
+        return None if refused is None else make_room(environment) or str(refused.explanation)
+
+    def _decide(
+        self, environment: Environment, rules: tuple[OperatorRule, ...], picture: Picture, now: float
+    ) -> Decision:
+        """Away from the machines where it failed, unless that can never be, or takes too long."""
+        provider = environment.provider
+        decision = self._refusals.decide(provider, request_of(environment, rules), picture, now)
+        waited = now - environment.state_since > AVOID_S
+        if environment.avoid and (isinstance(decision, Infeasible) or (waited and not isinstance(decision, Placed))):
+            anywhere = request_of(replace(environment, avoid=()), rules)
+            return self._refusals.decide(provider, anywhere, picture, now)
+        return decision
 
     def _rules(self, environment: Environment, round_: _Round, picture: Picture) -> tuple[OperatorRule, ...]:
         return (*round_.rules(environment.project), *picture.fleet.inventory.rules)
@@ -226,7 +223,6 @@ class Scheduler:
     def _no_room(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, reason: str) -> None:
         """Wait for the victims that were told to go, tell others, or just wait until something is freed."""
         environment, rules = loaded.value, self._rules(loaded.value, round_, picture)
-        self._refused[environment.id] = _Refusal(picture.freed, round_.rules(environment.project), reason)
         if self._preemptions.may_come_true(environment, round_.now):
             picture.nominate(environment)
             return self._hold_back(loaded, round_, make_room(environment))
@@ -274,14 +270,9 @@ class Scheduler:
         self._wait(loaded, round_, why, Hindrance.ROOM)
 
     def _worth_waiting(self, environment: Environment, round_: _Round) -> bool:
-        """Asked of the engine once for every version of the inventory."""
         picture = self._fleets.kept(environment.provider)
-        version, worth = self._worth.get(environment.id, (-1, False))
-        if version != picture.inventory_version:
-            request = request_of(environment, self._rules(environment, round_, picture))
-            worth = engine.worth_waiting(picture.fleet, request)
-            self._worth[environment.id] = (picture.inventory_version, worth)
-        return worth
+        request = request_of(environment, self._rules(environment, round_, picture))
+        return self._refusals.worth_waiting(environment.provider, request, picture)
 
     def _wait(self, loaded: Loaded[Environment], round_: _Round, why: str, hindrance: Hindrance) -> None:
         """Say why it waits, at which position and about how long; not at every look."""
@@ -343,13 +334,8 @@ class Scheduler:
                 round_.rejected.append(answer.after)
 
 
-def _decide(environment: Environment, rules: tuple[OperatorRule, ...], picture: Picture, now: float) -> Decision:
-    """Away from the machines where it failed, unless that can never be, or takes too long."""
-    decision = engine.decide(picture.fleet, request_of(environment, rules), now)
-    waited = now - environment.state_since > AVOID_S
-    if environment.avoid and (isinstance(decision, Infeasible) or (waited and not isinstance(decision, Placed))):
-        return engine.decide(picture.fleet, request_of(replace(environment, avoid=()), rules), now)
-    return decision
+def _near_service(environment: Environment) -> bool:
+    return any(rules.near_service for rules in environment.rules.roles.values())
 
 
 def _without_service(told: Explanation) -> bool:

@@ -13,6 +13,7 @@ from tests.bench import (
     placement_lag,
     placement_reserved,
     placement_vs_nova,
+    preemption,
     run_overhead,
 )
 from tests.bench.figures import Figure
@@ -25,6 +26,7 @@ BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "placement_lag": placement_lag.measure,
     "placement_vs_nova": placement_vs_nova.measure,
     "placement": placement.measure,
+    "preemption": preemption.measure,
     "placement_reserved": placement_reserved.measure,
 }
 

@@ -277,6 +277,7 @@ class Fleet:
         fresh = self.load_at[~self.stale]
         early = self.load_at[age < -SKEW_S] - SKEW_S
         ends = float(fresh.min()) + limits.stale_s if len(fresh) else np.inf
+        # what was early counts again from that very moment on, what is fresh a moment longer than its time
         self._stale_at = min(ends, float(np.nextafter(early.min(), -np.inf)) if len(early) else np.inf)
         self._aged_at = now
         self.epoch += 1
