@@ -201,13 +201,14 @@ def router(app: Application) -> APIRouter:
         blueprint = app.reader.read("greenroom.yml", new.blueprint.encode())
         return PlacementView.of(app.placements.try_out(blueprint, new.provider, new.project))
 
-    @routes.get("/machines", summary="The machines of all providers, or of one, and what stands on them")
-    def machines(provider: str = "") -> list[MachineView]:
-        names = [provider] if provider else list(app.settings.providers)
-        return [view for name in names for view in _machines(app, name)]
+    @routes.get("/machines", summary="The machines of all providers, of one, or of one name, and what stands on them")
+    def machines(provider: str = "", name: str = "") -> list[MachineView]:
+        providers = [provider] if provider else list(app.settings.providers)
+        return [view for one in providers for view in _machines(app, one) if name in {"", view.name}]
 
     @routes.post("/machines/{provider}/{name}/state", summary="Put a machine into another state, through the gate")
     def state(provider: str, name: str, new: NewState) -> MachineView:
+        app.provider(provider)
         return MachineView.of(provider, app.inventories.set_state(provider, name, new.state, new.asking()), [])
 
     @routes.get("/audit", summary="What passed the gate and what was refused, oldest first")

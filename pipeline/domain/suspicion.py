@@ -42,15 +42,13 @@ class History:
 
 def remember(history: History, builds: Iterable[Build], now: float, window_s: float = WINDOW_S) -> History:
     """The history with new builds, without what is too old to matter."""
-    kept = list(history.builds)
-    for build in builds:
-        if not build.fault:
-            kept = [one for one in kept if one.fault or _same_subject(one) != _same_subject(build)]
-        kept.append(build)
+    every = [*history.builds, *builds]
+    last = {_subject(one): at for at, one in enumerate(every) if not one.fault}
+    kept = [one for at, one in enumerate(every) if one.fault or last[_subject(one)] == at]
     return History(tuple(one for one in kept if abs(now - one.at) <= window_s)[-MOST:])
 
 
-def _same_subject(build: Build) -> tuple[str, str, str]:
+def _subject(build: Build) -> tuple[str, str, str]:
     return build.machine, build.image, build.service
 
 

@@ -98,7 +98,7 @@ class Gate:
 
         An act that counts against a budget is counted by that write: VersionConflict when another one was first.
         """
-        _check_names(asking)
+        check_names(asking)
         counted = bool(facts.provider) and (act in COUNTED or (act is Act.DESTROY and asking.who == TICK))
         times, version = self._times(facts.provider) if counted else ([], 0)
         if counted:
@@ -176,7 +176,7 @@ def _said(router: Router, environment_id: str) -> str:
         return f"perhaps router {router.name}, which cannot be asked ({error}),"
 
 
-def _check_names(asking: Asking) -> None:
+def check_names(asking: Asking) -> None:
     """UserError when an override names no guard."""
     known = [guard.name for guard in guards.GUARDS]
     unknown = sorted(set(asking.overrides) - set(known))

@@ -11,7 +11,7 @@ from pipeline.domain.errors import NotFound
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone, checked
 from pipeline.envs.books import INVENTORIES, LEDGERS, LOADS, MACHINES, Books, Ledger, Loaded, Loads, MachineRecord
-from pipeline.envs.gate import AUDIT, Asking, Gate
+from pipeline.envs.gate import AUDIT, Asking, Gate, check_names
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Delete, Event, Put
 
@@ -19,6 +19,13 @@ from pipeline.ports.stores import Delete, Event, Put
 PLACEMENT = "placement"
 #: A wish, and no fact that Greenroom cannot change, as `down` is: nothing may stand there.
 OUT = frozenset({MachineState.MAINTENANCE})
+#: What the audit stream calls changes that no guard is asked about, by the state after them.
+ACTS = {
+    MachineState.IN_SERVICE: "return",
+    MachineState.DRAINING: "drain",
+    MachineState.QUARANTINED: "quarantine",
+    MachineState.DOWN: "down",
+}
 #: The subject under which changes of machines are told, besides the machine's own.
 MACHINE_EVENTS = "machines"
 
@@ -123,6 +130,7 @@ class Inventories:
 
         A dry run passes the gate and changes nothing.
         """
+        check_names(asking)
         return self._books.again(lambda: self._set_state(provider, name, state, asking))
 
     def _set_state(self, provider: str, name: str, state: MachineState, asking: Asking) -> Machine:
@@ -211,24 +219,24 @@ class Inventories:
     def _audited(self, provider: str, machine: Machine, asking: Asking) -> Event:
         """It takes nothing away from what stands there, so that no guard is asked; it is told all the same."""
         state = f"{machine.state}, on probation" if machine.probation else str(machine.state)
-        return self._audit(f"machine {provider}/{machine.name} into {state}", asking)
+        return self._audit("quarantine", f"machine {provider}/{machine.name} into {state}", asking)
 
-    def _audit(self, target: str, asking: Asking) -> Event:
-        data = {"target": target, "who": asking.who, "why": asking.why, "dry_run": False, "overridden": {}}
-        return Event(AUDIT, "audit.quarantine", self._clock.now(), data)
+    def _audit(self, act: str, target: str, asking: Asking) -> Event:
+        data = {"target": target, "who": asking.who, "why": asking.why, "dry_run": asking.dry_run, "overridden": {}}
+        return Event(AUDIT, f"audit.{act}", self._clock.now(), data)
 
     def tell_spared(self, provider: str, asking: Asking) -> None:
         """Put into the audit stream that suspect machines stay in service."""
-        self._books.commit(events=[self._audit(f"nothing more of provider {provider}", asking)])
+        self._books.commit(events=[self._audit("quarantine", f"nothing more of provider {provider}", asking)])
 
     def _pass(self, provider: str, name: str, state: MachineState, asking: Asking) -> tuple[Event, ...]:
         """The gate, where a machine is taken away from what stands on it.
 
         A quarantine or a drain takes nothing away: what stands there goes on, and a suspect machine must never wait
-        for those on it. No guard could refuse it; who did it and why is told with the change.
+        for those on it. No guard could refuse it; who did it and why is told all the same.
         """
         if state not in OUT:
-            return ()
+            return (self._audit(ACTS[state], f"machine {provider}/{name} into {state}", asking),)
         standing = self._books.environments.everything(f"environments:standing:{provider}")
         nodes = [f"{one.value.id}/{node.name}" for one in standing for node in one.value.nodes if node.machine == name]
         facts = Facts(who=asking.who, used_by=nodes, now=self._clock.now())

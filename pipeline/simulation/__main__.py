@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.domain.errors import UserError
+from pipeline import bootstrap
+from pipeline.domain.errors import PermanentError, UserError
 from pipeline.simulation import reading, telling
 from pipeline.simulation.page import page
 from pipeline.simulation.simulation import Simulation
 
-#: Exit statuses: all promises kept; one was broken; the scenario, the page's file or the command line is wrong.
+#: Exit statuses: all promises kept; one was broken; the scenario, the page's file, the command line or an installed
+#: package is wrong.
 KEPT, BROKEN, WRONG = 0, 1, 2
 #: Real seconds between two words about the progress, where nothing moves.
 TELL_EVERY_S = 5.0
@@ -31,7 +33,7 @@ def main(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     try:
         kept = _simulate(options.scenario, as_json=options.json, file=options.page, seed=options.seed)
-    except UserError as error:
+    except (UserError, PermanentError) as error:
         sys.stderr.write(f"greenroom: {error}\n")
         return WRONG
     except OSError as error:
@@ -42,6 +44,7 @@ def main(words: Sequence[str]) -> int:
 
 def _simulate(name: str, *, as_json: bool, file: Path | None, seed: int | None) -> bool:
     """Whether all promises were kept."""
+    bootstrap.load_placement()
     scenario = reading.load(name)
     if seed is not None:
         scenario = replace(scenario, seed=seed)

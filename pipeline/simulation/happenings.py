@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.inventory import Inventory
 from pipeline.simulation.fields import Fields, duration, names, nearest, one_of, some_time, weights, whole
-from pipeline.simulation.scenario import MachineBad, Outage, Shape, Storm, Stream
+from pipeline.simulation.scenario import Bad, Outage, Shape, Storm, Stream, Subject
 
-Event = Storm | Outage | MachineBad
+Event = Storm | Outage | Bad
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class Known:
         wanted = fields.take("machine", names)
         _all_known(fields, "machine", wanted, [machine.name for machine in self.inventory.machines])
         return wanted
+
+    def images(self) -> frozenset[str]:
+        """Every image that a node of a shape is made of."""
+        shapes = (shape for by_project in self.shapes.values() for shape in by_project.values())
+        return frozenset(role.image for shape in shapes for role in shape.roles)
 
     def zones(self, fields: Fields) -> tuple[str, ...]:
         """The zones that `zone` names."""
@@ -89,7 +94,19 @@ def _machine_flaps(fields: Fields, known: Known, at: float) -> Iterator[Event]:
 
 
 def _machine_bad(fields: Fields, known: Known, at: float) -> Iterator[Event]:
-    yield MachineBad(at, known.machines(fields), fields.take("back_after", some_time))
+    yield Bad(at, Subject.MACHINE, known.machines(fields), fields.take("back_after", some_time))
+
+
+def _shape_bad(fields: Fields, known: Known, at: float) -> Iterator[Event]:
+    wanted = fields.take("shape", names)
+    _all_known(fields, "shape", wanted, known.shapes)
+    yield Bad(at, Subject.SHAPE, wanted, fields.take("back_after", some_time))
+
+
+def _image_bad(fields: Fields, known: Known, at: float) -> Iterator[Event]:
+    wanted = fields.take("image", names)
+    _all_known(fields, "image", wanted, known.images())
+    yield Bad(at, Subject.IMAGE, wanted, fields.take("back_after", some_time))
 
 
 _KINDS: Mapping[str, Callable[[Fields, Known, float], Iterator[Event]]] = {
@@ -98,4 +115,6 @@ _KINDS: Mapping[str, Callable[[Fields, Known, float], Iterator[Event]]] = {
     "machine-lost": _machine_lost,
     "machine-flaps": _machine_flaps,
     "machine-bad": _machine_bad,
+    "shape-bad": _shape_bad,
+    "image-bad": _image_bad,
 }

@@ -35,7 +35,6 @@ class Judge:
         machines, zones = ledger.inventory.machines, ledger.inventory.zones
         self.zone_of: list[int] = ledger.zone.tolist()
         self.bare: Flags = np.array([one.kind is MachineKind.BARE_METAL for one in machines])
-        self.most_builds = np.array([one.max_builds or math.inf for one in machines])
         self.uplinks = np.array([[one.uplink_in or math.inf, one.uplink_out or math.inf] for one in zones])
         self.region = [one.region for one in zones]
         self._traits = [self._traits_of(one) for one in machines]
@@ -99,7 +98,7 @@ class Judge:
             yield "spread"
         if any(self.bare[row] and ledger.nodes[row] > 1 for row in own):
             yield "whole"
-        if any(ledger.building[row] > self.most_builds[row] for row in own):
+        if any(ledger.building[row] > ledger.most_builds[row] for row in own):
             yield "builds"
         if role.rules.near is not None and not set(zones) <= {self.zone_of[row] for row in rows[role.rules.near]}:
             yield "near"
@@ -139,9 +138,11 @@ class Judge:
 
     # -- a refusal
 
-    def could_keep(self, shape: Shape, without: Collection[Job] = ()) -> bool:
-        """Whether a first fit finds a place for all of it, once some environments are gone."""
-        return any(_FirstFit(self, shape, area, without).found() for area in self.areas(shape))
+    def could_keep(self, shape: Shape, without: Collection[Job] = (), avoid: Collection[str] = ()) -> bool:
+        """Whether a first fit finds a place for all of it away from some machines, once some environments are gone."""
+        allowed = np.ones(len(self.zone_of), dtype=bool)
+        allowed[[self.ledger.row[name] for name in avoid]] = False
+        return any(_FirstFit(self, shape, area & allowed, without).found() for area in self.areas(shape))
 
 
 class _FirstFit:
@@ -153,7 +154,7 @@ class _FirstFit:
         self.area = area & ledger.in_service
         self.free, self.nodes = ledger.usable - ledger.used, ledger.nodes.copy()
         self.room = ledger.room({job.id for job in without})
-        self.builds = judge.most_builds - ledger.building
+        self.builds = ledger.most_builds - ledger.building
         self.uplink, self.kept = judge.uplinks - ledger.uplink, ledger.kept.copy()
         self.zones: dict[str, Counter[int]] = defaultdict(Counter)
         for job in without:

@@ -52,6 +52,7 @@ class Ledger:
         """Take the same machines in other states."""
         self.inventory = inventory
         self.in_service: Flags = np.array([one.state is MachineState.IN_SERVICE for one in inventory.machines])
+        self.most_builds: Floats = np.array([one.builds or math.inf for one in inventory.machines])
 
     def add(self, job: Job, machines: Machines) -> int:
         """Count an environment; how many machines it overbooked, or found out of service."""

@@ -11,7 +11,7 @@ from pipeline.domain.blueprint import Priority
 from pipeline.domain.durations import format_duration
 from pipeline.simulation import charts
 from pipeline.simulation.charts import Bar, Line, Mark, Times
-from pipeline.simulation.scenario import MachineBad, Outage, Scenario, Storm
+from pipeline.simulation.scenario import Bad, Outage, Scenario, Storm, Subject
 from pipeline.simulation.tally import Tally
 from pipeline.simulation.telling import rows, seconds
 
@@ -80,8 +80,9 @@ def _marks(scenario: Scenario) -> list[Mark]:
             count = len(event.machines)
             what = next(iter(event.machines)) if count == 1 else f"{count} machines"
             found.append(Mark(event.at, f"{what}: {event.why}, back after {format_duration(event.back_s)}"))
-        elif isinstance(event, MachineBad):
-            found.append(Mark(event.at, f"every build fails on {', '.join(event.machines)}"))
+        elif isinstance(event, Bad):
+            whose = "on" if event.subject is Subject.MACHINE else f"of {event.subject}"
+            found.append(Mark(event.at, f"every build {whose} {', '.join(event.names)} fails"))
     return found[:MOST_MARKS]
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import cached_property
 
 from pipeline.domain.admission import Use, Waiting
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.inventory import Inventory
 from pipeline.domain.placement.model import Request, RoleRequest
+from pipeline.domain.placement.requests import away_from
 from pipeline.domain.qos import QosClass
 
 
@@ -75,13 +77,26 @@ class Outage:
     why: str
 
 
+class Subject(StrEnum):
+    """What may be at fault for failed builds."""
+
+    MACHINE = "machine"
+    SHAPE = "shape"
+    IMAGE = "image"
+
+
 @dataclass(frozen=True)
-class MachineBad:
-    """Machines on which every build fails from `at` for `back_s`."""
+class Bad:
+    """Every build on these machines, or of these shapes or images, fails from `at` for `back_s`."""
 
     at: float
-    machines: tuple[str, ...]
+    subject: Subject
+    names: tuple[str, ...]
     back_s: float
+
+    @property
+    def faults(self) -> frozenset[tuple[Subject, str]]:
+        return frozenset((self.subject, name) for name in self.names)
 
 
 @dataclass(frozen=True)
@@ -111,7 +126,7 @@ class Scenario:
     projects: Mapping[str, float]
     shapes: Mapping[str, Mapping[str, Shape]]
     streams: tuple[Stream, ...]
-    events: tuple[Storm | Outage | MachineBad, ...]
+    events: tuple[Storm | Outage | Bad, ...]
     deaths: Deaths = field(default_factory=Deaths)
     metrics: Metrics = field(default_factory=Metrics)
     tick_s: float = 1.0
@@ -119,7 +134,9 @@ class Scenario:
 
 @dataclass
 class Job:
-    """One run of the simulation; `since` is when it began to wait, `attempt` how often it was placed."""
+    """One run of the simulation; `since` is when it began to wait, `attempt` how often it was placed. `avoid`: the
+    machines on which its builds failed, `placed_again` how often it was placed again for that.
+    """
 
     number: int
     project: str
@@ -131,6 +148,8 @@ class Job:
     counted: bool = False
     placed_at: float = 0.0
     preempted: int = 0
+    avoid: tuple[str, ...] = ()
+    placed_again: int = 0
 
     def __post_init__(self) -> None:
         self.id = f"run-{self.number}"
@@ -140,5 +159,10 @@ class Job:
         return Waiting(self.id, self.project, self.priority, self.since)
 
     @property
-    def request(self) -> Request:
+    def anywhere(self) -> Request:
+        """What it asks for, if it must go back to machines where it failed."""
         return replace(self.shape.request, environment=self.id, project=self.project)
+
+    @property
+    def request(self) -> Request:
+        return away_from(self.anywhere, self.avoid)

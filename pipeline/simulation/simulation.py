@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 
 from pipeline.domain.admission import OVERTAKE_S
-from pipeline.domain.inventory import Inventory, Load, MachineState
-from pipeline.domain.placement.engine import decide
+from pipeline.domain.environments import MAX_AGAIN
+from pipeline.domain.inventory import Inventory, Load
+from pipeline.domain.placement.engine import decide, worth_waiting
 from pipeline.domain.placement.fleet import Fleet
-from pipeline.domain.placement.model import Decision, Infeasible, Placed
+from pipeline.domain.placement.model import Decision, Infeasible, Placed, Request
 from pipeline.domain.preemption import MOST_TIMES, Candidate, preempt
+from pipeline.domain.suspicion import Build
 from pipeline.simulation.arrivals import arrivals, deaths
 from pipeline.simulation.fairness import fairness
 from pipeline.simulation.judge import Judge
@@ -21,13 +23,14 @@ from pipeline.simulation.ledger import Ledger
 from pipeline.simulation.loop import Loop
 from pipeline.simulation.outages import Outages
 from pipeline.simulation.queue import Queue
-from pipeline.simulation.scenario import Job, MachineBad, Outage, Scenario, Shape
+from pipeline.simulation.scenario import Bad, Job, Outage, Scenario, Shape, Subject
+from pipeline.simulation.suspects import Suspects
 from pipeline.simulation.tally import Sample, Tally
 
 #: Samples for the page: so many over the whole time.
 SAMPLES = 96
-#: A machine that fails so many builds is quarantined.
-FAILURES = 3
+#: Seconds for which a run waits for room away from the machines where it failed, as in production.
+AVOID_S = 60.0
 #: A reason is asked for at most this often for one shape: explaining costs more than deciding.
 EXPLAIN_EVERY_S = 300.0
 Progress = Callable[[float], None]
@@ -43,8 +46,10 @@ class Simulation:
         self.judge, self.outages = Judge(self.ledger), Outages(scenario.inventory)
         self.queue = Queue(scenario.projects)
         self.standing: dict[str, Job] = {}
-        self._bad: set[str] = set()
-        self._failures: Counter[str] = Counter()
+        self.suspects = Suspects()
+        self._bad: set[tuple[Subject, str]] = set()
+        self._probation: set[str] = set()
+        self._worth: dict[tuple[Shape, tuple[str, ...]], bool] = {}
         self._refused: set[Shape] = set()
         self._explained: dict[Shape, tuple[float, str]] = {}
         self._awake = False
@@ -59,9 +64,9 @@ class Simulation:
         for event in (*self.scenario.events, *deaths(self.scenario)):
             if isinstance(event, Outage):
                 self.loop.at(event.at, partial(self._lose, event))
-            elif isinstance(event, MachineBad):
-                self.loop.at(event.at, partial(self._bad.update, event.machines))
-                self.loop.at(event.at + event.back_s, partial(self._mend, event.machines))
+            elif isinstance(event, Bad):
+                self.loop.at(event.at, partial(self._bad.update, event.faults))
+                self.loop.at(event.at + event.back_s, partial(self._bad.difference_update, event.faults))
         if self.scenario.inventory.limits is not None:
             self._know(self.ledger.measure(0.0))  # it was measured before, too
             self._measure()
@@ -93,24 +98,44 @@ class Simulation:
         self._wake()
 
     def _pass(self) -> None:
-        """Place what can be placed, as the scheduler does: who waited long enough is overtaken no more."""
+        """Place what can be placed, as the scheduler does: who waited long enough is overtaken no more, unless room
+        that is kept free would never be enough.
+        """
         self._awake = False
         self._judge_fairness()
         for job in self.queue.in_turn(self.loop.now):
-            if not self._look(job) and self.loop.now - job.since >= OVERTAKE_S:
+            if not self._look(job) and self.loop.now - job.since >= OVERTAKE_S and self._worth_waiting(job):
                 break
         self._fairness = fairness(self.scenario.projects, self.queue.in_use, self.queue.wanted)
 
+    def _worth_waiting(self, job: Job) -> bool:
+        """Asked of the engine once for all runs that ask alike, until the inventory changes."""
+        key = job.shape, job.avoid
+        if key not in self._worth:
+            self._worth[key] = worth_waiting(self.fleet, job.request)
+        return self._worth[key]
+
     def _look(self, job: Job) -> bool:
         """Whether a run waits no more; a shape that found nothing is not asked again before something was freed."""
-        if job.shape not in self._refused:
+        if job.avoid or job.shape not in self._refused:
             return self._place(job, self._decide(job))
         self._count_refusal(job, self._explained[job.shape][1])
         return False
 
     def _decide(self, job: Job) -> Decision:
+        """Away from the machines where it failed, unless that can never be, or takes too long."""
+        decision = self._timed(job.request, explain=bool(job.avoid))
+        late = not isinstance(decision, Placed) and not self._keeps_away(job)
+        if job.avoid and (late or isinstance(decision, Infeasible)):
+            return self._timed(job.anywhere)
+        return decision
+
+    def _keeps_away(self, job: Job) -> bool:
+        return bool(job.avoid) and self.loop.now - job.since <= AVOID_S
+
+    def _timed(self, request: Request, *, explain: bool = False) -> Decision:
         began = perf_counter()
-        decision = decide(self.fleet, job.request, self.loop.now, explain=False)
+        decision = decide(self.fleet, request, self.loop.now, explain=explain)
         took = perf_counter() - began
         self.tally.decisions += 1
         self.tally.decide_s += took
@@ -140,7 +165,11 @@ class Simulation:
         if job.shape.guaranteed:
             if (found := self._preempt(job)) is not None:
                 return self._place(job, found)
-            self.tally.wrongly_refused += self.judge.could_keep(job.shape, self._candidates())
+            avoid = job.avoid if self._keeps_away(job) else ()
+            self.tally.wrongly_refused += self.judge.could_keep(job.shape, self._candidates(), avoid)
+        if job.avoid:
+            self._count_refusal(job, "no room away from where it failed")
+            return False
         told, reason = self._explained.get(job.shape, (-math.inf, ""))
         if self.loop.now - told > EXPLAIN_EVERY_S:
             reason = self._why(job)
@@ -189,10 +218,12 @@ class Simulation:
     def _built(self, job: Job, attempt: int) -> None:
         if self._gone(job, attempt):
             return
-        machines = {name for names in self.ledger.placed[job.id].values() for name in names}
-        if failed := sorted(machines & self._bad):
-            self._fail(job, failed[0])
+        builds = self._builds(job)
+        if failed := {one.machine: one for one in builds if one.fault}:
+            self._fail(job, list(failed.values()))
             return
+        self.suspects.succeeded(builds, self.loop.now)
+        self._prove(self._probation.intersection(one.machine for one in builds))
         self.fleet.built(job.id, self.loop.now)
         self.ledger.built(job, self.loop.now)
         self.loop.at(self.loop.now + job.lasts_s, partial(self._end, job, attempt))
@@ -216,29 +247,55 @@ class Simulation:
 
     # -- what goes wrong
 
-    def _fail(self, job: Job, machine: str) -> None:
+    def _builds(self, job: Job) -> list[Build]:
+        """What came of the build of each node."""
+        service = f"{job.project}/{job.shape.request.service}"
+        found = []
+        for role, row in self.ledger.nodes_of(job):
+            machine = self.ledger.inventory.machines[row]
+            causes = (Subject.MACHINE, machine.name), (Subject.SHAPE, job.shape.name), (Subject.IMAGE, role.image)
+            fault = "" if self._bad.isdisjoint(causes) else "it is bad"
+            found.append(Build(machine.name, machine.zone, role.image, service, self.loop.now, fault))
+        return found
+
+    def _fail(self, job: Job, failed: Sequence[Build]) -> None:
+        """Place it again, away from where it failed, unless that is no use."""
         self.tally.failed_builds += 1
         self._remove(job)
-        self._suspect(machine)
-        self._wait(job)
+        verdict = self.suspects.failed(failed, self.outages.inventory, self.loop.now)
+        self._quarantine(verdict.sentence.machines)
+        if verdict.poison:
+            self.tally.given_up[verdict.poison.partition(":")[0]] += 1
+        elif job.placed_again >= MAX_AGAIN:
+            self.tally.given_up[f"their builds failed {MAX_AGAIN + 1} times"] += 1
+        else:
+            job.placed_again += 1
+            job.avoid = tuple(dict.fromkeys((*job.avoid, *(one.machine for one in failed))))
+            self._wait(job)
 
-    def _suspect(self, machine: str) -> None:
-        """Count a failed build against a machine; so many in a row take it out of service until it is mended."""
-        self._failures[machine] += 1
-        if self._failures[machine] == FAILURES:
-            self.tally.quarantined += 1
-            why = f"{FAILURES} builds failed"
-            self._change(self.outages.begin({machine}, MachineState.QUARANTINED, self.loop.now, why))
+    def _quarantine(self, machines: Mapping[str, str]) -> None:
+        if not machines:
+            return
+        self.tally.quarantines.update(machines.keys())
+        self._probation.difference_update(machines)
+        inventory = self.outages.quarantine(machines, self.loop.now)
+        self._change(inventory)
+        for one in inventory.machines:
+            if one.name in machines and one.back_at is not None:
+                self.loop.at(one.back_at, partial(self._release, one.name))
 
-    def _mend(self, machines: Iterable[str]) -> None:
-        self._bad.difference_update(machines)
-        out = {name for name in machines if self._failures[name] >= FAILURES}
-        for name in machines:
-            del self._failures[name]
-        self._change(self.outages.end(out, MachineState.QUARANTINED, self.loop.now))
+    def _release(self, machine: str) -> None:
+        self._probation.add(machine)
+        self._change(self.outages.release(machine, self.loop.now))
+
+    def _prove(self, machines: Collection[str]) -> None:
+        if machines:
+            self.tally.proved += len(machines)
+            self._probation.difference_update(machines)
+            self._change(self.outages.prove(machines, self.loop.now))
 
     def _lose(self, event: Outage) -> None:
-        self._change(self.outages.begin(event.machines, MachineState.DOWN, self.loop.now, event.why))
+        self._change(self.outages.begin(event.machines, self.loop.now, event.why))
         for job in list(self.standing.values()):
             if any(not event.machines.isdisjoint(names) for names in self.ledger.placed[job.id].values()):
                 self.tally.lost += 1
@@ -247,9 +304,10 @@ class Simulation:
         self.loop.at(event.at + event.back_s, partial(self._return, event.machines))
 
     def _return(self, machines: Iterable[str]) -> None:
-        self._change(self.outages.end(machines, MachineState.DOWN, self.loop.now))
+        self._change(self.outages.end(machines, self.loop.now))
 
     def _change(self, inventory: Inventory) -> None:
+        self._worth.clear()
         self.ledger.change(inventory)
         self.fleet.replace_inventory(inventory)
         self._freed()

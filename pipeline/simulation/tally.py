@@ -42,7 +42,9 @@ class Tally:
     infeasible: int = 0
     lost: int = 0
     failed_builds: int = 0
-    quarantined: int = 0
+    given_up: Counter[str] = field(default_factory=Counter)
+    quarantines: Counter[str] = field(default_factory=Counter)
+    proved: int = 0
     overbooked: int = 0
     broken: Counter[str] = field(default_factory=Counter)
     wrongly_refused: int = 0
@@ -74,6 +76,7 @@ class Tally:
                 "infeasible": self.infeasible,
                 "lost": self.lost,
                 "failed_builds": self.failed_builds,
+                "given_up": self.given_up.total(),
             },
             "nodes_placed": self.nodes,
             "utilisation": {
@@ -93,7 +96,12 @@ class Tally:
                 "contended_s": self.contended_s,
             },
             "preemptions": {str(priority): self.preemptions[priority] for priority in Priority},
-            "quarantined": self.quarantined,
+            "given_up": dict(self.given_up.most_common()),
+            "quarantined": {
+                "machines": len(self.quarantines),
+                "times": self.quarantines.total(),
+                "proved": self.proved,
+            },
             "overbooked_machines": self.overbooked,
             "broken_rules": dict(self.broken),
             "guaranteed_wrongly_refused": self.wrongly_refused,

@@ -27,7 +27,9 @@ def rows(summary: Mapping[str, Any], speed: Mapping[str, float]) -> Iterator[Row
     yield "hot spots", _hot(summary["hot_spots"])
     yield "fairness", _fairness(summary["fairness"])
     yield "preemptions", _preemptions(summary["preemptions"])
-    yield "quarantined", f"{summary['quarantined']} machines with failed builds"
+    for cause, count in summary["given_up"].items():
+        yield "given up", f"{count:,} runs: {cause}"
+    yield "quarantined", _quarantined(summary["quarantined"])
     yield "promises", _promises(summary)
     for rule, count in summary["broken_rules"].items():
         yield "broken", f"{rule}: {count} times"
@@ -36,7 +38,8 @@ def rows(summary: Mapping[str, Any], speed: Mapping[str, float]) -> Iterator[Row
 def _runs(runs: Mapping[str, int]) -> str:
     return (
         f"{runs['arrived']:,} arrived, {runs['finished']:,} finished, {runs['waiting']:,} wait, "
-        f"{runs['lost']:,} lost a machine, {runs['failed_builds']:,} builds failed, {runs['infeasible']:,} infeasible"
+        f"{runs['lost']:,} lost a machine, {runs['failed_builds']:,} builds failed, {runs['given_up']:,} given up, "
+        f"{runs['infeasible']:,} infeasible"
     )
 
 
@@ -77,6 +80,17 @@ def _preemptions(counts: Mapping[str, int]) -> str:
     if not any(counts.values()):
         return "none"
     return ", ".join(f"{count:,} {priority}" for priority, count in counts.items() if count)
+
+
+def _quarantined(counts: Mapping[str, int]) -> str:
+    if not counts["times"]:
+        return "no machine"
+    machines, times = (_counted(counts[key], one) for key, one in (("machines", "machine"), ("times", "time")))
+    return f"{machines}, {times} in all; {counts['proved']} proved on probation to be well again"
+
+
+def _counted(count: int, one: str) -> str:
+    return f"{count:,} {one}" + ("" if count == 1 else "s")
 
 
 def _promises(summary: Mapping[str, Any]) -> str:

@@ -110,6 +110,48 @@ def test_an_override_without_a_reason_asks_nothing(
     assert "--override held: expected GUARD=REASON" in capsys.readouterr().err
 
 
+def a_machine(provider: str, state: str = "in-service") -> dict[str, Any]:
+    return {"name": "a-1", "provider": provider, "state": state}
+
+
+def test_a_machine_needs_no_provider_where_its_name_is_the_only_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = {"post /v1/machines/lab/a-1/state": a_machine("lab", "maintenance")}
+    api = Api(**{"get /v1/machines": (a_machine("lab"),)}, **changed)
+    assert run(monkeypatch, api, "machine", "maintenance", "a-1", "--reason", "x") == 0
+    assert capsys.readouterr().out == "machine a-1 is in maintenance\n"
+    assert run(monkeypatch, Api(**changed), "machine", "drain", "a-1", "--reason", "x", "--provider", "lab") == 0
+
+
+def test_the_machines_name_each_environment_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = {"zone": "z", "state_reason": "", "back_at": None, "probation": False}
+    shown = {**a_machine("lab"), **view, "nodes": ["env-1/web-0", "env-1/web-1", "env-2/db-0"]}
+    assert run(monkeypatch, Api(**{"get /v1/machines": (shown,)}), "machines") == 0
+    assert "env-1 web-0, web-1; env-2 db-0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "says"),
+    [
+        ((), 4, "there is no machine a-1; `greenroom machines` shows all"),
+        (("lab", "cloud"), 2, "the providers lab, cloud have a machine a-1 each; name one with --provider"),
+    ],
+)
+def test_a_machine_of_no_or_several_providers_is_told(
+    found: tuple[str, ...], status: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = Api(**{"get /v1/machines": tuple(map(a_machine, found))})
+    assert run(monkeypatch, api, "machine", "drain", "a-1", "--reason", "x") == status
+    assert says in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_is_no_answer_of_placement(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, Api(), "place", "/nowhere/greenroom.yml") == 2
+
+
 def line(**more: Any) -> dict[str, Any]:
     usual = {"at": 0.0, "act": "destroy", "target": "env-1", "who": "tick", "why": "over", "dry_run": False}
     return {**usual, "refused": "", "because": "", "overridden": {}, "verified": None, "still": "", **more}

@@ -281,6 +281,21 @@ def test_a_suspect_machine_is_quarantined_under_its_nodes_and_who_did_it_is_told
     assert (told.type, told.data["who"], told.data["reason"]) == ("machine.quarantined", "me", "a new disk")
 
 
+def test_whoever_drains_a_machine_and_puts_it_back_stands_in_the_audit(books: Books, inventories: Inventories) -> None:
+    inventories.sync("lab", small("m1"))
+    with pytest.raises(UserError, match="there is no guard hold"):
+        inventories.set_state("lab", "m1", MachineState.DRAINING, replace(ME, overrides={"hold": "seen"}))
+    inventories.set_state("lab", "m1", MachineState.DRAINING, replace(ME, dry_run=True))
+    inventories.set_state("lab", "m1", MachineState.DRAINING, ME)
+    inventories.set_state("lab", "m1", MachineState.IN_SERVICE, ME)
+    told = [(one.type, one.data["target"], one.data["why"], one.data["dry_run"]) for one in books.store.events("audit")]
+    assert told == [
+        ("audit.drain", "machine lab/m1 into draining", "a new disk", True),
+        ("audit.drain", "machine lab/m1 into draining", "a new disk", False),
+        ("audit.return", "machine lab/m1 into in-service", "a new disk", False),
+    ]
+
+
 def test_a_machine_that_does_not_exist_is_named(inventories: Inventories) -> None:
     with pytest.raises(NotFound, match="provider lab has no machine m9"):
         inventories.set_state("lab", "m9", MachineState.DRAINING, ME)

@@ -143,6 +143,19 @@ def test_machines_out_of_service_say_since_when_and_why() -> None:
     assert [str(one) for one in answer.explanation.remedies] == ["put machine m0 back in service"]
 
 
+def test_machines_out_of_service_for_several_reasons_keep_each_its_own() -> None:
+    inventory = small(2, 1)
+    out = (
+        inventory.machines[0].to(MachineState.MAINTENANCE, 0.0, "memory errors"),
+        inventory.machines[1].to(MachineState.DRAINING, 86400.0, "new switches"),
+    )
+    answer = decide(Fleet(replace(inventory, machines=out)), asking(web(1)), NOW)
+    assert isinstance(answer, Unschedulable)
+    assert (
+        "1 maintenance since 1970-01-01 00:00 UTC (memory errors), 1 draining since 1970-01-02 00:00 UTC (new switches)"
+    ) in str(answer.explanation)
+
+
 NEAR_DB = PlacementRules(near_service="db")
 
 

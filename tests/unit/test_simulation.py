@@ -15,10 +15,13 @@ import pytest
 from defusedxml.ElementTree import fromstring
 from ruamel.yaml import YAML
 
+from pipeline.adapters import plugins
 from pipeline.domain.admission import Use
 from pipeline.domain.blueprint import Priority
-from pipeline.domain.errors import UserError
+from pipeline.domain.errors import PermanentError, UserError
 from pipeline.domain.inventory import MachineState
+from pipeline.domain.placement import filters
+from pipeline.domain.placement.filters import Filter
 from pipeline.simulation.__main__ import main
 from pipeline.simulation.arrivals import arrivals
 from pipeline.simulation.charts import ticks
@@ -77,10 +80,87 @@ def test_what_stood_in_lost_zones_is_placed_again(zone: object) -> None:
     assert got["placed"] + got["waiting"] == got["arrived"] + got["lost"]
 
 
-def test_a_machine_that_fails_builds_is_quarantined_once() -> None:
-    got = result(changed(events=[{"what": "machine-bad", "at": "1m", "machine": "r1-a-1", "back_after": "50m"}]))
-    assert got["quarantined"] == 1
-    assert got["runs"]["failed_builds"] >= 3
+def test_a_machine_that_fails_builds_comes_back_on_probation_until_it_proves_to_be_well() -> None:
+    bad = {"what": "machine-bad", "at": "1m", "machine": "r1-a-1", "back_after": "50m"}
+    got = result(changed(lasts="4h", events=[bad]))
+    assert got["quarantined"] == {"machines": 1, "times": 3, "proved": 1}
+    assert 5 <= got["runs"]["failed_builds"] < 10, "three before the first quarantine, one on each probation"
+    assert got["given_up"] == {}
+
+
+def test_a_machine_on_probation_builds_one_node_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, bool]] = []
+    add = Ledger.add
+
+    def spy(ledger: Ledger, job: Job, machines: dict[str, tuple[str, ...]]) -> int:
+        over = add(ledger, job, machines)
+        seen.append((int(ledger.building[0]), ledger.inventory.machines[0].probation))
+        return over
+
+    monkeypatch.setattr(Ledger, "add", spy)
+    bad = {"what": "machine-bad", "at": "1m", "machine": "r1-a-1", "back_after": "12m"}
+    storm = {"what": "storm", "at": "15m", "runs": 60, "over": "30m", "priority": "push", "shapes": ["pair"]}
+    result(changed(events=[bad, storm]))
+    assert max(building for building, probation in seen if probation) == 1
+    assert max(building for building, probation in seen if not probation) > 1
+
+
+@pytest.mark.parametrize(
+    ("event", "image", "told"),
+    [
+        (
+            {"what": "shape-bad", "shape": "sick"},
+            "any",
+            {"service shop/sick is at fault", "service search/sick is at fault"},
+        ),
+        ({"what": "image-bad", "image": "old"}, "old", {"image old is at fault"}),
+    ],
+)
+def test_what_fails_everywhere_is_given_up_and_quarantines_no_machine(
+    event: dict[str, str], image: str, told: set[str]
+) -> None:
+    sick = {"lasts": "10m", "image": image, "roles": {"web": {"count": 2}}}
+    tree = changed(
+        lasts="2h",
+        shapes={**SMALL["shapes"], "sick": sick},
+        arrivals=[{"priority": "push", "per_hour": 120, "shapes": {"pair": 3, "sick": 1}}],
+        events=[{**event, "at": "30m", "back_after": "2h"}],
+    )
+    got = result(tree)
+    assert got["quarantined"]["times"] == 0
+    assert told <= set(got["given_up"]) <= told | {"their builds failed 4 times"}
+    assert got["runs"]["given_up"] > 10
+    assert got["runs"]["arrived"] + got["runs"]["failed_builds"] == (
+        got["runs"]["placed"] + got["runs"]["waiting"] + got["runs"]["given_up"]
+    )
+
+
+def test_a_run_goes_back_to_where_it_failed_when_there_is_no_room_elsewhere() -> None:
+    tree = changed(events=[{"what": "machine-bad", "at": "1m", "machine": "r1-a-1", "back_after": "5m"}])
+    tree["inventory"]["zones"] = [{"name": "r1", "machines": [{**MACHINE, "name": "a-1"}]}]
+    tree["shapes"] = {"pair": {"lasts": "1m", "roles": {"web": None}}}
+    got = result(tree)["runs"]
+    assert got["failed_builds"] > 0
+    assert got["finished"] >= got["arrived"] - got["given_up"] - 8
+
+
+def test_an_old_run_that_can_stand_nowhere_now_holds_nobody_up() -> None:
+    """It asks for the bare metal that is down, and nothing that others give back would help it."""
+    tree = changed(
+        shapes={
+            "metal": {"lasts": "5m", "roles": {"db": {"bare_metal": "required"}}},
+            "pair": {"lasts": "5m", "roles": {"web": {"count": 2}}},
+        },
+        arrivals=[
+            {"priority": "interactive", "per_hour": 6, "shapes": ["metal"]},
+            {"priority": "push", "per_hour": 60, "shapes": ["pair"]},
+        ],
+        events=[{"what": "machine-lost", "at": "1m", "machine": "r1-metal-1", "back_after": "2h"}],
+    )
+    tree["inventory"]["zones"] = [{"name": "r1", "machines": [MACHINE, BARE]}]
+    got = result(tree)
+    assert got["runs"]["waiting"] > 2
+    assert got["waiting_s"]["push"]["count"] > 40
 
 
 def test_a_storm_makes_runs_wait() -> None:
@@ -106,14 +186,27 @@ def test_machines_die_by_chance_and_come_back() -> None:
 def test_a_machine_is_back_when_the_last_cause_is_over() -> None:
     inventory = scenario_of(SMALL, "small").inventory
     outages = Outages(inventory)
-    outages.begin({"r1-a-1"}, MachineState.QUARANTINED, 1.0, "3 builds failed")
-    outages.begin({"r1-a-1", "r1-a-2"}, MachineState.DOWN, 2.0, "r1 lost")
+    outages.quarantine({"r1-a-1": "3 builds failed"}, 1.0)
+    outages.begin({"r1-a-1", "r1-a-2"}, 2.0, "r1 lost")
+    outages.begin({"r1-a-2"}, 3.0, "died")
     states = [one.state for one in outages.inventory.machines[:3]]
     assert states == [MachineState.DOWN, MachineState.DOWN, MachineState.IN_SERVICE]
-    outages.end({"r1-a-1", "r1-a-2"}, MachineState.DOWN, 3.0)
+    outages.end({"r1-a-1", "r1-a-2"}, 4.0)
     assert outages.inventory.machine("r1-a-1").state is MachineState.QUARANTINED
-    outages.end({"r1-a-1"}, MachineState.QUARANTINED, 4.0)
+    assert outages.inventory.machine("r1-a-2").state is MachineState.DOWN
+    outages.end({"r1-a-2"}, 5.0)
+    outages.release("r1-a-1", 601.0)
     assert {one.state for one in outages.inventory.machines} == {MachineState.IN_SERVICE}
+
+
+def test_a_quarantine_that_ends_while_the_machine_is_down_leaves_it_down_and_on_probation_after_that() -> None:
+    outages = Outages(scenario_of(SMALL, "small").inventory)
+    outages.quarantine({"r1-a-1": "3 builds failed"}, 1.0)
+    outages.begin({"r1-a-1"}, 2.0, "r1 lost")
+    assert outages.release("r1-a-1", 601.0).machine("r1-a-1").state is MachineState.DOWN
+    back = outages.end({"r1-a-1"}, 700.0).machine("r1-a-1")
+    assert (back.state, back.builds) == (MachineState.IN_SERVICE, 1)
+    assert outages.prove(["r1-a-1"], 800.0).machine("r1-a-1").builds is None
 
 
 SPARE_TIME = {"lasts": "50m", "roles": {"app": {"size": "large", "count": 2, "qos": {"class": "best-effort"}}}}
@@ -227,7 +320,7 @@ def test_the_second_account_sees_overbooked_and_lost_machines() -> None:
     stands = {"web": ("r1-a-1", "r1-a-1"), "db": ("r1-a-1",)}
     over = [ledger.add(Job(n, "shop", Priority.PUSH, shape, 0.0, 60.0), stands) for n in range(3)]
     assert over == [0, 0, 1]
-    ledger.change(Outages(scenario.inventory).begin({"r2-a-1"}, MachineState.DOWN, 0.0, "lost"))
+    ledger.change(Outages(scenario.inventory).begin({"r2-a-1"}, 0.0, "lost"))
     lost = {"web": ("r2-a-1", "r3-a-1"), "db": ("r3-a-1",)}
     assert ledger.add(Job(9, "shop", Priority.PUSH, shape, 0.0, 60.0), lost) == 1
 
@@ -295,7 +388,7 @@ def test_a_wrong_file_is_told_with_its_line(tmp_path: Path, capsys: pytest.Captu
     file = tmp_path / "mine.yml"
     file.write_text((SHIPPED / "bad-machine.yml").read_text().replace("machine: rack-1-", "machine: reck-1-"))
     assert main([str(file)]) == 2
-    assert f"{file}:18:34: events[0].machine: no machine reck-1-general-1; did you" in capsys.readouterr().err
+    assert f"{file}:23:34: events[0].machine: no machine reck-1-general-1; did you" in capsys.readouterr().err
     file.write_text("lasts: [")
     assert main([str(file)]) == 2
     assert f"{file} is no YAML: " in capsys.readouterr().err
@@ -349,6 +442,32 @@ def test_a_scenario_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]
 def test_a_page_that_cannot_be_written_is_told_before_the_work(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bad-machine", "--page", "/nowhere/page.html"]) == 2
     assert "greenroom: /nowhere/page.html cannot be written: No such file" in capsys.readouterr().err
+
+
+def test_filters_of_installed_packages_hold_here_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "small.yml"
+    YAML().dump(changed(lasts="5m"), file)
+    kept = list(filters.FILTERS)
+    first = Filter("acme", lambda question: question.rows == 0, lambda _: ("acme does not license it", "buy a licence"))
+    monkeypatch.setattr(plugins, "load", lambda: filters.register(first))
+    try:
+        main([str(file)])
+    finally:
+        filters.FILTERS[:] = kept
+    assert re.search(r"refused +[\d,]+ runs at first: .*acme", capsys.readouterr().out)
+
+
+def test_an_installed_package_that_cannot_be_used_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> None:
+        raise PermanentError("package acme 1.2 cannot be used; repair or remove it")
+
+    monkeypatch.setattr(plugins, "load", broken)
+    assert main(["bad-machine"]) == 2
+    assert "greenroom: package acme 1.2 cannot be used" in capsys.readouterr().err
 
 
 def test_a_broken_promise_ends_with_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.output import Complaint
+from pipeline.cli.output import USAGE, Complaint
 
 Blueprint = Annotated[Path, typer.Argument(metavar="FILE", help="or a directory that holds it")]
 #: Where a blueprint is looked for when none is named.
@@ -19,11 +19,11 @@ def blueprint_in(given: Path) -> Path:
     return given / BLUEPRINT if given.is_dir() else given
 
 
-def text_of(file: Path, status: int) -> str:
-    """What a file holds; the command ends with `status` when it cannot be read."""
+def text_of(file: Path) -> str:
+    """What a file holds; the command ends when it cannot be read."""
     try:
         return file.read_text(encoding="utf-8")
     except OSError as error:
-        raise Complaint(f"{file} cannot be read: {error.strerror}", status) from error
+        raise Complaint(f"{file} cannot be read: {error.strerror}", USAGE) from error
     except UnicodeDecodeError as error:
-        raise Complaint(f"{file} cannot be read: it is no text in UTF-8", status) from error
+        raise Complaint(f"{file} cannot be read: it is no text in UTF-8", USAGE) from error

@@ -40,15 +40,17 @@ def check(file: File, *, json: Json = False) -> None:
 def diff(
     file: File,
     *,
-    provider: Annotated[str, typer.Option("--provider", help="whose inventory it would become")] = "local",
+    provider: Annotated[str, typer.Option("--provider", help="whose inventory it would become; else the usual")] = "",
     json: Json = False,
 ) -> None:
     """Show what an inventory.yml would change once it is in force; nothing is changed."""
     from pipeline.cli.client import connect
+    from pipeline.cli.deployment import settings
 
     out = Output(json)
     _read(out, file)
-    body = {"source": str(file), "inventory": files.text_of(file, FAILED)}
+    provider = provider or settings().default_provider
+    body = {"source": str(file), "inventory": files.text_of(file)}
     found = connect().post(f"/v1/inventories/{provider}/diff", body)
     if json:
         out.data(found)

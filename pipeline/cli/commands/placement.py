@@ -7,8 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli.commands import Json, files, guarded
-from pipeline.cli.output import FAILED, OK, REFUSED, Output
+from pipeline.cli.output import FAILED, OK, REFUSED, USAGE, Complaint, Output
 
+#: The states of a machine, as a sentence says them.
+WORDS = {
+    "in-service": "in service",
+    "draining": "draining",
+    "maintenance": "in maintenance",
+    "quarantined": "quarantined",
+    "down": "down",
+}
 #: Exit statuses of `place`, by the answer.
 STATUS = {"placed": OK, "unschedulable": FAILED, "infeasible": REFUSED}
 
@@ -26,7 +34,7 @@ def place(
     """Try out where the nodes of a greenroom.yml would stand now; nothing is reserved."""
     from pipeline.cli.client import connect
 
-    text = files.text_of(files.blueprint_in(file), FAILED)
+    text = files.text_of(files.blueprint_in(file))
     answer = connect().post("/v1/placements", {"blueprint": text, "provider": provider, "project": project})
     out = Output(json)
     if json:
@@ -66,15 +74,23 @@ def machines(
             one["provider"],
             render.machine_state(one),
             one["state_reason"],
-            ", ".join(one["nodes"]),
+            _nodes(one["nodes"]),
         )
         for one in found
     ]
     out.table(("machine", "zone", "provider", "state", "reason", "nodes"), rows)
 
 
+def _nodes(names: list[str]) -> str:
+    """Nodes by their environment, which is named once."""
+    found: dict[str, list[str]] = {}
+    for environment, _, node in (name.partition("/") for name in names):
+        found.setdefault(environment, []).append(node)
+    return "; ".join(f"{environment} {', '.join(nodes)}" for environment, nodes in found.items())
+
+
 machine = typer.Typer(help="Machines: taken out of service and put back.", no_args_is_help=True)
-Provider = Annotated[str, typer.Option("--provider", help="whose machine it is")]
+Provider = Annotated[str, typer.Option("--provider", help="whose machine it is, where several have one of that name")]
 
 
 @machine.command("drain")
@@ -82,7 +98,7 @@ def drain(
     name: str,
     *,
     reason: guarded.Reason,
-    provider: Provider = "local",
+    provider: Provider = "",
     override: guarded.Override = None,
     dry_run: guarded.DryRun = False,
     json: Json = False,
@@ -96,7 +112,7 @@ def maintenance(
     name: str,
     *,
     reason: guarded.Reason,
-    provider: Provider = "local",
+    provider: Provider = "",
     override: guarded.Override = None,
     dry_run: guarded.DryRun = False,
     json: Json = False,
@@ -110,7 +126,7 @@ def quarantine(
     name: str,
     *,
     reason: guarded.Reason,
-    provider: Provider = "local",
+    provider: Provider = "",
     override: guarded.Override = None,
     dry_run: guarded.DryRun = False,
     json: Json = False,
@@ -124,7 +140,7 @@ def put_back(
     name: str,
     *,
     reason: guarded.Reason,
-    provider: Provider = "local",
+    provider: Provider = "",
     override: guarded.Override = None,
     dry_run: guarded.DryRun = False,
     json: Json = False,
@@ -139,14 +155,26 @@ def _to(
     from pipeline.cli.client import connect
 
     body = {"state": state, **guarded.wish(reason, override, dry_run=dry_run)}
-    now = connect().post(f"/v1/machines/{provider}/{name}/state", body)
-    out = Output(json)
+    client, out = connect(), Output(json)
+    where = provider or _provider_of(client.get("/v1/machines", name=name), name)
+    now = client.post(f"/v1/machines/{where}/{name}/state", body)
     if json:
         out.data(now)
     elif dry_run:
-        out.say(f"machine {name} could become {state}; it is {now['state']}, nothing was changed")
+        out.say(f"machine {name} could be {WORDS[state]}; it is {WORDS[now['state']]}, nothing was changed")
     else:
-        out.say(f"machine {name} is {now['state']}")
+        out.say(f"machine {name} is {WORDS[now['state']]}")
+
+
+def _provider_of(found: list[dict[str, Any]], name: str) -> str:
+    """The only provider that has a machine of that name."""
+    if not found:
+        raise Complaint(f"there is no machine {name}; `greenroom machines` shows all", REFUSED)
+    if len(found) > 1:
+        several = ", ".join(one["provider"] for one in found)
+        raise Complaint(f"the providers {several} have a machine {name} each; name one with --provider", USAGE)
+    provider: str = found[0]["provider"]
+    return provider
 
 
 def guards(*, json: Json = False) -> None:
@@ -177,9 +205,10 @@ def audit(*, json: Json = False) -> None:
         out.data(found)
         return
     rows = [
-        (render.moment(one["at"]), one["act"], one["target"], one["who"], _outcome(one), one["why"]) for one in found
+        (render.moment(one["at"]), one["act"], one["target"], _outcome(one), f"{one['who']}: {one['why']}")
+        for one in found
     ]
-    out.table(("when", "act", "target", "who", "outcome", "why"), rows)
+    out.table(("when", "act", "target", "outcome", "who and why"), rows)
 
 
 def _outcome(one: dict[str, Any]) -> str:

@@ -143,7 +143,7 @@ def rules(
     from pipeline.cli.client import connect
 
     path = f"/v1/projects/{name}/rules"
-    found = connect().get(path) if file is None else connect().put(path, {"rules": files.text_of(file, USAGE)})
+    found = connect().get(path) if file is None else connect().put(path, {"rules": files.text_of(file)})
     out = Output(json)
     if json:
         out.data(found)

@@ -53,9 +53,8 @@ def profiles(*, json: Json = False) -> None:
     if json:
         out.data(found)
         return
-    keys = list(found[0])
-    rows = [[_shown(one[key]) for key in keys] for one in found]
-    out.table([key.replace("qos_class", "class") for key in keys], rows)
+    rows = [[key.replace("qos_class", "class"), *(_shown(one[key]) for one in found)] for key in list(found[0])[1:]]
+    out.table(["profile", *(one["profile"] for one in found)], rows)
     out.say("*_bytes are bytes/s, network_* are bits/s, - is not limited")
 
 

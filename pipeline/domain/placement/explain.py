@@ -109,7 +109,7 @@ def _zone_rule(fleet: Fleet, role: RoleRequest, attempt: Attempt, zone: int) -> 
         return (
             "spread",
             f"it has its share of role {role.role} already",
-            f"let more than that of {role.role} into a zone",
+            f"let more nodes of role {role.role} into a zone",
         )
     if zone in attempt.uplinked_out(role):
         return "uplink", "its uplink has promised all it can carry", f"free network rate in zone {name}"

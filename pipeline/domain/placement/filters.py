@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.domain.errors import AlreadyExists
-from pipeline.domain.inventory import MachineState
+from pipeline.domain.inventory import Machine
 from pipeline.domain.moments import to_the_minute
 from pipeline.domain.placement.changes import (
     Change,
@@ -86,10 +86,15 @@ def _in_service(q: Question) -> Flags:
 def _why_state(q: Question) -> tuple[str, Remedy]:
     machines = [q.fleet.machines[row] for row in q.rows]
     states = Counter(machine.state for machine in machines)
-    first = next(machine for machine in machines if machine.state is not MachineState.IN_SERVICE)
-    told = ", ".join(f"{count} {state}" if len(states) > 1 else str(state) for state, count in states.most_common())
-    reason = f" ({first.state_reason})" if first.state_reason else ""
-    return f"{told} since {to_the_minute(first.state_since)}{reason}", Remedy((ReturnToService(first.name),))
+    first = {machine.state: machine for machine in reversed(machines)}
+    counts = {state: f"{count} " if len(states) > 1 else "" for state, count in states.most_common()}
+    told = ", ".join(f"{count}{_out(first[state])}" for state, count in counts.items())
+    return told, Remedy((ReturnToService(machines[0].name),))
+
+
+def _out(machine: Machine) -> str:
+    reason = f" ({machine.state_reason})" if machine.state_reason else ""
+    return f"{machine.state} since {to_the_minute(machine.state_since)}{reason}"
 
 
 def hard(role: RoleRequest) -> list[Affinity]:

@@ -29,9 +29,9 @@ def demand_of(resources: Resources, qos: QosProfile) -> Vector:
 
 def request_of(environment: Environment, rules: Iterable[OperatorRule] = ()) -> Request:
     """The request of an environment, with the rules of its project and of the operator laid on its roles."""
-    laid = (*rules, *_shunned(environment))
+    laid = tuple(rules)
     roles = dict.fromkeys(node.role for node in environment.nodes)
-    return Request(
+    request = Request(
         environment=environment.id,
         project=environment.project,
         service=environment.service,
@@ -39,14 +39,16 @@ def request_of(environment: Environment, rules: Iterable[OperatorRule] = ()) -> 
         within=environment.rules.within,
         strategy=environment.rules.strategy,
     )
+    return away_from(request, environment.avoid)
 
 
-def _shunned(environment: Environment) -> tuple[OperatorRule, ...]:
-    """The machines on which nodes of it failed already."""
-    if not environment.avoid:
-        return ()
-    away = Affinity(Stance.FORBID, Attribute.MACHINE, environment.avoid, "it failed there")
-    return (OperatorRule("failed-there", affinities=(away,)),)
+def away_from(request: Request, machines: tuple[str, ...]) -> Request:
+    """The request, kept off the machines on which nodes of it failed already."""
+    if not machines:
+        return request
+    away = Affinity(Stance.FORBID, Attribute.MACHINE, machines, "it failed there")
+    rule = OperatorRule("failed-there", affinities=(away,))
+    return replace(request, roles=tuple(replace(one, rules=_laid_on(one.rules, rule)) for one in request.roles))
 
 
 def _role(environment: Environment, name: str, laid: tuple[OperatorRule, ...]) -> RoleRequest:
