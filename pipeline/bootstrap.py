@@ -21,11 +21,12 @@ from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.census import Censuses
 from pipeline.envs.gate import Asking, Budget, Gate
 from pipeline.envs.inventories import Inventories
-from pipeline.envs.lifecycle import Lifecycle, Provider
+from pipeline.envs.lifecycle import Lifecycle
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.placements import Placements
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.previews import Preview, preview
+from pipeline.envs.providers import Provider
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief

@@ -1,3 +1,8 @@
 """Fixtures that several tiers share live in plugins."""
 
-pytest_plugins = ("tests.plugins.local_nodes", "tests.plugins.redis_server", "tests.plugins.ssh_peer")
+pytest_plugins = (
+    "tests.plugins.books",
+    "tests.plugins.local_nodes",
+    "tests.plugins.redis_server",
+    "tests.plugins.ssh_peer",
+)

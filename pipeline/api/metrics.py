@@ -45,7 +45,7 @@ def _render(app: Application) -> bytes:
     for provider in app.settings.providers:
         standing.labels(provider).set(app.store.count(f"environments:standing:{provider}"))
     _budgets(app, registry)
-    _failsafe(app, registry)
+    _breakers(app, registry)
     verdicts = Gauge("greenroom_runs_finished", "finished runs that are kept", ["verdict"], registry=registry)
     for verdict in Verdict:
         verdicts.labels(verdict.value).set(app.store.count(f"runs:verdict:{verdict}"))
@@ -86,13 +86,11 @@ def _budgets(app: Application, registry: CollectorRegistry) -> None:
         spent.labels(provider).set(app.gate.spent(provider))
 
 
-def _failsafe(app: Application, registry: CollectorRegistry) -> None:
+def _breakers(app: Application, registry: CollectorRegistry) -> None:
     open_ = Gauge(
         "greenroom_breaker_open", "1 while a kind of call is paused or probed", ["provider", "call"], registry=registry
     )
-    out = Gauge("greenroom_machines_quarantined", "machines in quarantine", ["provider"], registry=registry)
     breakers = Breakers(app.books, app.clock)
     for provider in app.settings.providers:
-        out.labels(provider).set(app.store.count(f"machines:quarantined:{provider}"))
         for call, breaker in breakers.of(provider).items():
             open_.labels(provider, call.value).set(breaker.state is not BreakerState.CLOSED)

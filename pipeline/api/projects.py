@@ -7,20 +7,19 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query
 
-from pipeline.api.views import (
+from pipeline.api.project_views import (
     AddedProject,
     HookAccess,
     HookWish,
     NewProject,
     NewRules,
-    Page,
     ProjectView,
     ProjectWish,
     RemovedProject,
     RulesView,
     RuleView,
-    TriggerView,
 )
+from pipeline.api.views import Page, TriggerView
 from pipeline.bootstrap import Application
 from pipeline.domain.errors import UserError
 from pipeline.domain.projects import Project, ProjectChange
@@ -41,15 +40,16 @@ def hook_url(app: Application, project: str) -> str:
     return f"http://{host}:{port}/v1/hooks/{project}"
 
 
-def _rules_view(app: Application, project: Project) -> RulesView:
-    warnings = app.unknown_names(project.rules)
-    return RulesView(rules=[RuleView.of(rule) for rule in project.rules], warnings=warnings)
-
-
 def router(app: Application) -> APIRouter:
     routes = APIRouter(tags=["projects"])
+    _projects(app, routes)
     _changes(app, routes)
+    _rules(app, routes)
+    _triggers(app, routes)
+    return routes
 
+
+def _projects(app: Application, routes: APIRouter) -> None:
     @routes.post("/projects", status_code=201, summary="Add a project")
     def add(new: NewProject) -> AddedProject:
         refused = repository_refusal(new.repository) if new.repository else None
@@ -82,6 +82,8 @@ def router(app: Application) -> APIRouter:
             app.projects.allow_local(name, wish.local_repository)
         return HookAccess(hook_secret=app.projects.hook_secret(name).reveal(), hook_url=hook_url(app, name))
 
+
+def _triggers(app: Application, routes: APIRouter) -> None:
     @routes.get("/triggers", summary="Triggers, newest first")
     def triggers(project: str = "", limit: Limit = 50, offset: Offset = 0) -> Page[TriggerView]:
         index = f"triggers:project:{project}" if project else "triggers"
@@ -91,8 +93,6 @@ def router(app: Application) -> APIRouter:
     @routes.get("/triggers/{id}", summary="What became of a trigger")
     def trigger(id: str) -> TriggerView:
         return TriggerView.of(app.books.triggers.get(id).value)
-
-    return routes
 
 
 def _changes(app: Application, routes: APIRouter) -> None:
@@ -111,6 +111,8 @@ def _changes(app: Application, routes: APIRouter) -> None:
         app.projects.remove(name, Asking(BY_HAND, "removed by hand", dry_run=dry_run))
         return RemovedProject(name=name, removed=not dry_run)
 
+
+def _rules(app: Application, routes: APIRouter) -> None:
     @routes.get("/projects/{name}/rules", summary="The rules that a project lays on all its environments")
     def rules(name: str) -> RulesView:
         return _rules_view(app, app.books.projects.get(name).value)
@@ -119,3 +121,8 @@ def _changes(app: Application, routes: APIRouter) -> None:
     def lay(name: str, new: NewRules) -> RulesView:
         laid = app.read_rules(name, new.rules)
         return _rules_view(app, app.projects.change(name, ProjectChange(rules=laid)))
+
+
+def _rules_view(app: Application, project: Project) -> RulesView:
+    warnings = app.unknown_names(project.rules)
+    return RulesView(rules=[RuleView.of(rule) for rule in project.rules], warnings=warnings)

@@ -41,6 +41,7 @@ def router(app: Application) -> APIRouter:
     routes = APIRouter(tags=["runs"])
     _acts(app, routes)
     _views(app, routes)
+    _events(app, routes)
     _logs(app, routes)
     _files(app, routes)
     return routes
@@ -95,6 +96,8 @@ def _views(app: Application, routes: APIRouter) -> None:
         found = ((name, app.books.reports.find(name)) for name in app.store.index(f"reports:{id}"))
         return [ReportView.of(name.removeprefix(f"{id}."), loaded.value) for name, loaded in found if loaded]
 
+
+def _events(app: Application, routes: APIRouter) -> None:
     @routes.get("/runs/{id}/history", summary="Events of a run so far")
     def history(id: str, after: Position = "") -> list[EventView]:
         _run(app, id)

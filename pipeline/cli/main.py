@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 
 import typer
 
-from pipeline.cli.commands import blueprint, inventory, machine, placement, projects, qos, runs, simulate
+from pipeline.cli.commands import (
+    audit,
+    blueprint,
+    inventory,
+    machines,
+    placement,
+    projects,
+    qos,
+    runs,
+    simulate,
+    this_machine,
+)
 from pipeline.cli.output import Complaint
 
 app = typer.Typer(
@@ -18,11 +29,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
-    "This machine": (machine.up, machine.down, machine.doctor, machine.demo),
+    "This machine": (this_machine.up, this_machine.down, this_machine.doctor, this_machine.demo),
     "Runs": (runs.run, runs.runs, runs.show, runs.logs, runs.cancel, runs.rerun),
     "Nodes": (runs.release, runs.destroy, runs.environments),
     "Simulation": (simulate.simulate,),
-    "Placement": (placement.place, placement.machines, placement.guards, placement.audit),
+    "Placement": (placement.place, machines.machines, audit.guards, audit.audit),
     "Projects": (projects.triggers,),
     "greenroom.yml": (blueprint.validate, blueprint.schema, blueprint.version),
 }
@@ -30,7 +41,7 @@ for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 app.add_typer(projects.project, name="project", rich_help_panel="Projects")
-app.add_typer(placement.machine, name="machine", rich_help_panel="Placement")
+app.add_typer(machines.machine, name="machine", rich_help_panel="Placement")
 app.add_typer(inventory.inventory, name="inventory", rich_help_panel="Placement")
 app.add_typer(qos.qos, name="qos", rich_help_panel="Nodes")
 app.add_typer(projects.hook, name="hook", rich_help_panel="Projects")

@@ -1,4 +1,4 @@
-"""Who goes first: pending runs by priority, then by how little their project has running, then by age."""
+"""Who goes first, and for whom there is room: runs that may begin, requests in their turn, quotas, full providers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Projects: the tenants."""
+"""Projects: where their runs come from, and what they may use."""
 
 from __future__ import annotations
 

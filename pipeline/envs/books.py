@@ -24,7 +24,7 @@ from pipeline.domain.environments import (
 )
 from pipeline.domain.errors import NotFound, PermanentError, VersionConflict
 from pipeline.domain.intake import TriggerRecord, TriggerState
-from pipeline.domain.inventory import Inventory, Load, Machine, MachineState
+from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.domain.limits import Bucket, Slots
 from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
@@ -168,8 +168,6 @@ def _machine_indexes(record: MachineRecord) -> Mapping[str, float]:
     indexes = {f"machines:{record.provider}": 0.0}
     if record.machine.back_at is not None:
         indexes["machines:back"] = record.machine.back_at
-    if record.machine.state is MachineState.QUARANTINED:
-        indexes[f"machines:quarantined:{record.provider}"] = record.machine.state_since
     return indexes
 
 

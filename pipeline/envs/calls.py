@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TypeVar
 
 from pipeline.domain import breakers, limits
@@ -12,6 +11,7 @@ from pipeline.domain.breakers import Breaker, BreakerState, Call
 from pipeline.domain.errors import CallsPaused, InfraError, TransientError
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.domain.limits import Bucket, Slots
+from pipeline.domain.moments import time_of_day
 from pipeline.envs.books import BREAKERS, BUCKETS, SLOTS, Books
 from pipeline.ports.common import Clock
 from pipeline.ports.drivers import Capabilities, Driver, EnvironmentRequest, Listing
@@ -92,10 +92,11 @@ def _id(provider: str, call: Call) -> str:
 
 
 def _paused(provider: str, call: Call, breaker: Breaker) -> CallsPaused:
-    until = datetime.fromtimestamp(breaker.until, UTC).strftime("%H:%M:%S UTC")
     how = "are paused" if breaker.state is BreakerState.OPEN else "wait for the one that probes,"
     why = f"after {breaker.failures} failures (last: {breaker.last})"
-    return CallsPaused(f"provider {provider}: {call} calls {how} until {until} {why}", breaker.until)
+    return CallsPaused(
+        f"provider {provider}: {call} calls {how} until {time_of_day(breaker.until)} {why}", breaker.until
+    )
 
 
 class WatchedDriver:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ParamSpec
 
 from pipeline.domain import failsafe
@@ -22,7 +22,6 @@ from pipeline.domain.environments import (
     EnvironmentState,
     Node,
     NodeState,
-    destroyed,
     displace,
     place_again,
     rebuilt_later,
@@ -37,23 +36,24 @@ from pipeline.domain.errors import (
     PermanentError,
     UserError,
 )
-from pipeline.domain.failsafe import GiveUp, Hold, OpenBreaker, RetryAt, WaitForCapacity
-from pipeline.envs import events, jobs, places
+from pipeline.domain.failsafe import GiveUp, OpenBreaker, RetryAt, WaitForCapacity
+from pipeline.envs import events, places
 from pipeline.envs.access import access_of
 from pipeline.envs.books import LEDGERS, Books, Ledger, Loaded
 from pipeline.envs.calls import SLOT_RETRY_S, Breakers
-from pipeline.envs.removals import Removals, still_there
+from pipeline.envs.endings import Endings
+from pipeline.envs.providers import Provider
+from pipeline.envs.removals import Removals
+from pipeline.envs.steps import Fault, Steps, fault_of
 from pipeline.envs.suspects import Suspects
 from pipeline.ports.common import Clock, Ids
-from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
+from pipeline.ports.drivers import EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
 from pipeline.ports.secrets import KeyMaker, Secrets
-from pipeline.ports.stores import Event, Put
-from pipeline.ports.transports import Transport
+from pipeline.ports.stores import Put
 
 log = logging.getLogger(__name__)
 E, N = EnvironmentState, NodeState
 P = ParamSpec("P")
-Fault = InfraError | GuardRefused
 #: A run or person waits for these.
 SETTLED = frozenset({E.READY, E.LEASED, E.HELD}) | FINAL_STATES
 #: A deliver that waits can be judged: what is being destroyed will never be ready.
@@ -62,22 +62,6 @@ JUDGEABLE = SETTLED | {E.DESTROYING}
 RECREATE_S = 5.0
 #: A build that failed and that a guard does not let go is looked at again so much later, in seconds.
 REFUSED_S = 30.0
-
-
-@dataclass(frozen=True)
-class Provider:
-    """A configured account that one driver uses. `build_s`: how long a build may take before it is given up.
-    `max_builds`: environments that may be built at a time; None: any number.
-    """
-
-    name: str
-    driver: Driver
-    transport: Transport
-    max_nodes: int = 100
-    build_s: float = 900.0
-    poll_s: float = 1.0
-    probe_s: float = 5.0
-    max_builds: int | None = None
 
 
 class Lifecycle:
@@ -96,6 +80,8 @@ class Lifecycle:
         deployment: str,
     ) -> None:
         self._books = books
+        self._steps = Steps(books, clock)
+        self._endings = Endings(self._steps, providers, removals, clock, ids)
         self._provider = providers
         self._removals = removals
         self._suspects = suspects
@@ -127,7 +113,7 @@ class Lifecycle:
         if environment.state is E.BUILDING:
             return self._observe(loaded, listing, resumed=True)
         if environment.state is E.DESTROYING:
-            return self._destroy(loaded)
+            return self._endings.end(loaded)
         return environment
 
     def _pause(self, environment_id: str, paused: CallsPaused) -> Environment:
@@ -138,7 +124,7 @@ class Lifecycle:
         waiting = replace(loaded.value, not_before=paused.until, reason=str(paused))
         if waiting.reason != loaded.value.reason:
             waiting = replace(waiting, told_at=self._clock.now())
-        return self._save(loaded, waiting).value
+        return self._steps.save(loaded, waiting).value
 
     def poll(self, provider_name: str) -> list[Environment]:
         """Advance all environments of a provider that are on the move; those that are settled now.
@@ -166,13 +152,8 @@ class Lifecycle:
     def _end_all(self, provider_name: str, going: Sequence[Loaded[Environment]]) -> list[Environment | None]:
         if not going:
             return []
-        provider = self._provider(provider_name)
-        faults = [self._carry_out(provider, loaded.value) for loaded in going]
-        seen = _listed(provider)
-        return [
-            self._alone(one.value.id, self._conclude, one, fault, seen)
-            for one, fault in zip(going, faults, strict=True)
-        ]
+        conclude = self._endings.end_many(provider_name, going)
+        return [self._alone(one.value.id, act) for one, act in zip(going, conclude, strict=True)]
 
     def _alone(
         self, environment_id: str, act: Callable[P, Environment], *args: P.args, **more: P.kwargs
@@ -208,7 +189,7 @@ class Lifecycle:
     def _give_back(self, loaded: Loaded[Environment], why: str) -> Environment:
         """Nothing was built yet, so what was reserved is given back, and the scheduler looks for other places."""
         log.info("environment %s is placed again: %s", loaded.value.id, why)
-        return self._save(loaded, displace(loaded.value, self._clock.now(), f"placement lost: {why}")).value
+        return self._steps.save(loaded, displace(loaded.value, self._clock.now(), f"placement lost: {why}")).value
 
     def _create(self, building: Environment) -> Environment:
         provider = self._provider(building.provider)
@@ -224,7 +205,7 @@ class Lifecycle:
         private, public = self._keys.ed25519(environment.id)
         nodes = [self._with_host_key(node.to(N.BUILDING)) for node in environment.nodes]
         keyed = replace(environment, public_key=public, sealed_key=self._secrets.seal(private)).with_nodes(nodes)
-        return self._save(loaded, keyed, writes=slot)
+        return self._steps.save(loaded, keyed, writes=slot)
 
     def _with_host_key(self, node: Node) -> Node:
         private, public = self._keys.ed25519(node.name)
@@ -255,7 +236,7 @@ class Lifecycle:
 
     def _build_failed(self, building: Environment, provider: Provider, error: InfraError) -> Environment:
         """Take back what was begun, then wait for another try or give up with the provider's own words."""
-        undone = _tried(lambda: self._removals.undo(provider.driver, building, f"its build failed: {error}"))
+        undone = fault_of(lambda: self._removals.undo(provider.driver, building, f"its build failed: {error}"))
         loaded = self._books.environments.get(building.id)
         environment, now = loaded.value, self._clock.now()
         if environment.state is not E.BUILDING:
@@ -267,7 +248,7 @@ class Lifecycle:
         match failsafe.decide(error, tries, now, self._ids.dice()):
             case RetryAt(at=at, reason=why) | WaitForCapacity(at=at, reason=why) | OpenBreaker(at=at, reason=why):
                 again = replace(rebuilt_later(tried, now, why), not_before=at)
-                return self._save(loaded, again).value
+                return self._steps.save(loaded, again).value
             case GiveUp(reason=why):
                 return self._give_up(loaded, why)
 
@@ -277,15 +258,15 @@ class Lifecycle:
             return self._give_up(loaded, f"{fault}; nor could it be undone: {undone}")
         why, now = f"{fault}; nor could it be undone yet: {undone}", self._clock.now()
         at = undone.until if isinstance(undone, CallsPaused) else now + provider.poll_s
-        return self._save(loaded, replace(loaded.value, not_before=at, reason=why)).value
+        return self._steps.save(loaded, replace(loaded.value, not_before=at, reason=why)).value
 
     def _give_up(self, loaded: Loaded[Environment], fault: str) -> Environment:
         try:
             begun = self._removals.give_up(replace(loaded.value, fault=fault), fault)
         except GuardRefused as refused:
             later = replace(loaded.value, not_before=self._clock.now() + REFUSED_S, reason=str(refused))
-            return self._save(loaded, later).value
-        self._save(loaded, begun.environment, told=begun.events, writes=begun.writes)
+            return self._steps.save(loaded, later).value
+        self._steps.save(loaded, begun.environment, told=begun.events, writes=begun.writes)
         return self.advance(loaded.value.id)
 
     def _observe(self, loaded: Loaded[Environment], listing: Listing | None, *, resumed: bool) -> Environment:
@@ -331,7 +312,7 @@ class Lifecycle:
         state = E.LEASED if environment.owner else E.READY
         now = self._clock.now()
         serving_now = replace(environment.to(state, now), built_at=now).with_nodes(serving)
-        built = self._save(loaded, serving_now).value
+        built = self._steps.save(loaded, serving_now).value
         self._suspects.succeeded(built)
         return built
 
@@ -347,13 +328,13 @@ class Lifecycle:
         now = self._clock.now()
         if now - environment.state_since > provider.build_s:
             return self._elsewhere(loaded, provider, late, f"not ready after {provider.build_s:.0f} s: {why}")
-        return self._save(loaded, replace(environment, not_before=now + provider.poll_s, reason=why)).value
+        return self._steps.save(loaded, replace(environment, not_before=now + provider.poll_s, reason=why)).value
 
     def _elsewhere(
         self, loaded: Loaded[Environment], provider: Provider, faults: Mapping[str, str], told: str
     ) -> Environment:
         """Take a build back whose nodes failed, by name, and ask for another place; give up when that is no use."""
-        undone = _tried(lambda: self._removals.undo(provider.driver, loaded.value, told))
+        undone = fault_of(lambda: self._removals.undo(provider.driver, loaded.value, told))
         if undone is not None:
             return self._undo_later(loaded, provider, told, undone)
         environment = loaded.value
@@ -371,79 +352,7 @@ class Lifecycle:
         why = f"placed again ({reserved.placed_again + 1} of {MAX_AGAIN}): {reserved.reason}"
         asking = place_again(reserved, sorted(avoid), now, why)
         told = events.of_environment(loaded.value, reserved, now)
-        return self._save(Loaded(reserved, loaded.version), asking, told=told).value
-
-    def _destroy(self, loaded: Loaded[Environment]) -> Environment:
-        provider = self._provider(loaded.value.provider)
-        fault = self._carry_out(provider, loaded.value)
-        return self._conclude(loaded, fault, _listed(provider) if fault is None else Listing())
-
-    def _carry_out(self, provider: Provider, environment: Environment) -> Fault | None:
-        """Destroy an environment whose end has begun, unless only the look is missing; what went wrong, if anything."""
-        if environment.removed:
-            return None
-        unclosed = _tried(lambda: provider.transport.close(environment.id))
-        if unclosed is not None:
-            log.warning("environment %s: its connections could not be ended: %s", environment.id, unclosed)
-        return _tried(lambda: self._removals.carry_out(provider.driver, environment))
-
-    def _conclude(self, loaded: Loaded[Environment], fault: Fault | None, seen: Listing | Fault) -> Environment:
-        """It is destroyed when it is seen to be gone; what could not be seen is not gone."""
-        if fault is not None:
-            return self._destroy_later(loaded, fault)
-        if not isinstance(seen, Listing):
-            return self._destroy_later(loaded, seen, removed=True)
-        look = self._removals.look(loaded.value, seen)
-        if look.still:
-            return self._destroy_later(loaded, still_there(loaded.value.id, look.still), (look.event,))
-        return self._save(loaded, destroyed(loaded.value, self._clock.now()), told=(look.event,)).value
-
-    def _destroy_later(
-        self, loaded: Loaded[Environment], error: Fault, told: tuple[Event, ...] = (), *, removed: bool = False
-    ) -> Environment:
-        """Taking back is never given up: servers that may exist stay counted until they are seen to be gone."""
-        tries, now = loaded.value.faults_seen + 1, self._clock.now()
-        environment = replace(loaded.value, removed=removed)
-        log.warning("environment %s: not gone after %d tries: %s", environment.id, tries, error)
-        match failsafe.decide(error, tries, now, self._ids.dice(), taking_back=True):
-            case OpenBreaker(at=at):
-                later = replace(environment, not_before=at)
-            case RetryAt(at=at) | WaitForCapacity(at=at) | Hold(at=at):
-                fault = environment.fault or str(error)  # the first one is why it goes
-                later = replace(environment, not_before=at, faults_seen=tries, fault=fault)
-        return self._save(loaded, later, told=told).value
-
-    def _save(
-        self,
-        loaded: Loaded[Environment],
-        environment: Environment,
-        *,
-        told: Sequence[Event] = (),
-        writes: tuple[Put, ...] = (),
-    ) -> Loaded[Environment]:
-        """Write it with its events, after those that were `told` already; `writes` go with it."""
-        write = self._books.environments.kind.put(environment.id, environment, loaded.version)
-        change = events.of_environment(loaded.value, environment, self._clock.now())
-        after = [jobs.ADMIT] if environment.final or environment.state is E.REQUESTED else []
-        self._books.commit(write, *writes, events=[*told, *change], jobs=after)
-        return Loaded(environment, loaded.version + 1)
-
-
-def _tried(act: Callable[[], None]) -> Fault | None:
-    """What went wrong, if anything."""
-    try:
-        act()
-    except (InfraError, GuardRefused) as error:
-        return error
-    return None
-
-
-def _listed(provider: Provider) -> Listing | Fault:
-    """All that the provider has of ours, or why it cannot be seen."""
-    try:
-        return provider.driver.list()
-    except InfraError as error:
-        return error
+        return self._steps.save(Loaded(reserved, loaded.version), asking, told=told).value
 
 
 def _told(environment: Environment, faults: Mapping[str, str]) -> str:

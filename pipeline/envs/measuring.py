@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.envs.inventories import Inventories
-from pipeline.envs.lifecycle import Provider
+from pipeline.envs.providers import Provider
 
 
 class Measuring:

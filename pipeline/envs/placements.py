@@ -17,7 +17,7 @@ from pipeline.domain.projects import Quota
 from pipeline.envs.books import Books
 from pipeline.envs.fleets import Fleets
 from pipeline.envs.inventories import Inventories
-from pipeline.envs.lifecycle import Provider
+from pipeline.envs.providers import Provider
 from pipeline.envs.uses import uses
 from pipeline.ports.common import Clock
 

@@ -1,22 +1,22 @@
-"""Notices: best-effort environments are told that they go, so that a guaranteed request gets its promise kept."""
+"""Preemption: who is told to go, so that a guaranteed request gets its promise kept, and where that one will stand."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from pipeline.domain import preemption
 from pipeline.domain.environments import Environment, EnvironmentState, Nomination, Notice, displace
 from pipeline.domain.errors import GuardRefused
-from pipeline.domain.guards import Act, Refused, judge
+from pipeline.domain.moments import time_of_day
 from pipeline.domain.placement.requests import request_of, with_placement
 from pipeline.domain.rules import OperatorRule
 from pipeline.envs import events
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.fleets import Picture
 from pipeline.envs.gate import TICK, Asking, Gate
+from pipeline.envs.notices import Notices
 from pipeline.ports.stores import Event, Put
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Preemptions:
 
     def __init__(self, books: Books, gate: Gate, grace_s: float = preemption.GRACE_S) -> None:
         self._books = books
-        self._gate = gate
+        self._notices = Notices(books, gate)
         self._grace_s = grace_s
         self._again_at: dict[str, float] = {}
 
@@ -75,8 +75,7 @@ class Preemptions:
         """Whether it is a candidate as it stands in the books now, and no guard would refuse; asked in silence."""
         if preemption.candidate(environment) is None:
             return False
-        facts = self._gate.facts_of(environment, _asking(wanted_by))
-        return not isinstance(judge(Act.PREEMPT, facts), Refused)
+        return self._notices.may_be_given(environment, _asking(wanted_by))
 
     def _planned(
         self,
@@ -86,27 +85,21 @@ class Preemptions:
         picture: Picture,
         now: float,
     ) -> Planned | None:
+        at, asking = now + self._grace_s, _asking(loaded.value)
         try:
-            passed = [self._passed(victim.value, loaded.value) for victim in victims]
+            given = [
+                self._notices.give(victim, _told_to_go(victim.value, loaded.value, at, now), asking, now)
+                for victim in victims
+            ]
         except GuardRefused as error:
             log.warning("environment %s: takes nobody's place: %s", loaded.value.id, error)
             return None
-        at = now + self._grace_s
         nominated = _nominated(loaded.value, found, picture, at, now)
-        told = [event for events_ in passed for event in events_]
         picture.leaving.update(found.victims)
-        puts = [self._books.environments.kind.put(nominated.id, nominated, loaded.version)]
+        put = self._books.environments.kind.put(nominated.id, nominated, loaded.version)
+        told = [event for one in given for event in one.events]
         told += events.of_environment(loaded.value, nominated, now)
-        for victim in victims:
-            after = _told_to_go(victim.value, loaded.value, at, now)
-            puts.append(self._books.environments.kind.put(after.id, after, victim.version))
-            told += events.of_environment(victim.value, after, now)
-        return Planned(nominated, tuple(puts), tuple(told))
-
-    def _passed(self, victim: Environment, wanted_by: Environment) -> tuple[Event, ...]:
-        """The audit events of a notice; it counts against the budget only when it is carried out."""
-        asking = _asking(wanted_by)
-        return self._gate.judge(Act.PREEMPT, victim.id, self._gate.facts_of(victim, asking), asking).events
+        return Planned(nominated, (put, *(one.put for one in given)), tuple(told))
 
     def may_come_true(self, environment: Environment, now: float) -> bool:
         """Whether a nomination is still worth waiting for: some victim is on its way out."""
@@ -128,7 +121,7 @@ def _nominated(
     there = with_placement(environment, found.placed, zones, now)
     machines = {node.name: node.machine for node in there.nodes}
     waiting = replace(environment, nomination=Nomination(machines, found.victims, at + GOING_S), told_at=now)
-    return replace(waiting, reason=f"{make_room(waiting)}; they have until {_clock(at)}")
+    return replace(waiting, reason=f"{make_room(waiting)}; they have until {time_of_day(at)}")
 
 
 def make_room(environment: Environment) -> str:
@@ -148,7 +141,3 @@ def _told_to_go(victim: Environment, wanted_by: Environment, at: float, now: flo
 def _goes(victim: Environment, by: str) -> bool:
     told = victim.notice is not None and victim.notice.by == by
     return victim.state is E.DESTROYING or (told and victim.state is not E.HELD and not victim.final)
-
-
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S UTC")

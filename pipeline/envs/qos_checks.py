@@ -11,7 +11,7 @@ from pipeline.domain.promises import Measured
 from pipeline.envs import jobs
 from pipeline.envs.access import access_of
 from pipeline.envs.books import QOS_CHECKS, Books, QosCheck
-from pipeline.envs.lifecycle import Provider
+from pipeline.envs.providers import Provider
 from pipeline.envs.qos import measure
 from pipeline.ports.common import Clock, Ids
 from pipeline.ports.secrets import Secrets

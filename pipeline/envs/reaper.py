@@ -13,7 +13,7 @@ from pipeline.domain.runs import RunState
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.gate import TICK, Asking, Gate
-from pipeline.envs.lifecycle import Provider
+from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Begun, Removals
 from pipeline.ports.common import Clock
 from pipeline.ports.drivers import OwnedEnvironment

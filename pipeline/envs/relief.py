@@ -9,13 +9,12 @@ from dataclasses import replace
 from pipeline.domain import preemption
 from pipeline.domain.environments import Environment, Notice
 from pipeline.domain.errors import GuardRefused, VersionConflict
-from pipeline.domain.guards import Act
 from pipeline.domain.inventory import LoadLimits
 from pipeline.domain.overload import TakeBack, relieving
-from pipeline.envs import events
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.gate import TICK, Asking, Gate
 from pipeline.envs.inventories import Inventories
+from pipeline.envs.notices import Notices
 from pipeline.ports.common import Clock
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ class Relief:
     ) -> None:
         self._books = books
         self._inventories = inventories
-        self._gate = gate
+        self._notices = Notices(books, gate)
         self._clock = clock
         self._grace_s = grace_s
 
@@ -67,12 +66,10 @@ class Relief:
     def _tell(self, loaded: Loaded[Environment], wanted: TakeBack) -> bool:
         """Give notice through the gate; False when a guard refuses, or something changed meanwhile."""
         now, asking = self._clock.now(), Asking(TICK, wanted.reason, again=True)
-        facts = self._gate.facts_of(loaded.value, asking)
         told = replace(loaded.value, notice=Notice(now + self._grace_s, "", wanted.reason))
-        put = self._books.environments.kind.put(told.id, told, loaded.version)
         try:
-            passed = self._gate.judge(Act.PREEMPT, told.id, facts, asking)
-            self._books.commit(put, events=(*passed.events, *events.of_environment(loaded.value, told, now)))
+            given = self._notices.give(loaded, told, asking, now)
+            self._books.commit(given.put, events=given.events)
         except (GuardRefused, VersionConflict) as error:
             log.warning("environment %s: stays for now: %s", told.id, error)
             return False

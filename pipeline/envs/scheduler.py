@@ -23,8 +23,8 @@ from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.fleets import Fleets, Picture
 from pipeline.envs.inventories import Inventories
-from pipeline.envs.lifecycle import Provider
 from pipeline.envs.preemption import Planned, Preemptions, make_room
+from pipeline.envs.providers import Provider
 from pipeline.envs.refusals import Refusals
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Event, Fence, JobRequest, Put

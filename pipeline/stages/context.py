@@ -15,7 +15,7 @@ from pipeline.domain.errors import InvalidTransition
 from pipeline.domain.runs import Attempt, Outcome, Run, StageName, StageState
 from pipeline.envs.access import access_of
 from pipeline.envs.books import Books, Loaded
-from pipeline.envs.lifecycle import Provider
+from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
 from pipeline.ports.common import Clock, Ids, Limits, Secret, Sink
 from pipeline.ports.configurators import Configurator

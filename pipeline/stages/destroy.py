@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from pipeline.domain.environments import Environment, EnvironmentState, hold
 from pipeline.domain.errors import GreenroomError, GuardRefused
+from pipeline.domain.moments import to_the_second
 from pipeline.domain.runs import HELD, Outcome, StageState, Verdict
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
@@ -71,7 +70,7 @@ def _hold(stage: Stage, loaded: Loaded[Environment]) -> Done:
     now = stage.tools.clock.now()
     until = now + stage.plan.destroy.hold_on_failure_s
     held = hold(loaded.value, until, now, f"run {stage.run.id} {stage.run.verdict}: {stage.run.reason}")
-    end = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    end = to_the_second(until)
     with stage.sink() as sink:
         line(sink, f"environment {held.id} is held until {end}")
         line(sink, f"log in:    greenroom ssh {stage.run.id}")

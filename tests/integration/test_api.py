@@ -636,7 +636,7 @@ async def test_metrics_count_what_is_stored(app: Application, client: httpx.Asyn
     for _ in range(FAILURES):
         Breakers(app.books, app.clock).failed("memory", Call.CREATE, TransientError("timeout"))
     text = (await client.get("/metrics")).text
-    assert 'greenroom_machines_quarantined{provider="memory"} 1.0' in text
+    assert 'greenroom_machines{provider="memory",state="quarantined"} 1.0' in text
     assert 'greenroom_breaker_open{call="create",provider="memory"} 1.0' in text
     assert 'greenroom_breaker_open{call="list",provider="memory"} 0.0' in text
     first, second = (await client.get("/v1/machines", params={"provider": "memory"})).json()

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,15 @@ USUAL: Case = {
 }
 #: What nodes answer unless the scenario says otherwise.
 USUAL_COMMANDS = ({"match": r"\./migrate"}, {"match": r"\./check"})
+
+
+def usual_world(scratch: Path, status: int = 0, **options: Any) -> World:
+    """A world with the project `shop`, in which the commands of `USUAL` end with `status`."""
+    world = World(str(scratch), **options)
+    world.project("shop")
+    for command in USUAL_COMMANDS:
+        world.program(command["match"], lambda _: status)
+    return world
 
 
 class Player:

@@ -42,9 +42,10 @@ from pipeline.envs.books import Books
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.gate import Budget, Gate
 from pipeline.envs.inventories import Inventories
-from pipeline.envs.lifecycle import Lifecycle, Provider
+from pipeline.envs.lifecycle import Lifecycle
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.preemption import Preemptions
+from pipeline.envs.providers import Provider
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief

@@ -17,8 +17,9 @@ from pipeline.domain.rules import OperatorRule
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
-from pipeline.envs.lifecycle import Lifecycle, Provider
+from pipeline.envs.lifecycle import Lifecycle
 from pipeline.envs.preemption import Preemptions
+from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
 from pipeline.envs.suspects import Suspects

@@ -10,7 +10,7 @@ from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
 from pipeline.domain.rules import PlacementRules, Spread
 from pipeline.envs.books import ENVIRONMENTS, Books
-from pipeline.envs.lifecycle import Provider
+from pipeline.envs.providers import Provider
 from pipeline.ports.common import Clock
 
 WEB = RoleSpec("web", count=2, size="small", rules=PlacementRules(spread=Spread.MACHINE))

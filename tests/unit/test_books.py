@@ -10,7 +10,7 @@ import pytest
 from pipeline.domain.errors import NotFound, PermanentError, VersionConflict
 from pipeline.envs.books import SCHEMA, TRIES, Books
 from pipeline.ports.stores import Document, Put
-from tests.scenarios.player import USUAL, USUAL_COMMANDS
+from tests.scenarios.player import USUAL, usual_world
 from tests.scenarios.world import World
 
 RICH = {
@@ -31,10 +31,7 @@ RICH = {
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    world = World(str(tmp_path))
-    world.project("shop")
-    for command in USUAL_COMMANDS:
-        world.program(command["match"], lambda _: 1)
+    world = usual_world(tmp_path, status=1)
     world.push("shop", RICH)
     world.settle()
     return world

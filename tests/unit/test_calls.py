@@ -20,11 +20,6 @@ from pipeline.ports.drivers import Listing
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
 def cloud() -> MemoryCloud:
     return MemoryCloud()
 

@@ -4,36 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from pipeline.adapters.clock import ManualClock
-from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState, Node
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone
 from pipeline.domain.resources import Resources
 from pipeline.envs.books import Books
 from pipeline.envs.census import Censuses
-from pipeline.envs.gate import Asking, Gate
+from pipeline.envs.gate import Asking
 from pipeline.envs.inventories import Inventories
 
 LIMITS = LoadLimits(full={"vcpu": 0.75}, drain={"vcpu": 0.9}, stale_s=60.0)
 MACHINES = tuple(Machine(name, "z", {"vcpu": 4.0, "memory_mib": 1024.0}) for name in ("m1", "m2", "m3", "m4"))
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def books(clock: ManualClock) -> Books:
-    return Books(MemoryStore(clock))
-
-
-@pytest.fixture
-def inventories(books: Books, clock: ManualClock) -> Inventories:
-    return Inventories(books, clock, Gate(books, clock))
 
 
 def stand_on(books: Books, machine: str, vcpu: float, now: float) -> None:

@@ -24,7 +24,7 @@ from pipeline.domain.runs import Verdict
 from pipeline.domain.suspicion import Build, History, Judgement, judge, remember
 from pipeline.envs.gate import Asking, Gate
 from pipeline.ports.stores import Put
-from tests.scenarios.player import USUAL, USUAL_COMMANDS
+from tests.scenarios.player import USUAL, usual_world
 from tests.scenarios.world import World
 from tests.tools.lab import Lab
 from tests.tools.requests import SINGLE, requested
@@ -137,11 +137,7 @@ def test_a_retry_does_not_wait_for_the_old_time(lab: Lab) -> None:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    world = World(str(tmp_path))
-    world.project("shop")
-    for command in USUAL_COMMANDS:
-        world.program(command["match"], lambda _: 0)
-    return world
+    return usual_world(tmp_path)
 
 
 def test_a_run_passes_although_the_clock_goes_back_while_it_is_built(

@@ -76,6 +76,17 @@ def test_the_guide_names_every_command(known: Mapping[str, TyperCommand]) -> Non
     assert [name for name in known if not re.search(rf"^{name}\b", COMMAND_LINE, re.MULTILINE)] == []
 
 
+def test_the_guide_names_every_option(known: Mapping[str, TyperCommand]) -> None:
+    told = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", COMMAND_LINE))
+    options = {
+        name: [param.opts for param in command.params if param.opts[0].startswith("-")]
+        for name, command in known.items()
+    }
+    assert {
+        name: missing for name, all_ in options.items() if (missing := [one for one in all_ if not told & set(one)])
+    } == {}
+
+
 def named_options() -> Iterator[tuple[str, str, str]]:
     """File, command line and option of each `greenroom … --option` in a document."""
     for path in DOCUMENTS:
@@ -101,8 +112,26 @@ def test_blueprints_in_documents_are_good(text: str) -> None:
     assert YamlBlueprintReader().read("greenroom.yml", text.encode()).service
 
 
-def test_the_guide_to_the_api_calls_only_routes_that_exist(tmp_path: Path) -> None:
-    paths = create(build(Settings(home=tmp_path))).openapi()["paths"]
+@pytest.fixture
+def paths(tmp_path: Path) -> Mapping[str, Any]:
+    """The routes, as OpenAPI describes them."""
+    described: Mapping[str, Any] = create(build(Settings(home=tmp_path))).openapi()["paths"]
+    return described
+
+
+def test_the_guide_to_the_api_tells_every_route(paths: Mapping[str, Any]) -> None:
+    routes = [f"{method.upper()} {path}" for path, methods in paths.items() for method in methods]
+    assert list(table((ROOT / "docs/guides/api.md").read_text(), "route")) == routes
+
+
+def test_the_list_of_decisions_has_every_record() -> None:
+    records = sorted((ROOT / "docs/adr").glob("0*.md"))
+    rows = re.findall(r"^\| (\d+) \| \[(.*)\]\((.*)\) \|$", (ROOT / "docs/adr/README.md").read_text(), re.MULTILINE)
+    assert [f"# {number}. {title}" for number, title, _ in rows] == [one.read_text().splitlines()[0] for one in records]
+    assert [name for _, _, name in rows] == [one.name for one in records]
+
+
+def test_the_guide_to_the_api_calls_only_routes_that_exist(paths: Mapping[str, Any]) -> None:
     patterns = [re.compile(re.sub(r"\{name\}$", ".+", path).replace("{id}", "[^/]+") + "$") for path in paths]
     patterns += [re.compile(re.sub(r"\{\w+\}", "[^/]+", path) + "$") for path in paths]
     text = (ROOT / "docs/guides/api.md").read_text()

@@ -54,21 +54,6 @@ def test_this_machine_poses_as_several(tmp_path: Path) -> None:
     assert sum(memory) == pytest.approx(whole.machines[0].capacity["memory_mib"])
 
 
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def books(clock: ManualClock) -> Books:
-    return Books(MemoryStore(clock))
-
-
-@pytest.fixture
-def inventories(books: Books, clock: ManualClock) -> Inventories:
-    return Inventories(books, clock, Gate(books, clock))
-
-
 def small(*names: str) -> Inventory:
     return Inventory(tuple(Machine(name, "z", {"vcpu": 4.0}) for name in names), (Zone("z"),))
 

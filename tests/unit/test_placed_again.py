@@ -13,8 +13,8 @@ from pipeline.domain.inventory import Inventory, Machine, Zone
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Asking, Gate
 from pipeline.envs.inventories import Inventories
-from pipeline.envs.lifecycle import Provider
 from pipeline.envs.preemption import Preemptions
+from pipeline.envs.providers import Provider
 from pipeline.envs.scheduler import AVOID_S, Scheduler
 from tests.tools.requests import SINGLE, ask, provider, requested
 

@@ -8,33 +8,16 @@ from dataclasses import replace
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineKind, MachineState, Zone
+from pipeline.domain.inventory import Load, LoadLimits, MachineKind, MachineState, Zone
 from pipeline.domain.placement.engine import decide
 from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.placement.model import Infeasible, Placed, Request, RoleRequest, Unschedulable
 from pipeline.domain.qos import QosClass
 from pipeline.domain.rules import Affinity, Attribute, BareMetal, PlacementRules, Spread, Stance, Strategy, Within
 from tests.tools import placement_instances as instances
+from tests.tools.placement_by_hand import NOW, asking, small, web
 from tests.tools.placement_checker import broken
 from tests.tools.placement_instances import demand
-
-NOW = 1000.0
-
-
-def small(count: int = 4, zones: int = 2, **changes: object) -> Inventory:
-    """Machines of 4 vCPU and 4 GiB in turn in zones."""
-    capacity = {"vcpu": 4.0, "memory_mib": 4096.0, "disk_gib": 100.0}
-    machines = tuple(Machine(f"m{at}", f"z{at % zones}", capacity) for at in range(count))
-    fresh = Inventory(machines, tuple(Zone(f"z{at}") for at in range(zones)))
-    return replace(fresh, **changes)  # type: ignore[arg-type]  # fields are given by name
-
-
-def asking(*roles: RoleRequest, within: Within = Within.ANYWHERE, strategy: Strategy = Strategy.PACK) -> Request:
-    return Request("env-1", "shop", "shop", roles, within, strategy)
-
-
-def web(count: int, rules: PlacementRules | None = None, vcpu: float = 1.0) -> RoleRequest:
-    return RoleRequest("web", count, demand(vcpu, 1024.0), rules=rules or PlacementRules())
 
 
 def placed(fleet: Fleet, request: Request) -> Placed:

@@ -32,15 +32,15 @@ from pipeline.domain.placement.changes import (
 from pipeline.domain.placement.engine import decide
 from pipeline.domain.placement.filters import FILTERS, Need, Question
 from pipeline.domain.placement.fleet import Fleet
-from pipeline.domain.placement.model import Explanation, Group, Infeasible, Placed, RoleRequest, Standing, Unschedulable
+from pipeline.domain.placement.model import Explanation, Group, Infeasible, Placed, RoleRequest, Unschedulable
 from pipeline.domain.placement.units import amount, at_least, at_most
 from pipeline.domain.qos import QosClass
 from pipeline.domain.resources import DIMENSIONS
 from pipeline.domain.rules import Affinity, Attribute, BareMetal, PlacementRules, Spread, Stance, Within
 from tests.tools.placement_applier import Case, done
+from tests.tools.placement_by_hand import NOW, asking, on, small, web
 from tests.tools.placement_checker import broken
 from tests.tools.placement_instances import crowded, demand, inventory, rich_request
-from tests.unit.test_placement import NOW, asking, small, web
 
 SEEDS = st.integers(0, 10**9)
 
@@ -55,11 +55,6 @@ def never(case: Case) -> Explanation:
     answer = case.decide()
     assert isinstance(answer, Infeasible), answer
     return answer.explanation
-
-
-def on(machine: str, vcpu: float, memory: float = 1024.0, **changes: object) -> Standing:
-    node = Standing("other", "shop", "web", machine, demand(vcpu, memory), since=NOW - 100)
-    return replace(node, **changes)  # type: ignore[arg-type]  # fields are given by name
 
 
 # -- doing what it says

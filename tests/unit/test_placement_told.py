@@ -30,11 +30,10 @@ from pipeline.envs.placements import Trial
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.scheduler import Scheduler
 from tests.tools.placement_applier import Case
+from tests.tools.placement_by_hand import NOW, asking, on, small, web
 from tests.tools.placement_instances import demand
 from tests.tools.requests import ask, provider, requested
 from tests.unit.test_cli_render import ENVIRONMENT, RUN
-from tests.unit.test_placement import NOW, asking, small, web
-from tests.unit.test_placement_explained import on
 
 THIRD_AND_FOURTH = PlacementRules(
     (Affinity(Stance.REQUIRE, Attribute.ZONE, ("z0",)), Affinity(Stance.FORBID, Attribute.ZONE, ("z0",), "rule night"))

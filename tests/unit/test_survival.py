@@ -17,7 +17,7 @@ from pipeline.envs.gate import Asking
 from pipeline.ports.drivers import Listing, NodeStatus
 from pipeline.ports.stores import JobRequest, Put
 from pipeline.stages import tick
-from tests.scenarios.player import USUAL, USUAL_COMMANDS
+from tests.scenarios.player import USUAL, usual_world
 from tests.scenarios.world import World, repository_of
 
 HELD = {**USUAL, "destroy": {"on_failure": {"hold": "30m"}}}
@@ -25,11 +25,7 @@ HELD = {**USUAL, "destroy": {"on_failure": {"hold": "30m"}}}
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    world = World(str(tmp_path))
-    world.project("shop")
-    for command in USUAL_COMMANDS:
-        world.program(command["match"], lambda _: 0)
-    return world
+    return usual_world(tmp_path)
 
 
 def spoil(world: World, kind: str, id: str, field: str, indexes: dict[str, float]) -> None:
@@ -270,10 +266,7 @@ def test_connections_that_cannot_be_ended_do_not_keep_servers(world: World, monk
 
 
 def test_a_listing_from_before_a_build_does_not_judge_it(tmp_path: Path) -> None:
-    world = World(str(tmp_path), machines=2)
-    world.project("shop")
-    for command in USUAL_COMMANDS:
-        world.program(command["match"], lambda _: 0)
+    world = usual_world(tmp_path, machines=2)
     world.cloud.slow = True
     world.push("shop", USUAL)
     world.settle()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from pipeline.cli.commands import Json
+from pipeline.cli.commands import Json, files
 from pipeline.cli.output import FAILED, Complaint, Output
 
 
 def validate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="or a directory that holds it")] = Path("greenroom.yml"),
+    file: files.Blueprint = files.BLUEPRINT,
     *,
     json: Json = False,
 ) -> None:
@@ -22,7 +19,7 @@ def validate(
     from pipeline.cli.findings import tell_findings
     from pipeline.domain.errors import InvalidBlueprint
 
-    path = file / "greenroom.yml" if file.is_dir() else file
+    path = files.blueprint_in(file)
     out = Output(json)
     try:
         blueprint = build(settings()).reader.read(str(path), path.read_bytes())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Json
+from pipeline.cli.commands import Json, files
 from pipeline.cli.output import FAILED, Complaint, Output
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def diff(
     out = Output(json)
     _read(out, file)
     provider = provider or settings().default_provider
-    body = {"source": str(file), "inventory": file.read_text(encoding="utf-8")}
+    body = {"source": str(file), "inventory": files.text_of(file)}
     found = connect().post(f"/v1/inventories/{provider}/diff", body)
     if json:
         out.data(found)

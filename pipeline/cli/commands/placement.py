@@ -1,29 +1,20 @@
-"""`place`, `machines`: where nodes would stand, and on what."""
+"""`place`: where nodes would stand."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Json, guarded
-from pipeline.cli.output import FAILED, OK, REFUSED, USAGE, Complaint, Output
+from pipeline.cli.commands import Json, files
+from pipeline.cli.output import FAILED, OK, REFUSED, Output
 
-#: The states of a machine, as a sentence says them.
-WORDS = {
-    "in-service": "in service",
-    "draining": "draining",
-    "maintenance": "in maintenance",
-    "quarantined": "quarantined",
-    "down": "down",
-}
 #: Exit statuses of `place`, by the answer.
 STATUS = {"placed": OK, "unschedulable": FAILED, "infeasible": REFUSED}
 
 
 def place(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="or a directory that holds it")] = Path("greenroom.yml"),
+    file: files.Blueprint = files.BLUEPRINT,
     *,
     explain: Annotated[
         bool, typer.Option("--explain", help="why there, or each group of machines with the rule that refused it")
@@ -35,11 +26,7 @@ def place(
     """Try out where the nodes of a greenroom.yml would stand now; nothing is reserved."""
     from pipeline.cli.client import connect
 
-    path = file / "greenroom.yml" if file.is_dir() else file
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise Complaint(f"{path} cannot be read: {error.strerror}", USAGE) from error
+    text = files.text_of(files.blueprint_in(file))
     answer = connect().post("/v1/placements", {"blueprint": text, "provider": provider, "project": project})
     out = Output(json)
     if json:
@@ -56,171 +43,3 @@ def _tell(out: Output, answer: dict[str, Any], *, explain: bool) -> None:
         render.placed(out, answer, why=explain)
         return
     render.refused(out, answer, each=explain)
-
-
-def machines(
-    *,
-    provider: Annotated[str, typer.Option(help="of one provider alone")] = "",
-    json: Json = False,
-) -> None:
-    """List the machines of the inventories, with what stands on them."""
-    from pipeline.cli import render
-    from pipeline.cli.client import connect
-
-    found = connect().get("/v1/machines", provider=provider)
-    out = Output(json)
-    if json:
-        out.data(found)
-        return
-    rows = [
-        (
-            one["name"],
-            one["zone"],
-            one["provider"],
-            render.machine_state(one),
-            one["state_reason"],
-            _nodes(one["nodes"]),
-        )
-        for one in found
-    ]
-    out.table(("machine", "zone", "provider", "state", "reason", "nodes"), rows)
-
-
-def _nodes(names: list[str]) -> str:
-    """Nodes by their environment, which is named once."""
-    found: dict[str, list[str]] = {}
-    for environment, _, node in (name.partition("/") for name in names):
-        found.setdefault(environment, []).append(node)
-    return "; ".join(f"{environment} {', '.join(nodes)}" for environment, nodes in found.items())
-
-
-machine = typer.Typer(help="Machines: taken out of service and put back.", no_args_is_help=True)
-Provider = Annotated[str, typer.Option("--provider", help="whose machine it is, where several have one of that name")]
-
-
-@machine.command("drain")
-def drain(
-    name: str,
-    *,
-    reason: guarded.Reason,
-    provider: Provider = "",
-    override: guarded.Override = None,
-    dry_run: guarded.DryRun = False,
-    json: Json = False,
-) -> None:
-    """Let a machine take no more nodes; those on it stay until they are over."""
-    _to("draining", name, reason, provider, override, dry_run=dry_run, json=json)
-
-
-@machine.command("maintenance")
-def maintenance(
-    name: str,
-    *,
-    reason: guarded.Reason,
-    provider: Provider = "",
-    override: guarded.Override = None,
-    dry_run: guarded.DryRun = False,
-    json: Json = False,
-) -> None:
-    """Take a machine out of service; refused while nodes stand on it."""
-    _to("maintenance", name, reason, provider, override, dry_run=dry_run, json=json)
-
-
-@machine.command("quarantine")
-def quarantine(
-    name: str,
-    *,
-    reason: guarded.Reason,
-    provider: Provider = "",
-    override: guarded.Override = None,
-    dry_run: guarded.DryRun = False,
-    json: Json = False,
-) -> None:
-    """Let a machine that is suspect take no more nodes."""
-    _to("quarantined", name, reason, provider, override, dry_run=dry_run, json=json)
-
-
-@machine.command("return")
-def put_back(
-    name: str,
-    *,
-    reason: guarded.Reason,
-    provider: Provider = "",
-    override: guarded.Override = None,
-    dry_run: guarded.DryRun = False,
-    json: Json = False,
-) -> None:
-    """Put a machine back into service."""
-    _to("in-service", name, reason, provider, override, dry_run=dry_run, json=json)
-
-
-def _to(
-    state: str, name: str, reason: str, provider: str, override: list[str] | None, *, dry_run: bool, json: bool
-) -> None:
-    from pipeline.cli.client import connect
-
-    body = {"state": state, **guarded.wish(reason, override, dry_run=dry_run)}
-    client, out = connect(), Output(json)
-    where = provider or _provider_of(client.get("/v1/machines", name=name), name)
-    now = client.post(f"/v1/machines/{where}/{name}/state", body)
-    if json:
-        out.data(now)
-    elif dry_run:
-        out.say(f"machine {name} could be {WORDS[state]}; it is {WORDS[now['state']]}, nothing was changed")
-    else:
-        out.say(f"machine {name} is {WORDS[now['state']]}")
-
-
-def _provider_of(found: list[dict[str, Any]], name: str) -> str:
-    """The only provider that has a machine of that name."""
-    if not found:
-        raise Complaint(f"there is no machine {name}; `greenroom machines` shows all", REFUSED)
-    if len(found) > 1:
-        several = ", ".join(one["provider"] for one in found)
-        raise Complaint(f"the providers {several} have a machine {name} each; name one with --provider", USAGE)
-    provider: str = found[0]["provider"]
-    return provider
-
-
-def guards(*, json: Json = False) -> None:
-    """List the guards that every destructive act must pass."""
-    from pipeline.domain.guards import GUARDS
-
-    out = Output(json)
-    if json:
-        out.data(
-            [
-                {"guard": one.name, "acts": sorted(one.acts), "refuses_when": one.refuses_when, "remedy": one.remedy}
-                for one in GUARDS
-            ]
-        )
-        return
-    rows = [(one.name, ", ".join(sorted(one.acts)), one.refuses_when, one.remedy) for one in GUARDS]
-    out.table(("guard", "asked before", "refuses when", "what would have to change"), rows)
-
-
-def audit(*, json: Json = False) -> None:
-    """List who did what dangerous and why, and what the guards refused."""
-    from pipeline.cli import render
-    from pipeline.cli.client import connect
-
-    found = connect().get("/v1/audit")
-    out = Output(json)
-    if json:
-        out.data(found)
-        return
-    rows = [
-        (render.moment(one["at"]), one["act"], one["target"], _outcome(one), f"{one['who']}: {one['why']}")
-        for one in found
-    ]
-    out.table(("when", "act", "target", "outcome", "who and why"), rows)
-
-
-def _outcome(one: dict[str, Any]) -> str:
-    if one["refused"]:
-        return f"refused by {one['refused']}: {one['because']}"
-    if one["verified"] is not None:
-        return "verified: it is gone" if one["verified"] else f"not verified: still there: {one['still']}"
-    told = "dry run" if one["dry_run"] else "passed"
-    overridden = ", ".join(f"{guard} ({reason})" for guard, reason in one["overridden"].items())
-    return f"{told}, overriding {overridden}" if overridden else told

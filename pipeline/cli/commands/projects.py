@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.commands import Count, Json, Project
+from pipeline.cli.commands import Count, Json, Project, files
 from pipeline.cli.output import FAILED, REFUSED, USAGE, Complaint, Output
 
 project = typer.Typer(help="Projects: repositories and what they may use.", no_args_is_help=True)
@@ -143,7 +143,7 @@ def rules(
     from pipeline.cli.client import connect
 
     path = f"/v1/projects/{name}/rules"
-    found = connect().get(path) if file is None else connect().put(path, {"rules": _text(file)})
+    found = connect().get(path) if file is None else connect().put(path, {"rules": files.text_of(file)})
     out = Output(json)
     if json:
         out.data(found)
@@ -151,13 +151,6 @@ def rules(
         render.rules(out, found["rules"])
     for warning in found["warnings"]:
         Output(as_json=True).say(f"warning: {warning} in any inventory; see `greenroom machines`")
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Complaint(f"{file} cannot be read: {error}", USAGE) from error
 
 
 @project.command("remove")

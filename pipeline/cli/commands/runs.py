@@ -210,7 +210,7 @@ def split_command(words: list[str]) -> tuple[str, list[str]]:
 def release(
     run: RunArgument,
     *,
-    reason: Annotated[str, typer.Option(help="why, for whoever reads the audit")] = "",
+    reason: guarded.Reason = "",
     override: guarded.Override = None,
     dry_run: guarded.DryRun = False,
     json: Json = False,

@@ -17,7 +17,7 @@ import typer
 
 from pipeline.cli import deployment, ending, login, render, watch
 from pipeline.cli.client import Client, connect
-from pipeline.cli.commands import machine, placement, projects, qos, runs
+from pipeline.cli.commands import machines, placement, projects, qos, runs, this_machine
 from pipeline.cli.demo.developer import BRANCH, Developer
 from pipeline.cli.demo.place import Place, temporary_place
 from pipeline.cli.demo.proof import Proof
@@ -69,14 +69,14 @@ class Story:
     def _deployment(self) -> Iterator[None]:
         self._title("A deployment of its own")
         self._command("greenroom up --detach")
-        _expect_ok(lambda: machine.up(detach=True))
+        _expect_ok(lambda: this_machine.up(detach=True))
         try:
             yield
         except BaseException:
             self._clear_away()
             raise
         self._command("greenroom down")
-        machine.down()
+        this_machine.down()
 
     def _clear_away(self) -> None:
         """After something unexpected: take back what there is, whatever it says."""
@@ -141,7 +141,7 @@ class Story:
         machine = environment["nodes"][0]["machine"]
         self._command(f"greenroom machine maintenance {machine} --reason 'a new disk'")
         try:
-            placement.maintenance(machine, reason="a new disk")
+            machines.maintenance(machine, reason="a new disk")
         except Complaint as refusal:
             self.out.say(f"greenroom: {refusal}")
         else:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 
 from pipeline.domain.errors import AlreadyExists
 from pipeline.domain.inventory import Machine
+from pipeline.domain.moments import to_the_minute
 from pipeline.domain.placement.changes import (
     Change,
     Clear,
@@ -93,9 +93,8 @@ def _why_state(q: Question) -> tuple[str, Remedy]:
 
 
 def _out(machine: Machine) -> str:
-    since = datetime.fromtimestamp(machine.state_since, UTC).strftime("%Y-%m-%d %H:%M UTC")
     reason = f" ({machine.state_reason})" if machine.state_reason else ""
-    return f"{machine.state} since {since}{reason}"
+    return f"{machine.state} since {to_the_minute(machine.state_since)}{reason}"
 
 
 def hard(role: RoleRequest) -> list[Affinity]:

@@ -33,10 +33,9 @@ class Found:
 
 @dataclass(frozen=True)
 class NotFound:
-    """The attempt that came furthest; `exhausted`: everything was tried, so that nothing can be found now."""
+    """The attempt that came furthest."""
 
     attempt: Attempt
-    exhausted: bool = False
 
 
 def search(fleet: Fleet, request: Request, tries: int = TRIES, steps: int = STEPS) -> Found | NotFound:
@@ -155,7 +154,7 @@ def _exhaust(fleet: Fleet, request: Request, best: Attempt, steps: int) -> Found
         nodes = [role for role in roles for _ in range(role.count)]
         if _deeper(attempt, nodes, 0, left):
             return Found(attempt)
-    return NotFound(best, exhausted=left[0] > 0)
+    return NotFound(best)
 
 
 def _deeper(attempt: Attempt, nodes: Sequence[RoleRequest], at: int, left: list[int]) -> bool:

@@ -1,0 +1,24 @@
+"""Providers, as the use cases of environments know them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.ports.drivers import Driver
+from pipeline.ports.transports import Transport
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A configured account that one driver uses. `build_s`: how long a build may take before it is given up.
+    `max_builds`: environments that may be built at a time; None: any number.
+    """
+
+    name: str
+    driver: Driver
+    transport: Transport
+    max_nodes: int = 100
+    build_s: float = 900.0
+    poll_s: float = 1.0
+    probe_s: float = 5.0
+    max_builds: int | None = None
