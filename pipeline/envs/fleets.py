@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pipeline.domain import admission, preemption
 from pipeline.domain.admission import Use
 from pipeline.domain.durations import passed
-from pipeline.domain.environments import BUILD_STATES, Environment
+from pipeline.domain.environments import BUILD_STATES, Environment, Nomination
 from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.placement.requests import NOMINATED, build_ended_at, nominated_of, standing_of
 from pipeline.domain.preemption import Candidate
@@ -18,6 +18,8 @@ from pipeline.envs.inventories import Inventories
 
 #: Seconds between two looks at what was measured.
 LOADS_S = 2.0
+#: Stands for what is not there.
+NOBODYS = ("", Use())
 
 
 @dataclass
@@ -25,27 +27,25 @@ class Picture:
     """One provider's fleet, and the versions it was made from.
 
     `freed` counts the changes that may have made room: what found no place before the last of them finds none now.
-    `candidates` may be taken back, as they were when they were placed. `nominated` maps requests that have places
-    waiting for them to how many. What is `leaving` was told to go.
+    `candidates` may be taken back, as they were when they were placed. `nominated` are requests that have places
+    waiting for them, with their projects. What is `leaving` was told to go. `nodes` counts those that stand at the
+    provider, or have a place that waits for them.
     """
 
     fleet: Fleet
     inventory_version: int
     known: dict[str, tuple[str, Use]] = field(default_factory=dict)
     candidates: dict[str, Candidate] = field(default_factory=dict)
-    nominated: dict[str, int] = field(default_factory=dict)
+    nominated: dict[str, tuple[str, Use]] = field(default_factory=dict)
     leaving: set[str] = field(default_factory=set)
     building: set[str] = field(default_factory=set)
     freed: int = 0
     loads_at: float = -LOADS_S
-
-    @property
-    def nodes(self) -> int:
-        """How many nodes stand at the provider, or have a place that waits for them."""
-        return sum(use.nodes for _, use in self.known.values()) + sum(self.nominated.values())
+    nodes: int = 0
 
     def add(self, environment: Environment) -> None:
         self.known[environment.id] = (environment.project, admission.use_of(environment))
+        self.nodes += len(environment.nodes)
         self.fleet.add(standing_of(environment))
         if environment.state in BUILD_STATES:
             self.building.add(environment.id)
@@ -54,7 +54,7 @@ class Picture:
             self.candidates[environment.id] = may_go
 
     def remove(self, environment_id: str) -> None:
-        self.known.pop(environment_id, None)
+        self.nodes -= self.known.pop(environment_id, NOBODYS)[1].nodes
         self.building.discard(environment_id)
         self.candidates.pop(environment_id, None)
         self.leaving.discard(environment_id)
@@ -64,13 +64,20 @@ class Picture:
     def nominate(self, environment: Environment) -> None:
         """Keep the places that a request will have once its victims are gone."""
         if environment.nomination is not None and environment.id not in self.nominated:
-            self.nominated[environment.id] = len(environment.nodes)
+            self.nominated[environment.id] = (environment.project, admission.use_of(environment))
+            self.nodes += len(environment.nodes)
             self.fleet.add(nominated_of(environment))
 
     def step_aside(self, environment_id: str) -> None:
         """Keep them no more: the request has them, tries anew, or is gone."""
-        if self.nominated.pop(environment_id, None) is not None:
+        if environment_id in self.nominated:
+            self.nodes -= self.nominated.pop(environment_id)[1].nodes
             self.fleet.remove(NOMINATED + environment_id)
+
+    def takes(self, nomination: Nomination) -> bool:
+        """Whether all places of a nomination are on machines that take nodes."""
+        rows = [self.fleet.row.get(machine) for machine in nomination.machines.values()]
+        return all(row is not None and self.fleet.in_service[row] for row in rows)
 
 
 class Fleets:
@@ -147,9 +154,9 @@ class Fleets:
             picture.freed += 1
 
     def uses(self) -> dict[str, Use]:
-        """What each project has at all providers that were looked at."""
+        """What each project has at all providers that were looked at, places that wait for it included."""
         uses: dict[str, Use] = defaultdict(Use)
         for picture in self._pictures.values():
-            for project, use in picture.known.values():
+            for project, use in (*picture.known.values(), *picture.nominated.values()):
                 uses[project] = uses[project].plus(use)
         return uses

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pipeline.domain import preemption
-from pipeline.domain.environments import Environment, EnvironmentState, Nomination, Notice, displace
+from pipeline.domain.environments import LEAVING_STATES, Environment, EnvironmentState, Nomination, Notice, displace
 from pipeline.domain.errors import GuardRefused
 from pipeline.domain.guards import Act, Refused, judge
 from pipeline.domain.placement.requests import request_of, with_placement
@@ -23,8 +24,10 @@ log = logging.getLogger(__name__)
 E = EnvironmentState
 #: Searches for one request at a time: some of those found may stay after all, being held or protected meanwhile.
 TRIES = 10
-#: Seconds after which a request that found nobody looks again.
+#: Seconds after which a request that was not allowed to take anybody's place looks again.
 RETRY_S = 5.0
+#: Seconds for which one that was found to stay is not looked at again, by anybody.
+STAYS_S = 60.0
 #: Seconds after the end of the grace in which the victims must be gone; then the request looks for others.
 GOING_S = 300.0
 
@@ -46,6 +49,11 @@ class Preemptions:
         self._gate = gate
         self._grace_s = grace_s
         self._again_at: dict[str, float] = {}
+        self._stays: dict[str, float] = {}
+
+    def is_due(self, environment: Environment, now: float) -> bool:
+        """Whether a request that was not allowed to take anybody's place may look again, though nothing was freed."""
+        return now >= self._again_at.get(environment.id, math.inf)
 
     def plan(
         self, loaded: Loaded[Environment], rules: Iterable[OperatorRule], picture: Picture, max_nodes: int, now: float
@@ -57,19 +65,27 @@ class Preemptions:
         environment, request = loaded.value, request_of(loaded.value, rules)
         if not preemption.may_preempt(environment) or now < self._again_at.get(environment.id, 0.0):
             return None
-        candidates = dict(picture.candidates)
+        self._again_at.pop(environment.id, None)
+        self._stays = {id: until for id, until in self._stays.items() if until > now}
         for _ in range(TRIES):
+            candidates = [one for id, one in picture.candidates.items() if id not in self._stays]
             room = max_nodes - picture.nodes
-            found = preemption.preempt(picture.fleet, request, candidates.values(), now, room, picture.leaving)
+            found = preemption.preempt(picture.fleet, request, candidates, now, room, picture.leaving)
             if found is None or not found.victims:
-                break
+                return None
             victims = self._books.environments.many(found.victims)
             stay = set(found.victims) - {one.value.id for one in victims if self._may_go(one.value, environment)}
             if not stay:
                 return self._planned(loaded, victims, found, picture, now)
-            candidates = {id: one for id, one in candidates.items() if id not in stay}
-        self._again_at = {id: at for id, at in self._again_at.items() if at > now} | {environment.id: now + RETRY_S}
+            self._stays |= dict.fromkeys(stay, now + STAYS_S)
+        self._look_again(environment, now)
         return None
+
+    def _look_again(self, environment: Environment, now: float) -> None:
+        """Who waits no more is forgotten."""
+        late = now - STAYS_S
+        kept = {id: at for id, at in self._again_at.items() if at > late}
+        self._again_at = kept | {environment.id: now + RETRY_S}
 
     def _may_go(self, environment: Environment, wanted_by: Environment) -> bool:
         """Whether it is a candidate as it stands in the books now, and no guard would refuse; asked in silence."""
@@ -90,6 +106,7 @@ class Preemptions:
             passed = [self._passed(victim.value, loaded.value) for victim in victims]
         except GuardRefused as error:
             log.warning("environment %s: takes nobody's place: %s", loaded.value.id, error)
+            self._look_again(loaded.value, now)
             return None
         at = now + self._grace_s
         nominated = _nominated(loaded.value, found, picture, at, now)
@@ -109,11 +126,12 @@ class Preemptions:
         return self._gate.judge(Act.PREEMPT, victim.id, self._gate.facts_of(victim, asking), asking).events
 
     def may_come_true(self, environment: Environment, now: float) -> bool:
-        """Whether a nomination is still worth waiting for: some victim is on its way out."""
+        """Whether a nomination is still worth waiting for: some victim is on its way out, and none stays after all."""
         nomination = environment.nomination
         if nomination is None or now >= nomination.until:
             return False
-        return any(_goes(one.value, environment.id) for one in self._books.environments.many(nomination.victims))
+        victims = [one.value for one in self._books.environments.many(nomination.victims)]
+        return any(_goes(one, environment.id) for one in victims) and not any(map(_stays, victims))
 
 
 def _asking(wanted_by: Environment) -> Asking:
@@ -148,6 +166,11 @@ def _told_to_go(victim: Environment, wanted_by: Environment, at: float, now: flo
 def _goes(victim: Environment, by: str) -> bool:
     told = victim.notice is not None and victim.notice.by == by
     return victim.state is E.DESTROYING or (told and victim.state is not E.HELD and not victim.final)
+
+
+def _stays(victim: Environment) -> bool:
+    """Nothing is taken from one that is held or protected by now."""
+    return victim.state is E.HELD or (bool(victim.protected) and victim.state not in LEAVING_STATES)
 
 
 def _clock(at: float) -> str:

@@ -77,10 +77,9 @@ class _Round:
 
 @dataclass(frozen=True)
 class _Refusal:
-    """Why a request found no place, and what must have changed before it is worth another look."""
+    """Why a request found no place, and under which circumstances: while they last, it is not worth another look."""
 
-    freed: int
-    rules: tuple[OperatorRule, ...]
+    under: tuple[object, ...]
     why: str
 
 
@@ -158,31 +157,35 @@ class Scheduler:
         self._tell(round_)
 
     def _answer(self, loaded: Loaded[Environment], round_: _Round) -> None:
-        """A request that waited long enough is overtaken no more: its provider takes nobody else before it."""
+        """A request that waited long enough is overtaken no more: its provider takes nobody else before it, but whom
+        room was made for: that room is nobody else's.
+        """
         environment = loaded.value
         gone = self._gone(environment.provider)
         if gone:
             return self._reject(loaded, round_, gone)
-        if environment.provider in round_.closed:
+        if environment.provider in round_.closed and environment.nomination is None:
             first = round_.closed[environment.provider]
             why = f"{first} waits there for long, and nothing goes before it any more"
             return self._wait(loaded, round_, why, Hindrance.TURN)
         picture = self._fleets.kept(environment.provider)
         if environment.id in picture.known:
             return None  # another scheduler was quicker
-        short = self._over_quota(environment, round_)
+        short = self._over_quota(environment, round_, picture)
         if short:
-            new = environment.priority is Priority.INTERACTIVE and not environment.placed_again
-            if new or short[1]:
+            if short[1] or (environment.priority is Priority.INTERACTIVE and _is_new(environment)):
                 return self._reject(loaded, round_, short[0])
             return self._wait(loaded, round_, short[0], Hindrance.QUOTA)
         return self._place(loaded, round_, picture)
 
-    def _over_quota(self, environment: Environment, round_: _Round) -> tuple[str, bool] | None:
+    def _over_quota(self, environment: Environment, round_: _Round, picture: Picture) -> tuple[str, bool] | None:
         """What is short, and whether it is short even with nothing else in use."""
         quota, wanted = round_.quota(environment.project), admission.use_of(environment)
+        used = round_.uses.get(environment.project, Use())
+        if environment.id in picture.nominated:
+            used = used.plus(wanted, -1)  # the place that waits for it is its own
         alone = admission.over_quota(quota, Use(), wanted)
-        now = alone or admission.over_quota(quota, round_.uses.get(environment.project, Use()), wanted)
+        now = alone or admission.over_quota(quota, used, wanted)
         return (now, bool(alone)) if now else None
 
     def _place(self, loaded: Loaded[Environment], round_: _Round, picture: Picture) -> None:
@@ -210,37 +213,42 @@ class Scheduler:
     def _known_refusal(self, environment: Environment, round_: _Round, picture: Picture) -> str | None:
         """Why it found no place before, where nothing has changed since; None when it is worth another look."""
         refused = self._refused.get(environment.id)
-        if refused is None or environment.avoid or self._is_vain(environment, round_.now):
+        if refused is None or refused.under != _circumstances(environment, round_, picture):
             return None
-        if (refused.freed, refused.rules) != (picture.freed, round_.rules(environment.project)):
+        if self._is_vain(environment, round_.now, picture) or self._preemptions.is_due(environment, round_.now):
             return None
         return make_room(environment) or refused.why
 
     def _rules(self, environment: Environment, round_: _Round, picture: Picture) -> tuple[OperatorRule, ...]:
         return (*round_.rules(environment.project), *picture.fleet.inventory.rules)
 
-    def _is_vain(self, environment: Environment, now: float) -> bool:
-        """Whether it waits for places that it will not get: its victims stay after all, or take too long."""
-        return environment.nomination is not None and not self._preemptions.may_come_true(environment, now)
+    def _is_vain(self, environment: Environment, now: float, picture: Picture) -> bool:
+        """Whether it waits for places that it will not get: its victims stay after all, or take too long, or their
+        machines take nothing any more.
+        """
+        nomination = environment.nomination
+        if nomination is None:
+            return False
+        return not (picture.takes(nomination) and self._preemptions.may_come_true(environment, now))
 
     def _no_room(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, reason: str) -> None:
         """Wait for the victims that were told to go, tell others, or just wait until something is freed."""
         environment, rules = loaded.value, self._rules(loaded.value, round_, picture)
-        self._refused[environment.id] = _Refusal(picture.freed, round_.rules(environment.project), reason)
-        if self._preemptions.may_come_true(environment, round_.now):
+        self._refused[environment.id] = _Refusal(_circumstances(environment, round_, picture), reason)
+        if environment.nomination is not None and not self._is_vain(environment, round_.now, picture):
             picture.nominate(environment)
             return self._hold_back(loaded, round_, make_room(environment))
         max_nodes = self._provider(environment.provider).max_nodes
         planned = self._preemptions.plan(loaded, rules, picture, max_nodes, round_.now)
         if planned is not None:
             return self._preempt(loaded, round_, picture, planned)
-        if environment.nomination is not None:
-            loaded = Loaded(replace(environment, nomination=None, reason="", wait=None), loaded.version)
-        return self._hold_back(loaded, round_, reason)
+        return self._hold_back(_without_nomination(loaded), round_, reason)
 
     def _preempt(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, planned: Planned) -> None:
         """Tell the victims, and keep their places, in one write; what changed meanwhile is looked at again."""
-        self._commit(round_)
+        if not self._commit(round_):
+            round_.retry.add(loaded.value.id)
+            return None
         try:
             self._write(list(planned.puts), list(planned.events), [], round_)
         except VersionConflict:
@@ -248,7 +256,7 @@ class Scheduler:
             round_.retry.add(loaded.value.id)
             return self._refresh(round_)
         picture.nominate(planned.environment)
-        return None
+        return self._count(planned.environment, round_)
 
     def _reserve(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, decision: Placed) -> None:
         environment = loaded.value
@@ -256,12 +264,16 @@ class Scheduler:
         reserved = replace(environment.to(E.RESERVED, round_.now), nomination=None)
         placed = with_placement(reserved, decision, zones, round_.now, picture.inventory_version)
         picture.add(placed)
-        use = round_.uses.get(environment.project, Use())
-        round_.uses[environment.project] = use.plus(admission.use_of(environment))
+        if environment.nomination is None:  # else it counts already
+            self._count(environment, round_)
         round_.reserved.append(_Answer(loaded, placed))
         if environment.wait is not None:
             line = _line(environment, environment.wait.hindrance)
             self._paces[line] = waits.paced(self._paces.get(line), environment.created_at, round_.now)
+
+    def _count(self, environment: Environment, round_: _Round) -> None:
+        use = round_.uses.get(environment.project, Use())
+        round_.uses[environment.project] = use.plus(admission.use_of(environment))
 
     def _reject(self, loaded: Loaded[Environment], round_: _Round, reason: str) -> None:
         round_.told.append(_Answer(loaded, loaded.value.to(E.REJECTED, round_.now, reason)))
@@ -284,7 +296,11 @@ class Scheduler:
         return worth
 
     def _wait(self, loaded: Loaded[Environment], round_: _Round, why: str, hindrance: Hindrance) -> None:
-        """Say why it waits, at which position and about how long; not at every look."""
+        """Say why it waits, at which position and about how long; not at every look.
+
+        What waits for anything but room keeps none, and nobody goes for it.
+        """
+        loaded = loaded if hindrance in {Hindrance.ROOM, Hindrance.TURN} else _without_nomination(loaded)
         environment, line = loaded.value, _line(loaded.value, hindrance)
         round_.lines[line] += 1
         position = round_.lines[line]
@@ -297,11 +313,13 @@ class Scheduler:
             told = replace(environment, reason=text, told_at=round_.now, wait=wait)
             round_.told.append(_Answer(loaded, told))
 
-    def _commit(self, round_: _Round) -> None:
-        """All reservations since the last commit, under the ledger; what did not go through is looked at again."""
+    def _commit(self, round_: _Round) -> bool:
+        """All reservations since the last commit, under the ledger; what did not go through is looked at again, and
+        the pictures are new then.
+        """
         answers, round_.reserved = round_.reserved, []
         if not answers:
-            return
+            return True
         puts = [self._put(answer) for answer in answers]
         told = [event for answer in answers for event in _told(answer, round_.now)]
         work = [jobs.advance(answer.after, answer.before.version) for answer in answers]
@@ -313,6 +331,8 @@ class Scheduler:
                 self._fleets.kept(answer.after.provider).remove(answer.after.id)
                 round_.retry.add(answer.after.id)
             self._refresh(round_)
+            return False
+        return True
 
     def _refresh(self, round_: _Round) -> None:
         """The ledger first, then the pictures: what is reserved between the two makes another conflict, no mistake."""
@@ -346,10 +366,35 @@ class Scheduler:
 def _decide(environment: Environment, rules: tuple[OperatorRule, ...], picture: Picture, now: float) -> Decision:
     """Away from the machines where it failed, unless that can never be, or takes too long."""
     decision = engine.decide(picture.fleet, request_of(environment, rules), now)
-    waited = now - environment.state_since > AVOID_S
+    waited = _avoided_long(environment, now)
     if environment.avoid and (isinstance(decision, Infeasible) or (waited and not isinstance(decision, Placed))):
         return engine.decide(picture.fleet, request_of(replace(environment, avoid=()), rules), now)
     return decision
+
+
+def _avoided_long(environment: Environment, now: float) -> bool:
+    return bool(environment.avoid) and now - environment.state_since > AVOID_S
+
+
+def _circumstances(environment: Environment, round_: _Round, picture: Picture) -> tuple[object, ...]:
+    """All that a decision depends on, as far as it may turn a refusal into a place."""
+    near = sorted({rules.near_service for rules in environment.rules.roles.values() if rules.near_service})
+    zones = tuple(picture.fleet.zones_with(environment.project, service) for service in near)
+    rules = round_.rules(environment.project)
+    return picture.freed, rules, _avoided_long(environment, round_.now), zones
+
+
+def _is_new(environment: Environment) -> bool:
+    """Whether it neither waited yet, nor had a place, nor had its run one: then a clear answer at once is best."""
+    had = environment.placed_again or environment.preempted or environment.state_since > environment.created_at
+    return environment.wait is None and not had
+
+
+def _without_nomination(loaded: Loaded[Environment]) -> Loaded[Environment]:
+    """Nobody makes room for it any more; it is told anew why it waits."""
+    if loaded.value.nomination is None:
+        return loaded
+    return Loaded(replace(loaded.value, nomination=None, reason="", wait=None), loaded.version)
 
 
 def _without_service(told: Explanation) -> bool:

@@ -80,7 +80,7 @@ class Preempted:
     def _owner(self, environment: Environment) -> Loaded[Run] | None:
         """The run that must begin again, if there is one that still needs it."""
         loaded = self._books.runs.find(environment.owner) if environment.owner else None
-        if loaded is None or loaded.value.state is not RunState.RUNNING:
+        if loaded is None or loaded.value.state not in {RunState.PENDING, RunState.RUNNING}:
             return None
         return loaded if loaded.value.environment_id == environment.id else None
 
