@@ -80,8 +80,7 @@ class Fleet:
     def _fixed(self) -> None:
         self.in_service: Flags = np.array([one.state is MachineState.IN_SERVICE for one in self.machines], dtype=bool)
         self.bare: Flags = np.array([one.kind is MachineKind.BARE_METAL for one in self.machines], dtype=bool)
-        most = [one.builds if one.builds is not None else np.inf for one in self.machines]
-        self.max_builds: Floats = np.array(most, dtype=float)
+        self.max_builds: Floats = most_builds(self.machines)
         self._with: dict[tuple[Attribute, str], Flags] = {}
         self._holding: dict[str, Flags] = {}
         self._traits: dict[Attribute, list[frozenset[str]]] = {}
@@ -384,6 +383,11 @@ def _add(there: Floats, columns: Rows, what: Floats) -> None:
 def _capacities(machines: tuple[Machine, ...]) -> Floats:
     rows = [[machine.capacity.get(dimension, UNNAMED[dimension]) for dimension in DIMENSIONS] for machine in machines]
     return np.array(rows, dtype=float).reshape(len(machines), len(DIMENSIONS)).T
+
+
+def most_builds(machines: Iterable[Machine], *, trusted: bool = False) -> Floats:
+    """Nodes that may be built on each machine at a time, as it is now, or once no probation holds it down."""
+    return np.array([_amount(one.max_builds if trusted else one.builds) for one in machines], dtype=float)
 
 
 def _amount(limit: float | None) -> float:
