@@ -28,8 +28,8 @@ class Picture:
 
     `freed` counts the changes that may have made room: what found no place before the last of them finds none now.
     `candidates` may be taken back, as they were when they were placed. `nominated` are requests that have places
-    waiting for them, with their projects. What is `leaving` was told to go. `nodes` counts those that stand at the
-    provider, or have a place that waits for them.
+    waiting for them, with their projects, and `promised` those of the last look. What is `leaving` was told to go.
+    `nodes` counts those that stand at the provider, or have a place that waits for them.
     """
 
     fleet: Fleet
@@ -37,6 +37,7 @@ class Picture:
     known: dict[str, tuple[str, Use]] = field(default_factory=dict)
     candidates: dict[str, Candidate] = field(default_factory=dict)
     nominated: dict[str, tuple[str, Use]] = field(default_factory=dict)
+    promised: set[str] = field(default_factory=set)
     leaving: set[str] = field(default_factory=set)
     building: set[str] = field(default_factory=set)
     freed: int = 0
@@ -100,7 +101,7 @@ class Fleets:
             picture.inventory_version = view.version
             picture.freed += 1
         self._follow(provider, picture)
-        picture.leaving = picture.known.keys() & set(self._every("environments:noticed"))
+        picture.leaving = picture.known.keys() & set(self._books.environments.ids("environments:noticed"))
         self._measure(provider, picture, now)
         return picture
 
@@ -112,22 +113,23 @@ class Fleets:
         """Places that these requests wait for count as taken; those of others do not any more."""
         waiting = {loaded.value.id: loaded.value for loaded in nominated}
         for name, picture in self._pictures.items():
-            for gone in picture.nominated.keys() - waiting.keys():
+            here = {id: one for id, one in waiting.items() if one.provider == name}
+            picture.freed += len(picture.promised - here.keys())
+            picture.promised = set(here)
+            for gone in picture.nominated.keys() - here.keys():
                 picture.step_aside(gone)
-                picture.freed += 1
-            for environment in waiting.values():
-                if environment.provider == name:
-                    picture.nominate(environment)
+            for environment in here.values():
+                picture.nominate(environment)
 
     def _follow(self, provider: str, picture: Picture) -> None:
-        standing = set(self._every(f"environments:standing:{provider}"))
+        standing = set(self._books.environments.ids(f"environments:standing:{provider}"))
         for gone in [id for id in picture.known if id not in standing]:
             picture.remove(gone)
         new = sorted(standing.difference(picture.known))
         for at in range(0, len(new), PAGE):
             for loaded in self._books.environments.many(new[at : at + PAGE]):
                 picture.add(loaded.value)
-        building = set(self._every(f"environments:building:{provider}"))
+        building = set(self._books.environments.ids(f"environments:building:{provider}"))
         self._settle(picture, sorted(picture.building - building))
 
     def _settle(self, picture: Picture, built: list[str]) -> None:
@@ -137,12 +139,6 @@ class Fleets:
                 picture.fleet.built(loaded.value.id, build_ended_at(loaded.value))
                 picture.freed += 1
         picture.building.difference_update(built)
-
-    def _every(self, index: str) -> Iterable[str]:
-        offset = 0
-        while page := self._books.store.index(index, limit=10 * PAGE, offset=offset):
-            yield from page
-            offset += len(page)
 
     def _measure(self, provider: str, picture: Picture, now: float) -> None:
         if picture.fleet.inventory.limits is None or not passed(picture.loads_at, now, LOADS_S):

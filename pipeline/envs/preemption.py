@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -41,6 +40,13 @@ class Planned:
     events: tuple[Event, ...]
 
 
+@dataclass(frozen=True)
+class Later:
+    """Nobody's place may be taken now: a guard refuses, or too many stay after all. Worth another look at `at`."""
+
+    at: float
+
+
 class Preemptions:
     """Plans who goes; one scheduler uses it."""
 
@@ -48,24 +54,18 @@ class Preemptions:
         self._books = books
         self._gate = gate
         self._grace_s = grace_s
-        self._again_at: dict[str, float] = {}
         self._stays: dict[str, float] = {}
-
-    def is_due(self, environment: Environment, now: float) -> bool:
-        """Whether a request that was not allowed to take anybody's place may look again, though nothing was freed."""
-        return now >= self._again_at.get(environment.id, math.inf)
 
     def plan(
         self, loaded: Loaded[Environment], rules: Iterable[OperatorRule], picture: Picture, max_nodes: int, now: float
-    ) -> Planned | None:
+    ) -> Planned | Later | None:
         """Who goes for a request that found no room; None when it may take nobody's, or nobody's would help.
 
         `rules` are those of its project and of the operator.
         """
         environment, request = loaded.value, request_of(loaded.value, rules)
-        if not preemption.may_preempt(environment) or now < self._again_at.get(environment.id, 0.0):
+        if not preemption.may_preempt(environment):
             return None
-        self._again_at.pop(environment.id, None)
         self._stays = {id: until for id, until in self._stays.items() if until > now}
         for _ in range(TRIES):
             candidates = [one for id, one in picture.candidates.items() if id not in self._stays]
@@ -78,14 +78,7 @@ class Preemptions:
             if not stay:
                 return self._planned(loaded, victims, found, picture, now)
             self._stays |= dict.fromkeys(stay, now + STAYS_S)
-        self._look_again(environment, now)
-        return None
-
-    def _look_again(self, environment: Environment, now: float) -> None:
-        """Who waits no more is forgotten."""
-        late = now - STAYS_S
-        kept = {id: at for id, at in self._again_at.items() if at > late}
-        self._again_at = kept | {environment.id: now + RETRY_S}
+        return Later(now + RETRY_S)
 
     def _may_go(self, environment: Environment, wanted_by: Environment) -> bool:
         """Whether it is a candidate as it stands in the books now, and no guard would refuse; asked in silence."""
@@ -101,13 +94,12 @@ class Preemptions:
         found: preemption.Preemption,
         picture: Picture,
         now: float,
-    ) -> Planned | None:
+    ) -> Planned | Later:
         try:
             passed = [self._passed(victim.value, loaded.value) for victim in victims]
         except GuardRefused as error:
             log.warning("environment %s: takes nobody's place: %s", loaded.value.id, error)
-            self._look_again(loaded.value, now)
-            return None
+            return Later(now + RETRY_S)
         at = now + self._grace_s
         nominated = _nominated(loaded.value, found, picture, at, now)
         told = [event for events_ in passed for event in events_]

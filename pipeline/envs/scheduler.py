@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.domain import admission, waits
@@ -24,8 +25,10 @@ from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.fleets import Fleets, Picture
 from pipeline.envs.inventories import Inventories
+from pipeline.envs.kept import Kept
 from pipeline.envs.lifecycle import Provider
-from pipeline.envs.preemption import Planned, Preemptions, make_room
+from pipeline.envs.preemption import Later, Planned, Preemptions, make_room
+from pipeline.envs.refusals import Key, Refusal, Refusals
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Event, Fence, JobRequest, Put
 
@@ -33,6 +36,9 @@ log = logging.getLogger(__name__)
 E = EnvironmentState
 #: Reservations in one commit.
 BATCH = 100
+#: Seconds after which one look ends, with those that are left still to be looked at: the office must be renewed, and
+#: runs and environments need the tick, too; and after which no more reasons are told.
+LOOK_S, TELL_S = 2.0, 3.0
 #: Seconds for which a request waits for room away from the machines where it failed; then it goes back to them.
 AVOID_S = 60.0
 
@@ -75,14 +81,6 @@ class _Round:
         return 1.0 if known is None else known.weight
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    """Why a request found no place, and under which circumstances: while they last, it is not worth another look."""
-
-    under: tuple[object, ...]
-    why: str
-
-
 class Scheduler:
     """Reserves capacity before anything is built."""
 
@@ -104,18 +102,19 @@ class Scheduler:
         self._clock = clock
         self._fleets = Fleets(books, inventories)
         self._fence: Fence | None = None
-        self._refused: dict[str, _Refusal] = {}
+        self._requests = Kept(books.environments, "environments:requested")
+        self._refusals = Refusals()
         self._paces: dict[str, Pace] = {}
-        self._worth: dict[str, tuple[int, bool]] = {}
+        self._worth: dict[int, tuple[int, bool]] = {}
 
     def reserve(self, fence: Fence | None) -> list[Environment]:
         """Give places to what fits, reject what never fits; the environments that were rejected."""
         if fence != self._fence:  # what another leader did meanwhile stands in the books alone
             self._fence, self._fleets = fence, Fleets(self._books, self._inventories)
-            self._refused.clear()
-        loaded = self._books.environments.everything("environments:requested")
+            self._refusals = Refusals()
+        loaded = self._requests.everything()
         if not loaded:
-            self._refused.clear()
+            self._refusals.keep(())
             self._worth.clear()
             return []
         round_ = self._begin(fence, loaded)
@@ -126,9 +125,12 @@ class Scheduler:
             second.lines = round_.lines
             self._look(second, 1)
             round_.rejected += second.rejected
-        self._refused = {id: seen for id, seen in self._refused.items() if id in round_.requests}
-        self._worth = {id: known for id, known in self._worth.items() if id in round_.requests}
+        self._refusals.keep(round_.requests.keys())
         return round_.rejected
+
+    def waiting(self) -> Mapping[str, Environment]:
+        """All requests as they are now, by id."""
+        return {loaded.value.id: loaded.value for loaded in self._requests.everything()}
 
     def _begin(self, fence: Fence | None, loaded: list[Loaded[Environment]]) -> _Round:
         names = sorted({one.value.project for one in loaded})
@@ -150,6 +152,9 @@ class Scheduler:
         waiting = [_waiting(one.value) for one in round_.requests.values()]
         shares = admission.shares_of(round_.uses, round_.weight)
         for turn in admission.in_turn(waiting, shares, round_.now):
+            if passed(round_.now, self._clock.now(), LOOK_S):
+                log.warning("not all of %d requests could be looked at in %.0f s", len(waiting), LOOK_S)
+                break
             self._answer(round_.requests[turn.id], round_)
             if len(round_.reserved) >= batch:
                 self._commit(round_)
@@ -192,7 +197,7 @@ class Scheduler:
         environment = loaded.value
         refused = self._known_refusal(environment, round_, picture)
         if refused is not None:
-            return self._hold_back(loaded, round_, refused)
+            return self._refused(loaded, round_, refused)
         picture.step_aside(environment.id)
         room = admission.room_for(environment, picture.nodes, self._provider(environment.provider).max_nodes)
         if isinstance(room, admission.Infeasible):
@@ -207,17 +212,35 @@ class Scheduler:
         assert isinstance(decision, Unschedulable), "there are three answers"  # noqa: S101  # says it to the reader
         near = any(rules.near_service for rules in environment.rules.roles.values())
         if near and _without_service(decision.explanation):
-            return self._wait(loaded, round_, str(decision.explanation), Hindrance.SERVICE)
+            refusal = Refusal(
+                _circumstances(environment, round_, picture), str(decision.explanation), Hindrance.SERVICE
+            )
+            return self._refuse(loaded, round_, picture, refusal)
         return self._no_room(loaded, round_, picture, str(decision.explanation))
 
-    def _known_refusal(self, environment: Environment, round_: _Round, picture: Picture) -> str | None:
-        """Why it found no place before, where nothing has changed since; None when it is worth another look."""
-        refused = self._refused.get(environment.id)
-        if refused is None or refused.under != _circumstances(environment, round_, picture):
+    def _known_refusal(self, environment: Environment, round_: _Round, picture: Picture) -> Refusal | None:
+        """Why it, or one like it, found no place before, where nothing has changed since; None when it is worth another
+        look.
+        """
+        if self._is_vain(environment, round_.now, picture):
             return None
-        if self._is_vain(environment, round_.now, picture) or self._preemptions.is_due(environment, round_.now):
-            return None
-        return make_room(environment) or refused.why
+        key = self._key(environment, round_, picture)
+        return self._refusals.find(key, _circumstances(environment, round_, picture), round_.now)
+
+    def _key(self, environment: Environment, round_: _Round, picture: Picture) -> Key:
+        """What has places waiting for it is like no other."""
+        if environment.nomination is not None:
+            return environment.id
+        return self._refusals.kind(environment, self._rules(environment, round_, picture))
+
+    def _refuse(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, refusal: Refusal) -> None:
+        self._refusals.note(self._key(loaded.value, round_, picture), refusal)
+        self._refused(loaded, round_, refusal)
+
+    def _refused(self, loaded: Loaded[Environment], round_: _Round, refusal: Refusal) -> None:
+        if refusal.hindrance is Hindrance.SERVICE:
+            return self._wait(loaded, round_, refusal.why, Hindrance.SERVICE)
+        return self._hold_back(loaded, round_, refusal.why)
 
     def _rules(self, environment: Environment, round_: _Round, picture: Picture) -> tuple[OperatorRule, ...]:
         return (*round_.rules(environment.project), *picture.fleet.inventory.rules)
@@ -234,15 +257,16 @@ class Scheduler:
     def _no_room(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, reason: str) -> None:
         """Wait for the victims that were told to go, tell others, or just wait until something is freed."""
         environment, rules = loaded.value, self._rules(loaded.value, round_, picture)
-        self._refused[environment.id] = _Refusal(_circumstances(environment, round_, picture), reason)
+        under = _circumstances(environment, round_, picture)
         if environment.nomination is not None and not self._is_vain(environment, round_.now, picture):
             picture.nominate(environment)
-            return self._hold_back(loaded, round_, make_room(environment))
+            return self._refuse(loaded, round_, picture, Refusal(under, make_room(environment)))
         max_nodes = self._provider(environment.provider).max_nodes
         planned = self._preemptions.plan(loaded, rules, picture, max_nodes, round_.now)
-        if planned is not None:
+        if isinstance(planned, Planned):
             return self._preempt(loaded, round_, picture, planned)
-        return self._hold_back(_without_nomination(loaded), round_, reason)
+        until = planned.at if isinstance(planned, Later) else math.inf
+        return self._refuse(_without_nomination(loaded), round_, picture, Refusal(under, reason, until=until))
 
     def _preempt(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, planned: Planned) -> None:
         """Tell the victims, and keep their places, in one write; what changed meanwhile is looked at again."""
@@ -286,13 +310,14 @@ class Scheduler:
         self._wait(loaded, round_, why, Hindrance.ROOM)
 
     def _worth_waiting(self, environment: Environment, round_: _Round) -> bool:
-        """Asked of the engine once for every version of the inventory."""
+        """Asked of the engine once for every kind of request and version of the inventory."""
         picture = self._fleets.kept(environment.provider)
-        version, worth = self._worth.get(environment.id, (-1, False))
+        rules = self._rules(environment, round_, picture)
+        kind = self._refusals.kind(environment, rules)
+        version, worth = self._worth.get(kind, (-1, False))
         if version != picture.inventory_version:
-            request = request_of(environment, self._rules(environment, round_, picture))
-            worth = engine.worth_waiting(picture.fleet, request)
-            self._worth[environment.id] = (picture.inventory_version, worth)
+            worth = engine.worth_waiting(picture.fleet, request_of(environment, rules))
+            self._worth[kind] = (picture.inventory_version, worth)
         return worth
 
     def _wait(self, loaded: Loaded[Environment], round_: _Round, why: str, hindrance: Hindrance) -> None:
@@ -352,8 +377,10 @@ class Scheduler:
         return self._books.environments.kind.put(answer.after.id, answer.after, answer.before.version)
 
     def _tell(self, round_: _Round) -> None:
-        """Write rejections and reasons, one by one: none of them may hold up another."""
-        for answer in round_.told:
+        """Write rejections and reasons, one by one: none of them may hold up another, nor all of them the tick."""
+        for answer in sorted(round_.told, key=lambda one: one.after.state is not E.REJECTED):
+            if passed(round_.now, self._clock.now(), TELL_S):
+                break
             try:
                 self._books.commit(self._put(answer), events=_told(answer, round_.now), fence=round_.fence)
             except VersionConflict:
@@ -377,11 +404,10 @@ def _avoided_long(environment: Environment, now: float) -> bool:
 
 
 def _circumstances(environment: Environment, round_: _Round, picture: Picture) -> tuple[object, ...]:
-    """All that a decision depends on, as far as it may turn a refusal into a place."""
+    """All that a decision depends on besides the request, as far as it may turn a refusal into a place."""
     near = sorted({rules.near_service for rules in environment.rules.roles.values() if rules.near_service})
     zones = tuple(picture.fleet.zones_with(environment.project, service) for service in near)
-    rules = round_.rules(environment.project)
-    return picture.freed, rules, _avoided_long(environment, round_.now), zones
+    return picture.freed, _avoided_long(environment, round_.now), zones
 
 
 def _is_new(environment: Environment) -> bool:

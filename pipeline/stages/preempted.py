@@ -30,7 +30,7 @@ class Preempted:
 
     def noticed(self) -> list[str]:
         """Environments that were told to go, and are not gone."""
-        return [loaded.value.id for loaded in self._books.environments.everything("environments:noticed")]
+        return list(self._books.environments.ids("environments:noticed"))
 
     def settle(self, environment_id: str) -> None:
         """Lift a notice that nobody needs any more; carry out one whose grace is over."""
