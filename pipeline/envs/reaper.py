@@ -97,12 +97,13 @@ class Reaper:
     def reap(self, provider_name: str) -> list[str]:
         """Compare what the provider has of ours with the books; the environment ids that were acted upon."""
         provider = self._provider(provider_name)
+        acted: list[str] = []
         try:
-            owned = provider.driver.list().environments
-        except CallsPaused as paused:
+            leaks = (one for one in provider.driver.list().environments if self._is_leak(one))
+            acted.extend(one.environment_id for one in leaks if self._act_alone(provider, one))
+        except CallsPaused as paused:  # what is asked for in vain must not use the budget up
             log.info("provider %s is reaped later: %s", provider_name, paused)
-            return []
-        return [one.environment_id for one in owned if self._is_leak(one) and self._act_alone(provider, one)]
+        return acted
 
     def _is_leak(self, owned: OwnedEnvironment) -> bool:
         known = self._books.environments.find(owned.environment_id)
@@ -112,6 +113,8 @@ class Reaper:
         """Act on one of many: a leak that cannot be taken back must not keep the others."""
         try:
             return self._act(provider, owned)
+        except CallsPaused:
+            raise
         except (GuardRefused, InfraError, VersionConflict) as error:
             log.warning("environment %s: looked at again at the next reaping: %s", owned.environment_id, error)
             return False
