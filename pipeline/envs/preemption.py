@@ -134,10 +134,12 @@ def _asking(wanted_by: Environment) -> Asking:
 def _nominated(
     environment: Environment, found: preemption.Preemption, picture: Picture, at: float, now: float
 ) -> Environment:
+    """Its nodes know already what they will stand apart from: nobody else may be put beside them meanwhile."""
     zones = {name: picture.fleet.zone_of(name) for names in found.placed.machines.values() for name in names}
     there = with_placement(environment, found.placed, zones, now)
     machines = {node.name: node.machine for node in there.nodes}
-    waiting = replace(environment, nomination=Nomination(machines, found.victims, at + GOING_S), told_at=now)
+    waits = environment.with_nodes(replace(node, machine="", zone="") for node in there.nodes)
+    waiting = replace(waits, nomination=Nomination(machines, found.victims, at + GOING_S), told_at=now)
     return replace(waiting, reason=f"{make_room(waiting)}; they have until {_clock(at)}")
 
 

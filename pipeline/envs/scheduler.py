@@ -109,9 +109,10 @@ class Scheduler:
 
     def reserve(self, fence: Fence | None) -> list[Environment]:
         """Give places to what fits, reject what never fits; the environments that were rejected."""
-        if fence != self._fence:  # what another leader did meanwhile stands in the books alone
-            self._fence, self._fleets = fence, Fleets(self._books, self._inventories)
+        if not _goes_on(self._fence, fence):  # what another leader did meanwhile stands in the books alone
+            self._fleets = Fleets(self._books, self._inventories)
             self._refusals = Refusals()
+        self._fence = fence
         loaded = self._requests.everything()
         if not loaded:
             self._refusals.keep(())
@@ -388,6 +389,15 @@ class Scheduler:
                 continue
             if answer.after.state is E.REJECTED:
                 round_.rejected.append(answer.after)
+
+
+def _goes_on(before: Fence | None, now: Fence | None) -> bool:
+    """Whether nobody else led in between, also where the office ended for a moment during a look that took long: else
+    all pictures would be made anew, which takes longer still.
+    """
+    if before is None or now is None:
+        return before is now
+    return before.office == now.office and now.epoch - before.epoch in {0, 1}
 
 
 def _decide(environment: Environment, rules: tuple[OperatorRule, ...], picture: Picture, now: float) -> Decision:

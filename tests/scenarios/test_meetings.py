@@ -12,7 +12,9 @@ import pytest
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import CapacityError
 from pipeline.domain.inventory import MachineState
+from pipeline.domain.placement.requests import nominated_of
 from pipeline.domain.projects import ProjectChange
+from pipeline.domain.rules import OperatorRule
 from pipeline.domain.runs import RunState, StageName, Verdict
 from pipeline.envs.gate import Asking, Budget
 from pipeline.ports.drivers import NodeStatus
@@ -217,6 +219,16 @@ def test_one_that_had_its_place_already_waits_when_it_is_over_the_quota_by_now(t
     world.advance(2)
     assert now(world, again).state is E.REQUESTED
     assert "quota" in now(world, again).reason
+
+
+def test_places_that_wait_are_kept_apart_as_the_rules_of_the_project_say(tmp_path: Path) -> None:
+    world = begin(tmp_path, machines=1)
+    world.projects.change("vip", ProjectChange(rules=(OperatorRule("alone", apart_from=("noisy",)),)))
+    slow_push(world, MODEST, "victim")
+    firm = push(world, FIRM, "firm", "vip")
+    (place,) = nominated_of(now(world, firm))
+    assert (place.machine, place.apart_from) == ("m1", ("noisy",))
+    assert [(node.machine, node.zone) for node in now(world, firm).nodes] == [("", "")]
 
 
 @pytest.mark.parametrize("end", ["cancel", "newer"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
@@ -87,6 +88,24 @@ def test_a_look_has_an_end_and_the_next_one_goes_on(lab: Lab, monkeypatch: pytes
         looks += 1
         assert looks < 10
     assert looks > 1
+
+
+@pytest.mark.parametrize(("epochs", "pictures"), [((1, 2, 3), 1), ((1, 3), 2)])
+def test_pictures_are_made_anew_only_when_another_one_led(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, epochs: tuple[int, ...], pictures: int
+) -> None:
+    view = Mock(side_effect=lab.inventories.view)
+    monkeypatch.setattr(lab.inventories, "view", view)
+    lab.place(EnvironmentSpec("debian-12", (RoleSpec("web", count=4),)), "env-all")
+    view.reset_mock()
+    lab.request()
+    for epoch in range(1, max(epochs) + 1):
+        fence = lab.store.acquire("tick", "me", 5.0)
+        assert fence is not None
+        if epoch in epochs:
+            lab.scheduler.reserve(fence)
+        lab.store.release(fence, "me")
+    assert view.call_count == pictures
 
 
 def test_a_refusal_holds_as_long_as_its_circumstances_and_no_longer_than_it_says() -> None:
