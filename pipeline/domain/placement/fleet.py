@@ -36,6 +36,8 @@ SPARE_DIMS = 3
 NETWORK = slice(7, 9)
 #: Changes that the journal remembers at most.
 MOST_CHANGES = 50_000
+#: So much before a measurement from the future begins to count, in seconds, every look is made anew: rounding.
+EARLIER_S = 0.001
 #: Shapes of roles whose arrays are kept at a time.
 MOST_SHAPES = 64
 
@@ -274,7 +276,7 @@ class Fleet:
         age = now - self.load_at
         self.stale: Flags = (age > limits.stale_s) | (age < -SKEW_S)
         fresh = self.load_at[~self.stale]
-        early = self.load_at[age < -SKEW_S] - SKEW_S
+        early = self.load_at[age < -SKEW_S] - SKEW_S - EARLIER_S
         ends = float(fresh.min()) + limits.stale_s if len(fresh) else np.inf
         self._stale_at = min(ends, float(early.min()) if len(early) else np.inf)
         self._aged_at = now
