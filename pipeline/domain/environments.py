@@ -243,10 +243,13 @@ def _planned(role: RoleSpec, index: int, image: str) -> Node:
 
 
 def displace(environment: Environment, now: float, reason: str) -> Environment:
-    """Take its places away from a reservation of which nothing is built: it is requested again."""
+    """Take its places away from a reservation of which nothing is built: it is requested again.
+
+    A notice ends with the place that it was given for.
+    """
     unplaced = (replace(node, machine="", zone="") for node in environment.nodes)
     again = environment.to(E.REQUESTED, now, reason).with_nodes(unplaced)
-    return replace(again, placed_at=0.0, placed_under=0, told_at=now, notes=())
+    return replace(again, placed_at=0.0, placed_under=0, told_at=now, notes=(), notice=None)
 
 
 #: How often an environment whose nodes failed gets another place.

@@ -342,9 +342,10 @@ def lose_attempt(run: Run, now: float, reason: str) -> Run:
 def preempt(run: Run, now: float, reason: str) -> Run:
     """Its environment is taken back for somebody else: it waits again, from its first stage on, with new nodes.
 
-    Unchanged when it is not running: a run that ends needs its environment no more.
+    Unchanged when it ends: then it needs its environment no more. One that took nodes over and was not admitted yet
+    loses the stages that were done on them, too.
     """
-    if run.state is not RunState.RUNNING:
+    if run.state not in {RunState.PENDING, RunState.RUNNING}:
         return run
     cut = run
     if run.current is not None:
@@ -353,7 +354,8 @@ def preempt(run: Run, now: float, reason: str) -> Run:
         cut = _end_attempt(run, stage.name, attempt, AttemptState.CANCELLED, outcome, now)
     again = tuple(replace(stage, state=StageState.PENDING, reason="") for stage in cut.stages)
     fresh = replace(cut, stages=again, environment_id="", started_at=None, tests=TestCounts())
-    return fresh.to(RunState.PENDING, reason=reason, preempted=run.preempted + 1)
+    waits = fresh if run.state is RunState.PENDING else fresh.to(RunState.PENDING)
+    return replace(waits, reason=reason, preempted=run.preempted + 1)
 
 
 def stop(run: Run, wish: Stop) -> Run:

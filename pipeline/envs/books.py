@@ -274,6 +274,17 @@ class Book(Generic[T]):
                 return found
             offset += PAGE
 
+    def ids(self, name: str) -> Iterator[str]:
+        """The ids of all in an index, for whoever does not need the documents."""
+        offset = 0
+        while page := self._store.index(name, limit=10 * PAGE, offset=offset):
+            yield from page
+            offset += len(page)
+
+    def versions(self, ids: Sequence[str]) -> Mapping[str, int]:
+        """The versions of those that exist."""
+        return self._store.versions(self.kind.name, ids)
+
     def due(self, name: str, moment: float) -> list[Loaded[T]]:
         """Those in an index whose score is at most `moment`."""
         return self.many(self._store.index_upto(name, moment))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pipeline.domain import admission, preemption
 from pipeline.domain.admission import Use
 from pipeline.domain.durations import passed
-from pipeline.domain.environments import BUILD_STATES, Environment
+from pipeline.domain.environments import BUILD_STATES, Environment, Nomination
 from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.placement.requests import NOMINATED, build_ended_at, nominated_of, standing_of
 from pipeline.domain.preemption import Candidate
@@ -18,6 +18,8 @@ from pipeline.envs.inventories import Inventories
 
 #: Seconds between two looks at what was measured.
 LOADS_S = 2.0
+#: Stands for what is not there.
+NOBODYS = ("", Use())
 
 
 @dataclass
@@ -25,31 +27,26 @@ class Picture:
     """One provider's fleet, and the versions it was made from.
 
     `freed` counts the changes that may have made room: what found no place before the last of them finds none now.
-    `candidates` may be taken back, as they were when they were placed. `nominated` maps requests that have places
-    waiting for them to how many. What is `leaving` was told to go.
+    `candidates` may be taken back, as they were when they were placed. `nominated` are requests that have places
+    waiting for them, with their projects, and `promised` those of the last look. What is `leaving` was told to go.
+    `nodes` counts those that stand at the provider, or have a place that waits for them.
     """
 
     fleet: Fleet
     inventory_version: int
     known: dict[str, tuple[str, Use]] = field(default_factory=dict)
     candidates: dict[str, Candidate] = field(default_factory=dict)
-    nominated: dict[str, int] = field(default_factory=dict)
+    nominated: dict[str, tuple[str, Use]] = field(default_factory=dict)
+    promised: set[str] = field(default_factory=set)
     leaving: set[str] = field(default_factory=set)
-    standing: int = 0
-    uses: dict[str, Use] = field(default_factory=dict)
     building: set[str] = field(default_factory=set)
     freed: int = 0
     loads_at: float = -LOADS_S
-
-    @property
-    def nodes(self) -> int:
-        """How many nodes stand at the provider, or have a place that waits for them."""
-        return self.standing + sum(self.nominated.values())
+    nodes: int = 0
 
     def add(self, environment: Environment) -> None:
-        use = admission.use_of(environment)
-        self.known[environment.id] = (environment.project, use)
-        self._count(environment.project, use, 1)
+        self.known[environment.id] = (environment.project, admission.use_of(environment))
+        self.nodes += len(environment.nodes)
         self.fleet.add(standing_of(environment))
         if environment.state in BUILD_STATES:
             self.building.add(environment.id)
@@ -58,30 +55,30 @@ class Picture:
             self.candidates[environment.id] = may_go
 
     def remove(self, environment_id: str) -> None:
-        project, use = self.known.pop(environment_id, ("", Use()))
-        self._count(project, use, -1)
+        self.nodes -= self.known.pop(environment_id, NOBODYS)[1].nodes
         self.building.discard(environment_id)
         self.candidates.pop(environment_id, None)
         self.leaving.discard(environment_id)
         self.fleet.remove(environment_id)
         self.freed += 1
 
-    def _count(self, project: str, use: Use, sign: int) -> None:
-        self.standing += sign * use.nodes
-        self.uses[project] = self.uses.get(project, Use()).plus(use, sign)
-        if not self.uses[project].environments:
-            del self.uses[project]  # with what floating point left behind
-
     def nominate(self, environment: Environment) -> None:
         """Keep the places that a request will have once its victims are gone."""
         if environment.nomination is not None and environment.id not in self.nominated:
-            self.nominated[environment.id] = len(environment.nodes)
+            self.nominated[environment.id] = (environment.project, admission.use_of(environment))
+            self.nodes += len(environment.nodes)
             self.fleet.add(nominated_of(environment))
 
     def step_aside(self, environment_id: str) -> None:
         """Keep them no more: the request has them, tries anew, or is gone."""
-        if self.nominated.pop(environment_id, None) is not None:
+        if environment_id in self.nominated:
+            self.nodes -= self.nominated.pop(environment_id)[1].nodes
             self.fleet.remove(NOMINATED + environment_id)
+
+    def takes(self, nomination: Nomination) -> bool:
+        """Whether all places of a nomination are on machines that take nodes."""
+        rows = [self.fleet.row.get(machine) for machine in nomination.machines.values()]
+        return all(row is not None and self.fleet.in_service[row] for row in rows)
 
 
 class Fleets:
@@ -104,7 +101,7 @@ class Fleets:
             picture.inventory_version = view.version
             picture.freed += 1
         self._follow(provider, picture)
-        picture.leaving = picture.known.keys() & set(self._every("environments:noticed"))
+        picture.leaving = picture.known.keys() & set(self._books.environments.ids("environments:noticed"))
         self._measure(provider, picture, now)
         return picture
 
@@ -116,22 +113,23 @@ class Fleets:
         """Places that these requests wait for count as taken; those of others do not any more."""
         waiting = {loaded.value.id: loaded.value for loaded in nominated}
         for name, picture in self._pictures.items():
-            for gone in picture.nominated.keys() - waiting.keys():
+            here = {id: one for id, one in waiting.items() if one.provider == name}
+            picture.freed += len(picture.promised - here.keys())
+            picture.promised = set(here)
+            for gone in picture.nominated.keys() - here.keys():
                 picture.step_aside(gone)
-                picture.freed += 1
-            for environment in waiting.values():
-                if environment.provider == name:
-                    picture.nominate(environment)
+            for environment in here.values():
+                picture.nominate(environment)
 
     def _follow(self, provider: str, picture: Picture) -> None:
-        standing = set(self._every(f"environments:standing:{provider}"))
+        standing = set(self._books.environments.ids(f"environments:standing:{provider}"))
         for gone in [id for id in picture.known if id not in standing]:
             picture.remove(gone)
         new = sorted(standing.difference(picture.known))
         for at in range(0, len(new), PAGE):
             for loaded in self._books.environments.many(new[at : at + PAGE]):
                 picture.add(loaded.value)
-        building = set(self._every(f"environments:building:{provider}"))
+        building = set(self._books.environments.ids(f"environments:building:{provider}"))
         self._settle(picture, sorted(picture.building - building))
 
     def _settle(self, picture: Picture, built: list[str]) -> None:
@@ -141,12 +139,6 @@ class Fleets:
                 picture.fleet.built(loaded.value.id, build_ended_at(loaded.value))
                 picture.freed += 1
         picture.building.difference_update(built)
-
-    def _every(self, index: str) -> Iterable[str]:
-        offset = 0
-        while page := self._books.store.index(index, limit=10 * PAGE, offset=offset):
-            yield from page
-            offset += len(page)
 
     def _measure(self, provider: str, picture: Picture, now: float) -> None:
         if picture.fleet.inventory.limits is None or not passed(picture.loads_at, now, LOADS_S):
@@ -158,9 +150,9 @@ class Fleets:
             picture.freed += 1
 
     def uses(self) -> dict[str, Use]:
-        """What each project has at all providers that were looked at."""
+        """What each project has at all providers that were looked at, places that wait for it included."""
         uses: dict[str, Use] = defaultdict(Use)
         for picture in self._pictures.values():
-            for project, use in picture.uses.items():
+            for project, use in (*picture.known.values(), *picture.nominated.values()):
                 uses[project] = uses[project].plus(use)
         return uses

@@ -168,12 +168,14 @@ class Lifecycle:
         return None
 
     def _build(self, loaded: Loaded[Environment]) -> Environment:
+        """What may not be built now costs next to nothing; the look at its place may read all that stands."""
+        provider = self._provider(loaded.value.provider)
+        self._breakers.check(provider.name, Call.CREATE)
+        slot = self._slot(provider)
         lost = places.lost(self._books, loaded.value)
         if lost:
             return self._give_back(loaded, lost)
-        provider = self._provider(loaded.value.provider)
-        self._breakers.check(provider.name, Call.CREATE)
-        return self._create(self._begin_building(loaded, self._slot(provider)).value)
+        return self._create(self._begin_building(loaded, slot).value)
 
     def _slot(self, provider: Provider) -> tuple[Put, ...]:
         """What the write that begins a build must contain, so that never too many are begun; CallsPaused if it is."""

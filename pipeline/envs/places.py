@@ -21,4 +21,6 @@ def lost(books: Books, environment: Environment) -> str:
         return ""
     inventory = known_of(loaded, books.machines.everything(f"machines:{provider}"))
     standing = books.environments.everything(f"environments:standing:{provider}")
-    return lost_place(Fleet(inventory, (node for one in standing for node in standing_of(one.value))), environment)
+    fleet = Fleet(inventory, (node for one in standing for node in standing_of(one.value)))
+    project = books.projects.find(environment.project)
+    return lost_place(fleet, environment, () if project is None else project.value.rules)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.domain import preemption
-from pipeline.domain.environments import Environment, EnvironmentState, Nomination, Notice, displace
+from pipeline.domain.environments import LEAVING_STATES, Environment, EnvironmentState, Nomination, Notice, displace
 from pipeline.domain.errors import GuardRefused
 from pipeline.domain.moments import time_of_day
 from pipeline.domain.placement.requests import request_of, with_placement
@@ -23,8 +23,10 @@ log = logging.getLogger(__name__)
 E = EnvironmentState
 #: Searches for one request at a time: some of those found may stay after all, being held or protected meanwhile.
 TRIES = 10
-#: Seconds after which a request that found nobody looks again.
+#: Seconds after which a request that was not allowed to take anybody's place looks again.
 RETRY_S = 5.0
+#: Seconds for which one that was found to stay is not looked at again, by anybody.
+STAYS_S = 60.0
 #: Seconds after the end of the grace in which the victims must be gone; then the request looks for others.
 GOING_S = 300.0
 
@@ -38,6 +40,13 @@ class Planned:
     events: tuple[Event, ...]
 
 
+@dataclass(frozen=True)
+class Later:
+    """Nobody's place may be taken now: a guard refuses, or too many stay after all. Worth another look at `at`."""
+
+    at: float
+
+
 class Preemptions:
     """Plans who goes; one scheduler uses it."""
 
@@ -45,31 +54,31 @@ class Preemptions:
         self._books = books
         self._notices = Notices(books, gate)
         self._grace_s = grace_s
-        self._again_at: dict[str, float] = {}
+        self._stays: dict[str, float] = {}
 
     def plan(
         self, loaded: Loaded[Environment], rules: Iterable[OperatorRule], picture: Picture, max_nodes: int, now: float
-    ) -> Planned | None:
+    ) -> Planned | Later | None:
         """Who goes for a request that found no room; None when it may take nobody's, or nobody's would help.
 
         `rules` are those of its project and of the operator.
         """
         environment, request = loaded.value, request_of(loaded.value, rules)
-        if not preemption.may_preempt(environment) or now < self._again_at.get(environment.id, 0.0):
+        if not preemption.may_preempt(environment):
             return None
-        candidates = dict(picture.candidates)
+        self._stays = {id: until for id, until in self._stays.items() if until > now}
         for _ in range(TRIES):
+            candidates = [one for id, one in picture.candidates.items() if id not in self._stays]
             room = max_nodes - picture.nodes
-            found = preemption.preempt(picture.fleet, request, candidates.values(), now, room, picture.leaving)
+            found = preemption.preempt(picture.fleet, request, candidates, now, room, picture.leaving)
             if found is None or not found.victims:
-                break
+                return None
             victims = self._books.environments.many(found.victims)
             stay = set(found.victims) - {one.value.id for one in victims if self._may_go(one.value, environment)}
             if not stay:
                 return self._planned(loaded, victims, found, picture, now)
-            candidates = {id: one for id, one in candidates.items() if id not in stay}
-        self._again_at = {id: at for id, at in self._again_at.items() if at > now} | {environment.id: now + RETRY_S}
-        return None
+            self._stays |= dict.fromkeys(stay, now + STAYS_S)
+        return Later(now + RETRY_S)
 
     def _may_go(self, environment: Environment, wanted_by: Environment) -> bool:
         """Whether it is a candidate as it stands in the books now, and no guard would refuse; asked in silence."""
@@ -84,7 +93,7 @@ class Preemptions:
         found: preemption.Preemption,
         picture: Picture,
         now: float,
-    ) -> Planned | None:
+    ) -> Planned | Later:
         at, asking = now + self._grace_s, _asking(loaded.value)
         try:
             given = [
@@ -93,7 +102,7 @@ class Preemptions:
             ]
         except GuardRefused as error:
             log.warning("environment %s: takes nobody's place: %s", loaded.value.id, error)
-            return None
+            return Later(now + RETRY_S)
         nominated = _nominated(loaded.value, found, picture, at, now)
         picture.leaving.update(found.victims)
         put = self._books.environments.kind.put(nominated.id, nominated, loaded.version)
@@ -102,11 +111,12 @@ class Preemptions:
         return Planned(nominated, (put, *(one.put for one in given)), tuple(told))
 
     def may_come_true(self, environment: Environment, now: float) -> bool:
-        """Whether a nomination is still worth waiting for: some victim is on its way out."""
+        """Whether a nomination is still worth waiting for: some victim is on its way out, and none stays after all."""
         nomination = environment.nomination
         if nomination is None or now >= nomination.until:
             return False
-        return any(_goes(one.value, environment.id) for one in self._books.environments.many(nomination.victims))
+        victims = [one.value for one in self._books.environments.many(nomination.victims)]
+        return any(_goes(one, environment.id) for one in victims) and not any(map(_stays, victims))
 
 
 def _asking(wanted_by: Environment) -> Asking:
@@ -117,10 +127,12 @@ def _asking(wanted_by: Environment) -> Asking:
 def _nominated(
     environment: Environment, found: preemption.Preemption, picture: Picture, at: float, now: float
 ) -> Environment:
+    """Its nodes know already what they will stand apart from: nobody else may be put beside them meanwhile."""
     zones = {name: picture.fleet.zone_of(name) for names in found.placed.machines.values() for name in names}
     there = with_placement(environment, found.placed, zones, now)
     machines = {node.name: node.machine for node in there.nodes}
-    waiting = replace(environment, nomination=Nomination(machines, found.victims, at + GOING_S), told_at=now)
+    waits = environment.with_nodes(replace(node, machine="", zone="") for node in there.nodes)
+    waiting = replace(waits, nomination=Nomination(machines, found.victims, at + GOING_S), told_at=now)
     return replace(waiting, reason=f"{make_room(waiting)}; they have until {time_of_day(at)}")
 
 
@@ -141,3 +153,8 @@ def _told_to_go(victim: Environment, wanted_by: Environment, at: float, now: flo
 def _goes(victim: Environment, by: str) -> bool:
     told = victim.notice is not None and victim.notice.by == by
     return victim.state is E.DESTROYING or (told and victim.state is not E.HELD and not victim.final)
+
+
+def _stays(victim: Environment) -> bool:
+    """Nothing is taken from one that is held or protected by now."""
+    return victim.state is E.HELD or (bool(victim.protected) and victim.state not in LEAVING_STATES)

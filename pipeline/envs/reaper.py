@@ -11,7 +11,7 @@ from pipeline.domain.errors import CallsPaused, GuardRefused, InfraError, Versio
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.runs import RunState
 from pipeline.envs import events, jobs
-from pipeline.envs.books import Books, Loaded
+from pipeline.envs.books import PAGE, Books, Loaded
 from pipeline.envs.gate import TICK, Asking, Gate
 from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Begun, Removals
@@ -36,6 +36,7 @@ class Reaper:
         self._clock = clock
         self._gate = gate
         self._removals = removals
+        self._looked_at = 0
 
     def overdue(self) -> list[tuple[str, str]]:
         """Environments whose time is over, and why each is to be taken back; the protected ones stay."""
@@ -50,10 +51,17 @@ class Reaper:
         return run is not None and run.value.state is RunState.PENDING
 
     def abandoned(self) -> list[tuple[str, str]]:
-        """Environments that are leased to a run which is over, since its destroy stage was given up."""
-        timed = (loaded.value for loaded in self._books.environments.everything("environments:ending"))
+        """Environments that are leased to a run which is over, since its destroy stage was given up.
+
+        Where there are very many, each call looks at the next part of them: it is rare, and every lease ends anyway.
+        """
+        ids = self._books.store.index("environments:ending", limit=PAGE, offset=self._looked_at)
+        self._looked_at = self._looked_at + PAGE if len(ids) == PAGE else 0
+        timed = [loaded.value for loaded in self._books.environments.many(ids)]
         leased = [one for one in timed if one.state is EnvironmentState.LEASED and not one.protected]
-        left = self._affordable(one for one in leased if self._is_over(one.owner))
+        owners = self._books.runs.many(sorted({one.owner for one in leased if one.owner}))
+        over = {loaded.value.id for loaded in owners if loaded.value.state is RunState.FINISHED}
+        left = self._affordable(one for one in leased if one.owner in over)
         return [(one.id, f"its run {one.owner} is over") for one in left]
 
     def _affordable(self, environments: Iterable[Environment]) -> list[Environment]:
@@ -62,10 +70,6 @@ class Reaper:
         for one in environments:
             by_provider.setdefault(one.provider, []).append(one)
         return [one for name, some in by_provider.items() for one in (some if self._gate.left(name) else some[:1])]
-
-    def _is_over(self, run_id: str) -> bool:
-        run = self._books.runs.find(run_id)
-        return run is not None and run.value.state is RunState.FINISHED
 
     def take_back(self, environment_id: str, asking: Asking, *, given_back: bool = False) -> Environment:
         """Begin the end of an environment; once more changes nothing. GuardRefused says what is in the way.
@@ -93,12 +97,13 @@ class Reaper:
     def reap(self, provider_name: str) -> list[str]:
         """Compare what the provider has of ours with the books; the environment ids that were acted upon."""
         provider = self._provider(provider_name)
+        acted: list[str] = []
         try:
-            owned = provider.driver.list().environments
-        except CallsPaused as paused:
+            leaks = (one for one in provider.driver.list().environments if self._is_leak(one))
+            acted.extend(one.environment_id for one in leaks if self._act_alone(provider, one))
+        except CallsPaused as paused:  # what is asked for in vain must not use the budget up
             log.info("provider %s is reaped later: %s", provider_name, paused)
-            return []
-        return [one.environment_id for one in owned if self._is_leak(one) and self._act_alone(provider, one)]
+        return acted
 
     def _is_leak(self, owned: OwnedEnvironment) -> bool:
         known = self._books.environments.find(owned.environment_id)
@@ -108,6 +113,8 @@ class Reaper:
         """Act on one of many: a leak that cannot be taken back must not keep the others."""
         try:
             return self._act(provider, owned)
+        except CallsPaused:
+            raise
         except (GuardRefused, InfraError, VersionConflict) as error:
             log.warning("environment %s: looked at again at the next reaping: %s", owned.environment_id, error)
             return False

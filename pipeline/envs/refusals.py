@@ -1,96 +1,66 @@
-"""What is remembered of requests that found no place: whoever asks for the same needs no other look, nor its reasons.
-
-Thousands may wait for the same few shapes of environments, and to explain a refusal takes a hundred times as long as to
-decide it.
-"""
+"""What found no place: remembered, so that nobody looks again as long as nothing changed that would help."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
+from itertools import count
 
-from pipeline.domain.durations import passed
-from pipeline.domain.placement import engine
-from pipeline.domain.placement.model import Decision, Explanation, Request, Unschedulable
-from pipeline.envs.fleets import Picture
+from pipeline.domain.environments import Environment
+from pipeline.domain.placement.model import Request
+from pipeline.domain.placement.requests import request_of
+from pipeline.domain.rules import OperatorRule
+from pipeline.domain.waits import Hindrance
 
-#: Seconds for which an explanation is told again before it is made anew.
-EXPLAINED_S = 15.0
-#: Explanations in one round; the others are told at the next ones.
-MOST_EXPLAINED = 8
-LATER = "there is no room now; the reasons follow"
-#: A provider, and what is asked of it whoever asks.
-_Shape = tuple[str, Request]
+Rules = tuple[OperatorRule, ...]
+#: Whose refusal it is: that of a kind of requests, or of one request that has places waiting for it.
+Key = int | str
 
 
 @dataclass(frozen=True)
-class _Refusal:
-    """`freed`: what had been freed at the provider when it was refused last. `told` was explained at `at`, when
-    `explained` had been freed; nothing of the kind has happened before.
+class Refusal:
+    """Why requests found no place, and under which circumstances: while these last, and until `until` (epoch seconds)
+    at most, they are not worth another look.
     """
 
-    freed: int
-    told: Explanation
-    at: float = -math.inf
-    explained: int = -1
+    under: tuple[object, ...]
+    why: str
+    hindrance: Hindrance = Hindrance.ROOM
+    until: float = math.inf
 
 
 class Refusals:
-    """One scheduler uses it."""
+    """Kept by one scheduler. Requests that ask for the same are of one kind: what one of them is refused, all are."""
 
     def __init__(self) -> None:
-        self._known: dict[_Shape, _Refusal] = {}
-        self._worth: dict[_Shape, tuple[int, bool]] = {}
-        self._seen: set[_Shape] = set()
-        self._left = MOST_EXPLAINED
+        self._seen: dict[Key, Refusal] = {}
+        self._kinds: dict[str, tuple[tuple[object, ...], int]] = {}
+        self._numbers: dict[tuple[str, Request], int] = {}
+        self._next = count()
 
-    def begin(self) -> None:
-        """A new round: what nobody asked for in the last one is forgotten."""
-        self._known = {shape: one for shape, one in self._known.items() if shape in self._seen}
-        self._worth = {shape: one for shape, one in self._worth.items() if shape in self._seen}
-        self._seen, self._left = set(), MOST_EXPLAINED
+    def kind(self, environment: Environment, rules: Rules) -> int:
+        """The number of all requests that ask for the same at the same provider; `rules` are laid on its roles."""
+        made_of = (rules, environment.avoid)
+        known = self._kinds.get(environment.id)
+        if known is None or known[0] != made_of:
+            asked = (environment.provider, replace(request_of(environment, rules), environment=""))
+            if asked not in self._numbers:
+                self._numbers[asked] = next(self._next)
+            known = self._kinds[environment.id] = (made_of, self._numbers[asked])
+        return known[1]
 
-    def known(self, provider: str, request: Request, picture: Picture, now: float) -> Unschedulable | None:
-        """The refusal of the like of it, if nothing was freed since; None when it is worth a look."""
-        refusal = self._known.get(self._shape(provider, request))
-        if refusal is None or refusal.freed != picture.freed or self._explains(refusal, now):
-            return None
-        return Unschedulable(refusal.told)
+    def note(self, key: Key, refusal: Refusal) -> None:
+        self._seen[key] = refusal
 
-    def decide(self, provider: str, request: Request, picture: Picture, now: float) -> Decision:
-        """As the engine decides; a refusal has its reasons at once, as they were a moment ago, or at a later round."""
-        shape = self._shape(provider, request)
-        decision = engine.decide(picture.fleet, request, now, explain=False)
-        old = self._known.pop(shape, _Refusal(picture.freed, Explanation(request.roles[0].role, LATER)))
-        if isinstance(decision, Unschedulable):
-            refusal = replace(old, freed=picture.freed)
-            if self._explains(refusal, now):
-                self._left -= 1
-                decision = engine.decide(picture.fleet, request, now)
-                if not isinstance(decision, Unschedulable):
-                    return decision
-                refusal = _Refusal(picture.freed, decision.explanation, now, picture.freed)
-            self._known[shape] = refusal
-            return Unschedulable(refusal.told)
-        return decision
+    def find(self, key: Key, under: tuple[object, ...], now: float) -> Refusal | None:
+        """The refusal that still holds."""
+        found = self._seen.get(key)
+        return None if found is None or found.under != under or now >= found.until else found
 
-    def _explains(self, refusal: _Refusal, now: float) -> bool:
-        """Whether its reasons are old, may be others by now, and can be found in this round."""
-        old = refusal.explained != refusal.freed and passed(refusal.at, now, EXPLAINED_S)
-        return old and self._left > 0
-
-    def worth_waiting(self, provider: str, request: Request, picture: Picture) -> bool:
-        """Whether room that is kept free would ever be enough; asked of the engine once a version of the inventory."""
-        shape = self._shape(provider, request)
-        version, worth = self._worth.get(shape, (-1, False))
-        if version != picture.inventory_version:
-            worth = engine.worth_waiting(picture.fleet, request)
-            self._worth[shape] = (picture.inventory_version, worth)
-        return worth
-
-    def _shape(self, provider: str, request: Request) -> _Shape:
-        """Whose it is counts only where a service of the same project is to be near."""
-        near = any(role.rules.near_service is not None for role in request.roles)
-        shape = (provider, replace(request, environment="", project=request.project if near else ""))
-        self._seen.add(shape)
-        return shape
+    def keep(self, waiting: Collection[str]) -> None:
+        """Forget all but those that wait."""
+        self._kinds = {id: known for id, known in self._kinds.items() if id in waiting}
+        numbers = {number for _, number in self._kinds.values()}
+        self._numbers = {asked: number for asked, number in self._numbers.items() if number in numbers}
+        self._seen = {key: seen for key, seen in self._seen.items() if key in numbers or key in waiting}

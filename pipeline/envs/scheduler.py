@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.domain import admission, waits
@@ -13,6 +14,7 @@ from pipeline.domain.blueprint import Priority
 from pipeline.domain.durations import passed
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import UserError, VersionConflict
+from pipeline.domain.placement import engine
 from pipeline.domain.placement.explain import NEAR
 from pipeline.domain.placement.model import Decision, Explanation, Infeasible, Placed, Unschedulable
 from pipeline.domain.placement.requests import request_of, with_placement
@@ -23,9 +25,10 @@ from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.fleets import Fleets, Picture
 from pipeline.envs.inventories import Inventories
-from pipeline.envs.preemption import Planned, Preemptions, make_room
+from pipeline.envs.kept import Kept
+from pipeline.envs.preemption import Later, Planned, Preemptions, make_room
 from pipeline.envs.providers import Provider
-from pipeline.envs.refusals import Refusals
+from pipeline.envs.refusals import Key, Refusal, Refusals
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Event, Fence, JobRequest, Put
 
@@ -33,6 +36,9 @@ log = logging.getLogger(__name__)
 E = EnvironmentState
 #: Reservations in one commit.
 BATCH = 100
+#: Seconds after which one look ends, with those that are left still to be looked at: the office must be renewed, and
+#: runs and environments need the tick, too; and after which no more reasons are told.
+LOOK_S, TELL_S = 2.0, 3.0
 #: Seconds for which a request waits for room away from the machines where it failed; then it goes back to them.
 AVOID_S = 60.0
 
@@ -96,16 +102,21 @@ class Scheduler:
         self._clock = clock
         self._fleets = Fleets(books, inventories)
         self._fence: Fence | None = None
+        self._requests = Kept(books.environments, "environments:requested")
         self._refusals = Refusals()
         self._paces: dict[str, Pace] = {}
+        self._worth: dict[int, tuple[int, bool]] = {}
 
     def reserve(self, fence: Fence | None) -> list[Environment]:
         """Give places to what fits, reject what never fits; the environments that were rejected."""
-        if fence != self._fence:  # what another leader did meanwhile stands in the books alone
-            self._fence, self._fleets, self._refusals = fence, Fleets(self._books, self._inventories), Refusals()
-        self._refusals.begin()
-        loaded = self._books.environments.everything("environments:requested")
+        if not _goes_on(self._fence, fence):  # what another leader did meanwhile stands in the books alone
+            self._fleets = Fleets(self._books, self._inventories)
+            self._refusals = Refusals()
+        self._fence = fence
+        loaded = self._requests.everything()
         if not loaded:
+            self._refusals.keep(())
+            self._worth.clear()
             return []
         round_ = self._begin(fence, loaded)
         self._look(round_, BATCH)
@@ -115,7 +126,12 @@ class Scheduler:
             second.lines = round_.lines
             self._look(second, 1)
             round_.rejected += second.rejected
+        self._refusals.keep(round_.requests.keys())
         return round_.rejected
+
+    def waiting(self) -> Mapping[str, Environment]:
+        """All requests as they are now, by id."""
+        return {loaded.value.id: loaded.value for loaded in self._requests.everything()}
 
     def _begin(self, fence: Fence | None, loaded: list[Loaded[Environment]]) -> _Round:
         names = sorted({one.value.project for one in loaded})
@@ -137,6 +153,9 @@ class Scheduler:
         waiting = [_waiting(one.value) for one in round_.requests.values()]
         shares = admission.shares_of(round_.uses, round_.weight)
         for turn in admission.in_turn(waiting, shares, round_.now):
+            if passed(round_.now, self._clock.now(), LOOK_S):
+                log.warning("not all of %d requests could be looked at in %.0f s", len(waiting), LOOK_S)
+                break
             self._answer(round_.requests[turn.id], round_)
             if len(round_.reserved) >= batch:
                 self._commit(round_)
@@ -144,99 +163,117 @@ class Scheduler:
         self._tell(round_)
 
     def _answer(self, loaded: Loaded[Environment], round_: _Round) -> None:
-        """A request that waited long enough is overtaken no more: its provider takes nobody else before it."""
+        """A request that waited long enough is overtaken no more: its provider takes nobody else before it, but whom
+        room was made for: that room is nobody else's.
+        """
         environment = loaded.value
         gone = self._gone(environment.provider)
         if gone:
             return self._reject(loaded, round_, gone)
-        if environment.provider in round_.closed:
+        if environment.provider in round_.closed and environment.nomination is None:
             first = round_.closed[environment.provider]
             why = f"{first} waits there for long, and nothing goes before it any more"
             return self._wait(loaded, round_, why, Hindrance.TURN)
         picture = self._fleets.kept(environment.provider)
         if environment.id in picture.known:
             return None  # another scheduler was quicker
-        short = self._over_quota(environment, round_)
+        short = self._over_quota(environment, round_, picture)
         if short:
-            new = environment.priority is Priority.INTERACTIVE and not environment.placed_again
-            if new or short[1]:
+            if short[1] or (environment.priority is Priority.INTERACTIVE and _is_new(environment)):
                 return self._reject(loaded, round_, short[0])
             return self._wait(loaded, round_, short[0], Hindrance.QUOTA)
         return self._place(loaded, round_, picture)
 
-    def _over_quota(self, environment: Environment, round_: _Round) -> tuple[str, bool] | None:
+    def _over_quota(self, environment: Environment, round_: _Round, picture: Picture) -> tuple[str, bool] | None:
         """What is short, and whether it is short even with nothing else in use."""
         quota, wanted = round_.quota(environment.project), admission.use_of(environment)
+        used = round_.uses.get(environment.project, Use())
+        if environment.id in picture.nominated:
+            used = used.plus(wanted, -1)  # the place that waits for it is its own
         alone = admission.over_quota(quota, Use(), wanted)
-        now = alone or admission.over_quota(quota, round_.uses.get(environment.project, Use()), wanted)
+        now = alone or admission.over_quota(quota, used, wanted)
         return (now, bool(alone)) if now else None
 
     def _place(self, loaded: Loaded[Environment], round_: _Round, picture: Picture) -> None:
-        environment, rules = loaded.value, self._rules(loaded.value, round_, picture)
-        refused = self._known_refusal(environment, rules, picture, round_.now)
+        environment = loaded.value
+        refused = self._known_refusal(environment, round_, picture)
         if refused is not None:
-            return self._hold_back(loaded, round_, refused)
+            return self._refused(loaded, round_, refused)
         picture.step_aside(environment.id)
         room = admission.room_for(environment, picture.nodes, self._provider(environment.provider).max_nodes)
         if isinstance(room, admission.Infeasible):
             return self._reject(loaded, round_, room.reason)
         if isinstance(room, admission.Unschedulable):
             return self._no_room(loaded, round_, picture, room.reason)
-        decision = self._decide(environment, rules, picture, round_.now)
+        decision = _decide(environment, self._rules(environment, round_, picture), picture, round_.now)
         if isinstance(decision, Placed):
             return self._reserve(loaded, round_, picture, decision)
         if isinstance(decision, Infeasible):
             return self._reject(loaded, round_, str(decision.explanation))
         assert isinstance(decision, Unschedulable), "there are three answers"  # noqa: S101  # says it to the reader
-        if _near_service(environment) and _without_service(decision.explanation):
-            return self._wait(loaded, round_, str(decision.explanation), Hindrance.SERVICE)
+        near = any(rules.near_service for rules in environment.rules.roles.values())
+        if near and _without_service(decision.explanation):
+            refusal = Refusal(
+                _circumstances(environment, round_, picture), str(decision.explanation), Hindrance.SERVICE
+            )
+            return self._refuse(loaded, round_, picture, refusal)
         return self._no_room(loaded, round_, picture, str(decision.explanation))
 
-    def _known_refusal(
-        self, environment: Environment, rules: tuple[OperatorRule, ...], picture: Picture, now: float
-    ) -> str | None:
-        """Why the like of it found no place, where nothing has changed since; None when it is worth another look."""
-        if environment.avoid or _near_service(environment) or self._is_vain(environment, now):
+    def _known_refusal(self, environment: Environment, round_: _Round, picture: Picture) -> Refusal | None:
+        """Why it, or one like it, found no place before, where nothing has changed since; None when it is worth another
+        look.
+        """
+        if self._is_vain(environment, round_.now, picture):
             return None
-        refused = self._refusals.known(environment.provider, request_of(environment, rules), picture, now)
-        return None if refused is None else make_room(environment) or str(refused.explanation)
+        key = self._key(environment, round_, picture)
+        return self._refusals.find(key, _circumstances(environment, round_, picture), round_.now)
 
-    def _decide(
-        self, environment: Environment, rules: tuple[OperatorRule, ...], picture: Picture, now: float
-    ) -> Decision:
-        """Away from the machines where it failed, unless that can never be, or takes too long."""
-        provider = environment.provider
-        decision = self._refusals.decide(provider, request_of(environment, rules), picture, now)
-        waited = now - environment.state_since > AVOID_S
-        if environment.avoid and (isinstance(decision, Infeasible) or (waited and not isinstance(decision, Placed))):
-            anywhere = request_of(replace(environment, avoid=()), rules)
-            return self._refusals.decide(provider, anywhere, picture, now)
-        return decision
+    def _key(self, environment: Environment, round_: _Round, picture: Picture) -> Key:
+        """What has places waiting for it is like no other."""
+        if environment.nomination is not None:
+            return environment.id
+        return self._refusals.kind(environment, self._rules(environment, round_, picture))
+
+    def _refuse(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, refusal: Refusal) -> None:
+        self._refusals.note(self._key(loaded.value, round_, picture), refusal)
+        self._refused(loaded, round_, refusal)
+
+    def _refused(self, loaded: Loaded[Environment], round_: _Round, refusal: Refusal) -> None:
+        if refusal.hindrance is Hindrance.SERVICE:
+            return self._wait(loaded, round_, refusal.why, Hindrance.SERVICE)
+        return self._hold_back(loaded, round_, refusal.why)
 
     def _rules(self, environment: Environment, round_: _Round, picture: Picture) -> tuple[OperatorRule, ...]:
         return (*round_.rules(environment.project), *picture.fleet.inventory.rules)
 
-    def _is_vain(self, environment: Environment, now: float) -> bool:
-        """Whether it waits for places that it will not get: its victims stay after all, or take too long."""
-        return environment.nomination is not None and not self._preemptions.may_come_true(environment, now)
+    def _is_vain(self, environment: Environment, now: float, picture: Picture) -> bool:
+        """Whether it waits for places that it will not get: its victims stay after all, or take too long, or their
+        machines take nothing any more.
+        """
+        nomination = environment.nomination
+        if nomination is None:
+            return False
+        return not (picture.takes(nomination) and self._preemptions.may_come_true(environment, now))
 
     def _no_room(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, reason: str) -> None:
         """Wait for the victims that were told to go, tell others, or just wait until something is freed."""
         environment, rules = loaded.value, self._rules(loaded.value, round_, picture)
-        if self._preemptions.may_come_true(environment, round_.now):
+        under = _circumstances(environment, round_, picture)
+        if environment.nomination is not None and not self._is_vain(environment, round_.now, picture):
             picture.nominate(environment)
-            return self._hold_back(loaded, round_, make_room(environment))
+            return self._refuse(loaded, round_, picture, Refusal(under, make_room(environment)))
         max_nodes = self._provider(environment.provider).max_nodes
         planned = self._preemptions.plan(loaded, rules, picture, max_nodes, round_.now)
-        if planned is not None:
+        if isinstance(planned, Planned):
             return self._preempt(loaded, round_, picture, planned)
-        if environment.nomination is not None:
-            loaded = Loaded(replace(environment, nomination=None, reason="", wait=None), loaded.version)
-        return self._hold_back(loaded, round_, reason)
+        until = planned.at if isinstance(planned, Later) else math.inf
+        return self._refuse(_without_nomination(loaded), round_, picture, Refusal(under, reason, until=until))
 
     def _preempt(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, planned: Planned) -> None:
         """Tell the victims, and keep their places, in one write; what changed meanwhile is looked at again."""
-        self._commit(round_)
+        if not self._commit(round_):
+            round_.retry.add(loaded.value.id)
+            return None
         try:
             self._write(list(planned.puts), list(planned.events), [], round_)
         except VersionConflict:
@@ -244,7 +281,7 @@ class Scheduler:
             round_.retry.add(loaded.value.id)
             return self._refresh(round_)
         picture.nominate(planned.environment)
-        return None
+        return self._count(planned.environment, round_)
 
     def _reserve(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, decision: Placed) -> None:
         environment = loaded.value
@@ -252,12 +289,16 @@ class Scheduler:
         reserved = replace(environment.to(E.RESERVED, round_.now), nomination=None)
         placed = with_placement(reserved, decision, zones, round_.now, picture.inventory_version)
         picture.add(placed)
-        use = round_.uses.get(environment.project, Use())
-        round_.uses[environment.project] = use.plus(admission.use_of(environment))
+        if environment.nomination is None:  # else it counts already
+            self._count(environment, round_)
         round_.reserved.append(_Answer(loaded, placed))
         if environment.wait is not None:
             line = _line(environment, environment.wait.hindrance)
             self._paces[line] = waits.paced(self._paces.get(line), environment.created_at, round_.now)
+
+    def _count(self, environment: Environment, round_: _Round) -> None:
+        use = round_.uses.get(environment.project, Use())
+        round_.uses[environment.project] = use.plus(admission.use_of(environment))
 
     def _reject(self, loaded: Loaded[Environment], round_: _Round, reason: str) -> None:
         round_.told.append(_Answer(loaded, loaded.value.to(E.REJECTED, round_.now, reason)))
@@ -270,12 +311,22 @@ class Scheduler:
         self._wait(loaded, round_, why, Hindrance.ROOM)
 
     def _worth_waiting(self, environment: Environment, round_: _Round) -> bool:
+        """Asked of the engine once for every kind of request and version of the inventory."""
         picture = self._fleets.kept(environment.provider)
-        request = request_of(environment, self._rules(environment, round_, picture))
-        return self._refusals.worth_waiting(environment.provider, request, picture)
+        rules = self._rules(environment, round_, picture)
+        kind = self._refusals.kind(environment, rules)
+        version, worth = self._worth.get(kind, (-1, False))
+        if version != picture.inventory_version:
+            worth = engine.worth_waiting(picture.fleet, request_of(environment, rules))
+            self._worth[kind] = (picture.inventory_version, worth)
+        return worth
 
     def _wait(self, loaded: Loaded[Environment], round_: _Round, why: str, hindrance: Hindrance) -> None:
-        """Say why it waits, at which position and about how long; not at every look."""
+        """Say why it waits, at which position and about how long; not at every look.
+
+        What waits for anything but room keeps none, and nobody goes for it.
+        """
+        loaded = loaded if hindrance in {Hindrance.ROOM, Hindrance.TURN} else _without_nomination(loaded)
         environment, line = loaded.value, _line(loaded.value, hindrance)
         round_.lines[line] += 1
         position = round_.lines[line]
@@ -288,11 +339,13 @@ class Scheduler:
             told = replace(environment, reason=text, told_at=round_.now, wait=wait)
             round_.told.append(_Answer(loaded, told))
 
-    def _commit(self, round_: _Round) -> None:
-        """All reservations since the last commit, under the ledger; what did not go through is looked at again."""
+    def _commit(self, round_: _Round) -> bool:
+        """All reservations since the last commit, under the ledger; what did not go through is looked at again, and
+        the pictures are new then.
+        """
         answers, round_.reserved = round_.reserved, []
         if not answers:
-            return
+            return True
         puts = [self._put(answer) for answer in answers]
         told = [event for answer in answers for event in _told(answer, round_.now)]
         work = [jobs.advance(answer.after, answer.before.version) for answer in answers]
@@ -304,6 +357,8 @@ class Scheduler:
                 self._fleets.kept(answer.after.provider).remove(answer.after.id)
                 round_.retry.add(answer.after.id)
             self._refresh(round_)
+            return False
+        return True
 
     def _refresh(self, round_: _Round) -> None:
         """The ledger first, then the pictures: what is reserved between the two makes another conflict, no mistake."""
@@ -323,8 +378,10 @@ class Scheduler:
         return self._books.environments.kind.put(answer.after.id, answer.after, answer.before.version)
 
     def _tell(self, round_: _Round) -> None:
-        """Write rejections and reasons, one by one: none of them may hold up another."""
-        for answer in round_.told:
+        """Write rejections and reasons, one by one: none of them may hold up another, nor all of them the tick."""
+        for answer in sorted(round_.told, key=lambda one: one.after.state is not E.REJECTED):
+            if passed(round_.now, self._clock.now(), TELL_S):
+                break
             try:
                 self._books.commit(self._put(answer), events=_told(answer, round_.now), fence=round_.fence)
             except VersionConflict:
@@ -334,8 +391,46 @@ class Scheduler:
                 round_.rejected.append(answer.after)
 
 
-def _near_service(environment: Environment) -> bool:
-    return any(rules.near_service for rules in environment.rules.roles.values())
+def _goes_on(before: Fence | None, now: Fence | None) -> bool:
+    """Whether nobody else led in between, also where the office ended for a moment during a look that took long: else
+    all pictures would be made anew, which takes longer still.
+    """
+    if before is None or now is None:
+        return before is now
+    return before.office == now.office and now.epoch - before.epoch in {0, 1}
+
+
+def _decide(environment: Environment, rules: tuple[OperatorRule, ...], picture: Picture, now: float) -> Decision:
+    """Away from the machines where it failed, unless that can never be, or takes too long."""
+    decision = engine.decide(picture.fleet, request_of(environment, rules), now)
+    waited = _avoided_long(environment, now)
+    if environment.avoid and (isinstance(decision, Infeasible) or (waited and not isinstance(decision, Placed))):
+        return engine.decide(picture.fleet, request_of(replace(environment, avoid=()), rules), now)
+    return decision
+
+
+def _avoided_long(environment: Environment, now: float) -> bool:
+    return bool(environment.avoid) and now - environment.state_since > AVOID_S
+
+
+def _circumstances(environment: Environment, round_: _Round, picture: Picture) -> tuple[object, ...]:
+    """All that a decision depends on besides the request, as far as it may turn a refusal into a place."""
+    near = sorted({rules.near_service for rules in environment.rules.roles.values() if rules.near_service})
+    zones = tuple(picture.fleet.zones_with(environment.project, service) for service in near)
+    return picture.freed, _avoided_long(environment, round_.now), zones
+
+
+def _is_new(environment: Environment) -> bool:
+    """Whether it neither waited yet, nor had a place, nor had its run one: then a clear answer at once is best."""
+    had = environment.placed_again or environment.preempted or environment.state_since > environment.created_at
+    return environment.wait is None and not had
+
+
+def _without_nomination(loaded: Loaded[Environment]) -> Loaded[Environment]:
+    """Nobody makes room for it any more; it is told anew why it waits."""
+    if loaded.value.nomination is None:
+        return loaded
+    return Loaded(replace(loaded.value, nomination=None, reason="", wait=None), loaded.version)
 
 
 def _without_service(told: Explanation) -> bool:

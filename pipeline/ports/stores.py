@@ -95,6 +95,9 @@ class Store(Protocol):
     def get_many(self, kind: str, ids: Sequence[str]) -> Sequence[Document]:
         """Those that exist, in the order asked for."""
 
+    def versions(self, kind: str, ids: Sequence[str]) -> Mapping[str, int]:
+        """The versions of those that exist; much cheaper than the documents."""
+
     def commit(self, commit: Commit) -> None:
         """Write. VersionConflict when a version is not the expected one, Fenced when the fence fell."""
 

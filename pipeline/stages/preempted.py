@@ -30,7 +30,7 @@ class Preempted:
 
     def noticed(self) -> list[str]:
         """Environments that were told to go, and are not gone."""
-        return [loaded.value.id for loaded in self._books.environments.everything("environments:noticed")]
+        return list(self._books.environments.ids("environments:noticed"))
 
     def settle(self, environment_id: str) -> None:
         """Lift a notice that nobody needs any more; carry out one whose grace is over."""
@@ -80,7 +80,7 @@ class Preempted:
     def _owner(self, environment: Environment) -> Loaded[Run] | None:
         """The run that must begin again, if there is one that still needs it."""
         loaded = self._books.runs.find(environment.owner) if environment.owner else None
-        if loaded is None or loaded.value.state is not RunState.RUNNING:
+        if loaded is None or loaded.value.state not in {RunState.PENDING, RunState.RUNNING}:
             return None
         return loaded if loaded.value.environment_id == environment.id else None
 

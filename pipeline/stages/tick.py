@@ -250,8 +250,7 @@ class Tick:
     def _note_waits(self, active: Sequence[Loaded[Run]]) -> None:
         """Which runs wait for room, and which do no more, once per kind of hindrance: each is a call of a forge."""
         waiting = [one for one in active if one.value.awaits_environment and one.value.trigger.slug]
-        ids = sorted(one.value.environment_id for one in waiting)
-        environments = {one.value.id: one.value for one in self.tools.books.environments.many(ids)}
+        environments = self.scheduler.waiting() if waiting else {}
         for loaded in waiting:
             hindrance = self._hindrance(environments.get(loaded.value.environment_id))
             if hindrance != loaded.value.hindrance:

@@ -123,6 +123,13 @@ def test_many_come_in_the_order_asked_for(store: Store) -> None:
     assert list(store.get_many("thing", [])) == []
 
 
+def test_versions_are_told_without_the_documents(store: Store) -> None:
+    write(store, put("a"), put("b"))
+    write(store, put("b", 1))
+    assert store.versions("thing", ["b", "none", "a"]) == {"a": 1, "b": 2}
+    assert store.versions("thing", []) == {}
+
+
 def test_a_conflict_writes_nothing_at_all(store: MemoryStore | RedisStore) -> None:
     write(store, put("old", indexes={"all": 1}))
     with pytest.raises(VersionConflict):
@@ -419,6 +426,7 @@ def test_a_store_that_is_down_says_so(subject: Subject, tmp_path_factory: pytest
     calls: list[Callable[[], object]] = [
         lambda: store.get("thing", "a"),
         lambda: store.get_many("thing", ["a"]),
+        lambda: store.versions("thing", ["a"]),
         lambda: write(store, put("a")),
         lambda: store.index("all"),
         lambda: store.index_upto("all", 1),

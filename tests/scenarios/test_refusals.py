@@ -209,6 +209,16 @@ def test_a_leak_that_stays_is_told_and_tried_again(world: World) -> None:
     assert world.cloud.marks == {}
 
 
+def test_leaks_that_cannot_be_taken_back_now_use_no_budget_up(world: World) -> None:
+    for number in range(5):
+        world.cloud.marks[f"env-leak-{number}"] = ("world", 0.0)
+    world.cloud.fail_destroy = [TransientError("no answer") for _ in range(8)]
+    world.advance(100)
+    assert world.gate.spent("cloud") <= 2
+    world.advance(400)
+    assert world.cloud.marks == {}
+
+
 def test_ends_of_leases_keep_to_the_budget_and_are_told_once_an_interval(world: World) -> None:
     for branch in ("a", "b", "c", "d", "e"):
         push(world, HELD, check=1, branch=branch)

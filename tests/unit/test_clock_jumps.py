@@ -52,6 +52,7 @@ def measured(*at: float) -> Fleet:
 
 
 @example(jumps=[-66.0, 61.0], ages=[0.0])
+@example(jumps=[-3.0, -61.0, 59.0], ages=[0.0])
 @given(jumps=JUMPS, ages=st.lists(st.floats(-200, 200), min_size=1, max_size=5))
 def test_only_what_was_measured_lately_counts_however_the_clock_jumps(jumps: list[float], ages: list[float]) -> None:
     now = NOW

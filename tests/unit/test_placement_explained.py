@@ -203,6 +203,17 @@ def test_builds_that_will_be_over_are_waited_for() -> None:
     assert "wait until 1 build on machine m0 is over" in str(explanation)
 
 
+def test_a_machine_on_probation_makes_nothing_infeasible_and_is_told() -> None:
+    inventory = small(2, 1)
+    tried = tuple(replace(machine, probation=machine.name == "m0") for machine in inventory.machines)
+    most = int(2 * inventory.machines[0].capacity["vcpu"])
+    explanation = waits(Case(replace(inventory, machines=tried), asking(web(most, vcpu=1)), ()))
+    assert "on probation: one build at a time until one succeeds" in str(explanation)
+    (group,) = [one for one in explanation.groups if one.rule == "builds"]
+    assert group.remedy == "wait until a node is built on m0, or trust it (`greenroom machine return m0 --reason WHY`)"
+    never(Case(inventory, asking(web(most + 1, vcpu=1)), ()))
+
+
 def test_a_service_beside_which_it_will_not_stand_is_to_be_moved() -> None:
     shy = web(1, PlacementRules(apart_from=("payroll",)))
     case = Case(small(1, 1), asking(shy), (on("m0", 1, service="payroll"),))

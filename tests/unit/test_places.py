@@ -10,6 +10,7 @@ import pytest
 from pipeline.domain.blueprint import EnvironmentSpec, RoleSpec
 from pipeline.domain.environments import EnvironmentState
 from pipeline.domain.inventory import Machine, MachineState
+from pipeline.domain.projects import Project
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.rules import Affinity, Attribute, OperatorRule, PlacementRules, Spread, Stance
 from pipeline.envs import jobs
@@ -94,6 +95,29 @@ def test_a_rule_that_forbids_the_machine_meanwhile_is_kept(lab: Lab) -> None:
     assert f"does not keep the rule any more: forbid machine {first} (operator rule new)" in lost.reason
     lab.scheduler.reserve(None)
     assert lab.on() != [first]
+
+
+def test_a_rule_of_its_project_is_kept_when_its_machine_changes(lab: Lab) -> None:
+    fast = replace(machine("m1"), features=frozenset({"nvme"}))
+    lab.declare(fast, machine("m2", "z2"))
+    rule = OperatorRule("fast", affinities=(Affinity(Stance.REQUIRE, Attribute.FEATURE, ("nvme",), "rule fast"),))
+    project = Project("shop", 0.0, "", rules=(rule,))
+    lab.books.commit(lab.books.projects.kind.put("shop", project, 0))
+    assert lab.place() == ["m1"]
+    lab.declare(machine("m1"), replace(machine("m2", "z2"), features=frozenset({"nvme"})))
+    assert "machine m1 does not keep the rule any more" in lab.lifecycle.advance("env-1").reason
+    lab.scheduler.reserve(None)
+    assert lab.on() == ["m2"]
+
+
+def test_a_machine_to_which_it_came_back_for_want_of_others_is_no_lost_place(lab: Lab) -> None:
+    lab.declare(machine("m1"))
+    lab.place()
+    loaded = lab.books.environments.get("env-1")
+    again = replace(loaded.value, avoid=("m1",), placed_again=1)
+    lab.books.commit(lab.books.environments.kind.put("env-1", again, loaded.version))
+    lab.declare(replace(machine("m1"), capacity={"vcpu": 8.0}))
+    assert lab.lifecycle.advance("env-1").state is E.READY
 
 
 def test_an_uplink_that_became_narrower_is_kept(lab: Lab) -> None:

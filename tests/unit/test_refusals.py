@@ -1,130 +1,139 @@
-"""Requests for the same find the same: one look and one explanation serve all of them, until something is freed."""
+"""A long line costs little: what is refused once is refused to all that ask for the same, and a look has an end."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from pipeline.domain.inventory import Inventory, Machine, Zone
+from pipeline.adapters.clock import ManualClock
+from pipeline.adapters.stores.memory import MemoryStore
+from pipeline.domain.blueprint import EnvironmentSpec, RoleSpec
+from pipeline.domain.environments import EnvironmentState
+from pipeline.domain.inventory import Machine
 from pipeline.domain.placement import engine
-from pipeline.domain.placement.fleet import Fleet
-from pipeline.domain.placement.model import Infeasible, Placed, Request, RoleRequest, Unschedulable
-from pipeline.domain.rules import PlacementRules
-from pipeline.envs.fleets import Picture
-from pipeline.envs.refusals import EXPLAINED_S, LATER, MOST_EXPLAINED, Refusals
-from tests.tools.placement_instances import demand
+from pipeline.domain.placement.model import Decision
+from pipeline.envs.books import PAGE, Books
+from pipeline.envs.kept import Kept
+from pipeline.envs.refusals import Refusal, Refusals
+from pipeline.envs.scheduler import LOOK_S
+from tests.tools.lab import Lab
+from tests.tools.requests import SINGLE, ask, requested
 
-NOW = 1000.0
+PAIR = EnvironmentSpec("debian-12", (RoleSpec("web", count=2),))
+E = EnvironmentState
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Every decision of the engine: whether it was asked to explain."""
-    asked: list[bool] = []
-    decide = engine.decide
-
-    def counting(fleet: Fleet, request: Request, now: float, *, explain: bool = True, **more: Any) -> object:
-        asked.append(explain)
-        return decide(fleet, request, now, explain=explain, **more)
-
-    monkeypatch.setattr(engine, "decide", counting)
-    return asked
+def lab() -> Lab:
+    lab = Lab()
+    lab.declare(Machine("m1", "z1", {"vcpu": 4.0}))
+    return lab
 
 
-def full() -> Picture:
-    """One machine, and it is taken."""
-    fleet = Fleet(Inventory((Machine("m0", "z", {"vcpu": 2.0, "memory_mib": 2048.0}),), (Zone("z"),)))
-    first = wanting("first", 2.0)
-    answer = engine.decide(fleet, first, NOW)
-    assert isinstance(answer, Placed)
-    fleet.reserve(first, answer, NOW)
-    return Picture(fleet, 1)
+@pytest.fixture
+def decided(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The requests that were looked at closely, and what shall happen at each."""
+    seen: list[str] = []
+    decide: Callable[..., Decision] = engine.decide
+
+    def counted(*words: object, **more: object) -> Decision:
+        seen.append(words[1].environment)  # type: ignore[attr-defined]  # a request
+        return decide(*words, **more)
+
+    monkeypatch.setattr(engine, "decide", counted)
+    return seen
 
 
-def wanting(environment: str, vcpu: float = 1.0, project: str = "shop", near: str | None = None) -> Request:
-    role = RoleRequest("web", 1, demand(vcpu, 64.0), rules=PlacementRules(near_service=near))
-    return Request(environment, project, "s", (role,))
+def test_one_of_many_that_ask_for_the_same_is_looked_at(lab: Lab, decided: list[str]) -> None:
+    lab.place(EnvironmentSpec("debian-12", (RoleSpec("web", count=4),)))
+    decided.clear()
+    ask(lab.books, [requested(f"env-a{at:03}", SINGLE, "lab", lab.clock.now(), f"p{at % 2}") for at in range(200)])
+    ask(lab.books, [requested(f"env-b{at:03}", PAIR, "lab", lab.clock.now(), "p1") for at in range(200)])
+    lab.scheduler.reserve(None)
+    assert sorted(decided) == ["env-a000", "env-a001", "env-b000"], "of two projects, the second of which asks for both"
+    decided.clear()
+    lab.scheduler.reserve(None)
+    assert decided == []
 
 
-def test_the_second_that_asks_for_the_same_is_not_looked_at(looks: list[bool]) -> None:
-    refusals, picture = Refusals(), full()
-    looks.clear()
-    told = refusals.decide("lab", wanting("env-1"), picture, NOW)
-    assert isinstance(told, Unschedulable)
-    assert looks == [False, True]
-    assert refusals.known("lab", wanting("env-2", project="blog"), picture, NOW) == told
-    assert refusals.known("lab", wanting("env-3", vcpu=0.5), picture, NOW) is None, "it asks for less"
-    assert refusals.known("elsewhere", wanting("env-4"), picture, NOW) is None
+def test_when_something_is_freed_they_are_looked_at_in_turn(lab: Lab) -> None:
+    lab.place(EnvironmentSpec("debian-12", (RoleSpec("web", count=4),)))
+    ask(lab.books, [requested(f"env-a{at:03}", SINGLE, "lab", 1.0 + at) for at in range(20)])
+    lab.scheduler.reserve(None)
+    loaded = lab.books.environments.get("env-1")
+    gone = replace(loaded.value, state=E.DESTROYED)
+    lab.books.commit(lab.books.environments.kind.put(gone.id, gone, loaded.version))
+    lab.scheduler.reserve(None)
+    reserved = [one.value.id for one in lab.books.environments.everything("environments:standing:lab")]
+    assert reserved == ["env-a000", "env-a001", "env-a002", "env-a003"]
 
 
-def test_what_was_freed_is_worth_a_look_and_old_reasons_serve_for_a_while(looks: list[bool]) -> None:
-    refusals, picture = Refusals(), full()
-    told = refusals.decide("lab", wanting("env-1"), picture, NOW)
-    picture.freed += 1
-    assert refusals.known("lab", wanting("env-1"), picture, NOW + 1) is None
-    looks.clear()
-    assert refusals.decide("lab", wanting("env-1"), picture, NOW + 1) == told
-    assert looks == [False], "its reasons are fresh"
-    assert refusals.known("lab", wanting("env-2"), picture, NOW + 1) == told
-    looks.clear()
-    assert refusals.known("lab", wanting("env-2"), picture, NOW + EXPLAINED_S) is None, "they are old now"
-    assert isinstance(refusals.decide("lab", wanting("env-2"), picture, NOW + EXPLAINED_S), Unschedulable)
-    assert looks == [False, True]
-    picture.fleet.remove("first")
-    picture.freed += 1
-    assert isinstance(refusals.decide("lab", wanting("env-2"), picture, NOW + EXPLAINED_S), Placed)
-    assert refusals.known("lab", wanting("env-2"), picture, NOW + EXPLAINED_S) is None
+def test_a_look_has_an_end_and_the_next_one_goes_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    decide: Callable[..., Decision] = engine.decide
+
+    def slow(*words: object, **more: object) -> Decision:
+        lab.clock.sleep(LOOK_S / 2)
+        return decide(*words, **more)
+
+    monkeypatch.setattr(engine, "decide", slow)
+    specs = [EnvironmentSpec("debian-12", (RoleSpec("web", count=1, size=size),)) for size in ("small", "medium")]
+    lab.place(EnvironmentSpec("debian-12", (RoleSpec("web", count=4),)))
+    ask(lab.books, [requested(f"env-{at}", specs[at % 2], "lab", lab.clock.now(), f"p{at}") for at in range(2, 8)])
+    looks = 0
+    while any(one.wait is None for one in lab.scheduler.waiting().values()):
+        lab.scheduler.reserve(None)
+        looks += 1
+        assert looks < 10
+    assert looks > 1
 
 
-def test_a_round_explains_so_many_and_the_next_one_the_others(looks: list[bool]) -> None:
-    refusals, picture = Refusals(), full()
-    shapes = [wanting(f"env-{number}", 1.0 + number / 100) for number in range(MOST_EXPLAINED + 2)]
-    looks.clear()
-    told = [refusals.decide("lab", one, picture, NOW) for one in shapes]
-    assert looks.count(True) == MOST_EXPLAINED
-    assert [LATER in str(one) for one in told] == [False] * MOST_EXPLAINED + [True] * 2
-    refusals.begin()
-    assert all(refusals.known("lab", one, picture, NOW + 1) is not None for one in shapes[:MOST_EXPLAINED])
-    for one in shapes[MOST_EXPLAINED:]:
-        assert refusals.known("lab", one, picture, NOW + 1) is None
-        assert LATER not in str(refusals.decide("lab", one, picture, NOW + 1))
+@pytest.mark.parametrize(("epochs", "pictures"), [((1, 2, 3), 1), ((1, 3), 2)])
+def test_pictures_are_made_anew_only_when_another_one_led(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, epochs: tuple[int, ...], pictures: int
+) -> None:
+    view = Mock(side_effect=lab.inventories.view)
+    monkeypatch.setattr(lab.inventories, "view", view)
+    lab.place(EnvironmentSpec("debian-12", (RoleSpec("web", count=4),)), "env-all")
+    view.reset_mock()
+    lab.request()
+    for epoch in range(1, max(epochs) + 1):
+        fence = lab.store.acquire("tick", "me", 5.0)
+        assert fence is not None
+        if epoch in epochs:
+            lab.scheduler.reserve(fence)
+        lab.store.release(fence, "me")
+    assert view.call_count == pictures
 
 
-def test_what_nobody_asks_for_any_more_is_forgotten() -> None:
-    refusals, picture = Refusals(), full()
-    refusals.decide("lab", wanting("env-1"), picture, NOW)
-    refusals.begin()
-    refusals.begin()
-    assert refusals.known("lab", wanting("env-1"), picture, NOW) is None
+def test_a_refusal_holds_as_long_as_its_circumstances_and_no_longer_than_it_says() -> None:
+    refusals = Refusals()
+    environment = requested("env-1", SINGLE, "lab", 1.0)
+    kind = refusals.kind(environment, ())
+    assert refusals.kind(replace(environment, id="env-2"), ()) == kind
+    assert refusals.kind(replace(environment, id="env-3", provider="other"), ()) != kind
+    assert refusals.kind(replace(environment, id="env-4", avoid=("m1",)), ()) != kind
+    refusals.note(kind, Refusal((1,), "full", until=10.0))
+    assert refusals.find(kind, (1,), 9.0) is not None
+    assert refusals.find(kind, (2,), 9.0) is None
+    assert refusals.find(kind, (1,), 10.0) is None
+    refusals.keep(["env-3"])
+    assert refusals.find(kind, (1,), 9.0) is None
 
 
-def test_what_can_never_be_placed_is_not_remembered() -> None:
-    refusals, picture = Refusals(), full()
-    assert isinstance(refusals.decide("lab", wanting("env-1", 9.0), picture, NOW), Infeasible)
-    assert refusals.known("lab", wanting("env-1", 9.0), picture, NOW) is None
-
-
-def test_whose_it_is_counts_where_a_service_is_to_be_near() -> None:
-    refusals, picture = Refusals(), full()
-    near = wanting("env-1", near="db")
-    assert isinstance(refusals.decide("lab", near, picture, NOW), Unschedulable)
-    assert refusals.known("lab", replace(near, environment="env-2"), picture, NOW) is not None
-    assert refusals.known("lab", replace(near, project="blog"), picture, NOW) is None
-
-
-def test_worth_is_asked_once_a_version_of_the_inventory(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def worth(_fleet: Fleet, request: Request) -> bool:
-        asked.append(request.environment)
-        return True
-
-    monkeypatch.setattr(engine, "worth_waiting", worth)
-    refusals, picture = Refusals(), full()
-    assert refusals.worth_waiting("lab", wanting("env-1"), picture)
-    assert refusals.worth_waiting("lab", wanting("env-2"), picture)
-    picture.inventory_version = 2
-    assert refusals.worth_waiting("lab", wanting("env-3"), picture)
-    assert asked == ["env-1", "env-3"]
+def test_what_is_kept_is_what_stands_there() -> None:
+    books = Books(MemoryStore(ManualClock()))
+    kept = Kept(books.environments, "environments:requested")
+    many = [requested(f"env-{at:05}", SINGLE, "lab", 1.0 + at) for at in range(PAGE + 10)]
+    ask(books, many)
+    assert kept.everything() == books.environments.everything("environments:requested")
+    told = replace(many[5], reason="it is full")
+    gone = replace(many[6], state=E.WITHDRAWN)
+    books.commit(*(books.environments.kind.put(one.id, one, 1) for one in (told, gone)))
+    ask(books, [requested("env-new", SINGLE, "lab", 0.5)])
+    now = kept.everything()
+    assert now == books.environments.everything("environments:requested")
+    assert [one.value.id for one in now[:2]] == ["env-new", "env-00000"]
+    assert kept.everything()[1].value is now[1].value

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline.domain.errors import Fenced, TransientError, VersionConflict
@@ -47,6 +47,9 @@ class MemoryStore:
     def get_many(self, kind: str, ids: Sequence[str]) -> Sequence[Document]:
         found = (self.get(kind, id) for id in ids)
         return [document for document in found if document is not None]
+
+    def versions(self, kind: str, ids: Sequence[str]) -> Mapping[str, int]:
+        return {document.id: document.version for document in self.get_many(kind, ids)}
 
     def commit(self, commit: Commit) -> None:
         self._answer()

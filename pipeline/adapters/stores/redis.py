@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -124,6 +124,13 @@ class RedisStore:
                 pipe.hmget(_doc_key(kind, id), "version", "body")
             found = (_document(kind, id, fields) for id, fields in zip(ids, pipe.execute(), strict=True))
             return [document for document in found if document is not None]
+
+    def versions(self, kind: str, ids: Sequence[str]) -> Mapping[str, int]:
+        with _wrapped():
+            pipe = self._redis.pipeline(transaction=False)
+            for id in ids:
+                pipe.hget(_doc_key(kind, id), "version")
+            return {id: int(version) for id, version in zip(ids, pipe.execute(), strict=True) if version is not None}
 
     def commit(self, commit: Commit) -> None:
         with _wrapped():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -205,9 +205,20 @@ def _why_builds(q: Question) -> tuple[str, str | Remedy]:
     possible = np.where(q.fleet.building[q.rows] >= over, over, np.inf)
     nearest = int(possible.argmin())
     if not np.isfinite(possible[nearest]):
-        return "as many builds at a time as it takes, of this environment alone", "ask for fewer nodes, or add machines"
+        return _why_own_builds([q.fleet.machines[row] for row in q.rows])
     machine = q.fleet.machines[q.rows[nearest]].name
     return "as many builds at a time as it takes", Remedy((FinishBuilds(machine, int(over[nearest])),))
+
+
+def _why_own_builds(machines: Sequence[Machine]) -> tuple[str, str]:
+    tried = next((one.name for one in machines if one.probation), "")
+    if tried:
+        trust = f"`greenroom machine return {tried} --reason WHY`"
+        return (
+            "on probation: one build at a time until one succeeds",
+            f"wait until a node is built on {tried}, or trust it ({trust})",
+        )
+    return "as many builds at a time as it takes, of this environment alone", "ask for fewer nodes, or add machines"
 
 
 def _somebody_shuns(fleet: Fleet, role: RoleRequest) -> bool:

@@ -36,6 +36,8 @@ SPARE_DIMS = 3
 NETWORK = slice(7, 9)
 #: Changes that the journal remembers at most.
 MOST_CHANGES = 50_000
+#: So much before a measurement from the future begins to count, in seconds, every look is made anew: rounding.
+EARLIER_S = 0.001
 #: Shapes of roles whose arrays are kept at a time.
 MOST_SHAPES = 64
 
@@ -80,8 +82,7 @@ class Fleet:
     def _fixed(self) -> None:
         self.in_service: Flags = np.array([one.state is MachineState.IN_SERVICE for one in self.machines], dtype=bool)
         self.bare: Flags = np.array([one.kind is MachineKind.BARE_METAL for one in self.machines], dtype=bool)
-        most = [one.builds if one.builds is not None else np.inf for one in self.machines]
-        self.max_builds: Floats = np.array(most, dtype=float)
+        self.max_builds: Floats = most_builds(self.machines)
         self._with: dict[tuple[Attribute, str], Flags] = {}
         self._holding: dict[str, Flags] = {}
         self._traits: dict[Attribute, list[frozenset[str]]] = {}
@@ -275,7 +276,7 @@ class Fleet:
         age = now - self.load_at
         self.stale: Flags = (age > limits.stale_s) | (age < -SKEW_S)
         fresh = self.load_at[~self.stale]
-        early = self.load_at[age < -SKEW_S] - SKEW_S
+        early = self.load_at[age < -SKEW_S] - SKEW_S - EARLIER_S
         ends = float(fresh.min()) + limits.stale_s if len(fresh) else np.inf
         # what was early counts again from that very moment on, what is fresh a moment longer than its time
         self._stale_at = min(ends, float(np.nextafter(early.min(), -np.inf)) if len(early) else np.inf)
@@ -385,6 +386,11 @@ def _add(there: Floats, columns: Rows, what: Floats) -> None:
 def _capacities(machines: tuple[Machine, ...]) -> Floats:
     rows = [[machine.capacity.get(dimension, UNNAMED[dimension]) for dimension in DIMENSIONS] for machine in machines]
     return np.array(rows, dtype=float).reshape(len(machines), len(DIMENSIONS)).T
+
+
+def most_builds(machines: Iterable[Machine], *, trusted: bool = False) -> Floats:
+    """Nodes that may be built on each machine at a time, as it is now, or once no probation holds it down."""
+    return np.array([_amount(one.max_builds if trusted else one.builds) for one in machines], dtype=float)
 
 
 def _amount(limit: float | None) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,14 +15,17 @@ from pipeline.domain.placement.model import RoleRequest
 from pipeline.domain.placement.requests import request_of
 from pipeline.domain.placement.units import amount
 from pipeline.domain.resources import DIMENSIONS
+from pipeline.domain.rules import OperatorRule
 
 
-def lost_place(fleet: Fleet, environment: Environment) -> str:
+def lost_place(fleet: Fleet, environment: Environment, own: Iterable[OperatorRule] = ()) -> str:
     """Why the nodes of an environment cannot stand where they were placed; empty when they can.
 
-    The fleet counts everything that stands or is reserved, the environment's own nodes, too.
+    The fleet counts everything that stands or is reserved, the environment's own nodes, too. `own` are the rules of its
+    project. A machine where its nodes failed is no place that it lost: it was sent there for want of others.
     """
-    roles = {role.role: role for role in request_of(environment, fleet.inventory.rules).roles}
+    rules = (*own, *fleet.inventory.rules)
+    roles = {role.role: role for role in request_of(replace(environment, avoid=()), rules).roles}
     placed = (node for node in environment.nodes if node.machine)
     return next((why for node in placed for why in _faults(fleet, node, roles[node.role])), "")
 

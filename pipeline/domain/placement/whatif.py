@@ -35,7 +35,7 @@ from pipeline.domain.placement.changes import (
     Unload,
     WorldChange,
 )
-from pipeline.domain.placement.fleet import NETWORK, SPARE_DIMS, Fleet, Floats
+from pipeline.domain.placement.fleet import NETWORK, SPARE_DIMS, Fleet, Floats, most_builds
 from pipeline.domain.placement.model import Request, RoleRequest, Standing
 from pipeline.domain.resources import DIMENSIONS, Vector
 from pipeline.domain.rules import BareMetal, PlacementRules, Spread, Within
@@ -61,12 +61,15 @@ def _own(counts: Mapping[str, Counter[int]]) -> dict[str, Counter[int]]:
 
 
 def emptied(fleet: Fleet, *, healthy: bool = True) -> Fleet:
-    """The same machines with nothing on them, none loaded, all in service (or, without `healthy`, as they are)."""
+    """The same machines with nothing on them, none loaded, all in service and trusted (or, without `healthy`, as they
+    are).
+    """
     other = copy.copy(fleet)
     other.inventory = replace(fleet.inventory, limits=None)
     other.standing, other.services, other.shunned = defaultdict(list), defaultdict(Counter), defaultdict(Counter)
     other.journal, other.forgotten, other.shapes = [], 0, {}
     other.in_service = np.ones_like(fleet.in_service) if healthy else fleet.in_service
+    other.max_builds = most_builds(fleet.machines, trusted=True) if healthy else fleet.max_builds
     other.free, other.used = fleet.usable.copy(), np.zeros_like(fleet.used)
     other.nodes, other.building = np.zeros_like(fleet.nodes), np.zeros_like(fleet.building)
     other.kept = np.zeros_like(fleet.kept)
