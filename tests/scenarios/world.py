@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline.adapters.blueprints.yaml12 import YamlBlueprintReader
 from pipeline.adapters.clock import CountingIds, ManualClock
@@ -87,25 +87,40 @@ class WorkerKilled(BaseException):
 
 
 class Grave:
-    """Where a scenario lets processes die: at the n-th write of a worker or a tick, or at a call of the driver."""
+    """Where a scenario lets processes die: at the n-th write of a worker or a tick, or at a call of the driver.
+
+    Who died writes and calls nothing more, not even from what he left to be done `finally`, until he is buried.
+    """
 
     def __init__(self) -> None:
         self.where: str | None = None
         self.countdown = 0
         self.passed: list[str] = []
+        self._dead = False
 
     def dig(self, where: str, countdown: int = 1) -> None:
         """Kill at the `countdown`-th time that this place is passed."""
         self.where, self.countdown = where, countdown
 
     def pass_by(self, where: str) -> None:
+        if self._dead:
+            raise WorkerKilled(where)
         self.passed.append(where)
         if where != self.where:
             return
         self.countdown -= 1
         if self.countdown == 0:
             self.where = None
-            raise WorkerKilled(where)
+            self.die(where)
+
+    def die(self, where: str) -> NoReturn:
+        """Let whoever is at work die."""
+        self._dead = True
+        raise WorkerKilled(where)
+
+    def bury(self) -> None:
+        """The process is gone; what follows is done by others."""
+        self._dead = False
 
 
 class MortalStore(MemoryStore):
@@ -414,6 +429,7 @@ class World:
         try:
             self.tick.step(self.fence)
         except WorkerKilled:
+            self.grave.bury()
             self.clock.sleep(OFFICE_S)
             self.fence, self.tick = self._lead(), self._tick()
         finally:
@@ -442,6 +458,7 @@ class World:
         try:
             getattr(self.work, job.task)(*job.args)
         except WorkerKilled:
+            self.grave.bury()
             log.info("the worker of %s died", job.id)
         except GreenroomError as error:
             self.broken.append(error)

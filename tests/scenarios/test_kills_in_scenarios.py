@@ -1,0 +1,132 @@
+"""Whole scenarios with one death more: each run still ends as it would have, and nothing stays taken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.domain.inventory import MachineState
+from pipeline.domain.runs import RunState
+from pipeline.envs.calls import Breakers
+from pipeline.envs.fleets import Fleets
+from tests.scenarios.expectations import check_histories
+from tests.scenarios.player import Player
+from tests.scenarios.world import World
+
+CASES = Path(__file__).parent / "cases"
+#: Scenarios, and at how many of the places that they pass somebody dies: evenly spread, one death a play.
+KILLS: Mapping[str, int] = {
+    "preempted": 60,
+    "preempted-at-work": 60,
+    "preempted-reservation": 60,
+    "bad-machine": 60,
+    "deliver-second-build-is-good": 60,
+    "provider-outage": 60,
+    "limits-of-the-provider": 60,
+}
+#: Longer than everything that is to be noticed and done again, in seconds; and how often one looks.
+PATIENCE_S, LOOK_S = 1500, 5
+#: Indexes in which nothing stands when all is over.
+EMPTY = (
+    "runs:pending",
+    "runs:active",
+    "triggers:due",
+    "environments:requested",
+    "environments:nominated",
+    "environments:noticed",
+    "environments:ending",
+    *(f"environments:{what}:cloud" for what in ("standing", "building", "begun", "moving")),
+)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A play in which nobody died: the places that were passed, in order, and how each run ended."""
+
+    places: tuple[tuple[str, int], ...]
+    ends: tuple[tuple[str, int], ...]
+
+
+@cache
+def case_of(name: str) -> Mapping[str, Any]:
+    loaded: Mapping[str, Any] = YAML(typ="safe", pure=True).load((CASES / f"{name}.yml").read_text())
+    return loaded
+
+
+@cache
+def rehearsal(name: str) -> Rehearsal:
+    with TemporaryDirectory() as scratch:
+        player = Player(case_of(name), scratch)
+        player.rehearse()
+        let_it_end(player.world)
+    passed: Counter[str] = Counter()
+    places = []
+    for place in player.world.grave.passed:
+        passed[place] += 1
+        if not place.startswith("world"):
+            places.append((place, passed[place]))
+    return Rehearsal(tuple(places), ends(player.world))
+
+
+def ends(world: World) -> tuple[tuple[str, int], ...]:
+    return tuple((str(run.verdict), run.preempted) for run in world.all_runs())
+
+
+def let_it_end(world: World) -> None:
+    for _ in range(PATIENCE_S // LOOK_S):
+        if is_over(world):
+            return
+        world.advance(LOOK_S)
+
+
+def is_over(world: World) -> bool:
+    runs = world.all_runs()
+    return all(run.state is RunState.FINISHED for run in runs) and not world.cloud.marks and not left(world)
+
+
+def left(world: World) -> dict[str, int]:
+    counted = {name: world.store.count(name) for name in EMPTY}
+    return {name: count for name, count in counted.items() if count}
+
+
+def check_nothing_stays_taken(world: World) -> None:
+    assert left(world) == {}
+    assert world.cloud.nodes == {}
+    assert world.cloud.marks == {}
+    picture = Fleets(world.books, world.inventories).current("cloud", world.clock.now())
+    assert (picture.nodes, picture.fleet.standing) == (0, {})
+    slots = world.books.slots.find("cloud")
+    assert slots is None or slots.value.held == {}
+    for call, breaker in Breakers(world.books, world.clock).of("cloud").items():
+        assert breaker.until <= world.clock.now() + LOOK_S, (call, breaker)
+    for machine in world.inventories.view("cloud").inventory.machines:
+        out = machine.state is MachineState.QUARANTINED
+        assert not out or (machine.back_at or 0.0) > world.clock.now(), machine
+
+
+@pytest.mark.parametrize(("name", "number"), [(name, at) for name, count in KILLS.items() for at in range(count)])
+def test_a_death_more_costs_nothing(name: str, number: int, tmp_path: Path) -> None:
+    known = rehearsal(name)
+    place, time = known.places[number * len(known.places) // KILLS[name]]
+    player = Player(case_of(name), str(tmp_path))
+    world = player.world
+    world.grave.dig(place, time)
+    player.rehearse()
+    let_it_end(world)
+    said = f"killed {place} for the {time}. time"
+    assert world.grave.where is None, f"nobody was {said}"
+    assert [run.verdict for run in world.all_runs()] == [verdict for verdict, _ in known.ends], (
+        f"{said}: {[run.reason for run in world.all_runs()]}"
+    )
+    more = [run.preempted - was for run, (_, was) in zip(world.all_runs(), known.ends, strict=True)]
+    assert max(more) <= 1, f"{said}: taken back {more} times more"
+    check_nothing_stays_taken(world)
+    check_histories(world)
