@@ -32,6 +32,16 @@ KILLS: Mapping[str, int] = {
     "provider-outage": 60,
     "limits-of-the-provider": 60,
 }
+#: The same with ticks that are paused after a look into the books.
+PAUSES: Mapping[str, int] = {
+    "preempted": 60,
+    "preempted-at-work": 60,
+    "preempted-reservation": 60,
+    "bad-machine": 60,
+    "limits-of-the-provider": 60,
+}
+#: So long is a tick paused: longer than the grace of a preemption.
+PAUSE_S = 45
 #: Longer than everything that is to be noticed and done again, in seconds; and how often one looks.
 PATIENCE_S, LOOK_S = 1500, 5
 #: Indexes in which nothing stands when all is over.
@@ -49,9 +59,14 @@ EMPTY = (
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """A play in which nobody died: the places that were passed, in order, and how each run ended."""
+    """A play in which nobody died: the places that were passed, in order, and how each run ended.
+
+    `looks`: how often ticks looked into the books. `most`: environments that stood at a time.
+    """
 
     places: tuple[tuple[str, int], ...]
+    looks: int
+    most: int
     ends: tuple[tuple[str, int], ...]
 
 
@@ -66,6 +81,7 @@ def rehearsal(name: str) -> Rehearsal:
     with TemporaryDirectory() as scratch:
         player = Player(case_of(name), scratch)
         player.rehearse()
+        looks = player.world.grave.looks
         let_it_end(player.world)
     passed: Counter[str] = Counter()
     places = []
@@ -73,7 +89,7 @@ def rehearsal(name: str) -> Rehearsal:
         passed[place] += 1
         if not place.startswith("world"):
             places.append((place, passed[place]))
-    return Rehearsal(tuple(places), ends(player.world))
+    return Rehearsal(tuple(places), looks, player.world.store.most, ends(player.world))
 
 
 def ends(world: World) -> tuple[tuple[str, int], ...]:
@@ -112,21 +128,50 @@ def check_nothing_stays_taken(world: World) -> None:
         assert not out or (machine.back_at or 0.0) > world.clock.now(), machine
 
 
-@pytest.mark.parametrize(("name", "number"), [(name, at) for name, count in KILLS.items() for at in range(count)])
-def test_a_death_more_costs_nothing(name: str, number: int, tmp_path: Path) -> None:
+def check_end(world: World, name: str, said: str) -> None:
     known = rehearsal(name)
-    place, time = known.places[number * len(known.places) // KILLS[name]]
-    player = Player(case_of(name), str(tmp_path))
-    world = player.world
-    world.grave.dig(place, time)
-    player.rehearse()
-    let_it_end(world)
-    said = f"killed {place} for the {time}. time"
-    assert world.grave.where is None, f"nobody was {said}"
-    assert [run.verdict for run in world.all_runs()] == [verdict for verdict, _ in known.ends], (
-        f"{said}: {[run.reason for run in world.all_runs()]}"
-    )
-    more = [run.preempted - was for run, (_, was) in zip(world.all_runs(), known.ends, strict=True)]
+    runs = world.all_runs()
+    told = [f"{run.id}: {run.verdict}: {run.reason}" for run in runs]
+    assert [run.verdict for run in runs] == [verdict for verdict, _ in known.ends], f"{said}: {told}"
+    more = [run.preempted - was for run, (_, was) in zip(runs, known.ends, strict=True)]
     assert max(more) <= 1, f"{said}: taken back {more} times more"
+    assert world.store.most <= known.most, f"{said}: {world.store.most} stood, of {known.most}"
     check_nothing_stays_taken(world)
     check_histories(world)
+
+
+def spread(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return [(name, number) for name, count in counts.items() for number in range(count)]
+
+
+@pytest.mark.parametrize(("name", "number"), spread(KILLS))
+def test_a_death_more_costs_nothing(name: str, number: int, tmp_path: Path) -> None:
+    places = rehearsal(name).places
+    place, time = places[number * len(places) // KILLS[name]]
+    player = Player(case_of(name), str(tmp_path))
+    player.world.grave.dig(place, time)
+    player.rehearse()
+    let_it_end(player.world)
+    said = f"killed {place} for the {time}. time"
+    assert player.world.grave.where is None, f"nobody was {said}"
+    check_end(player.world, name, said)
+
+
+@pytest.mark.parametrize(("name", "number"), spread(PAUSES))
+def test_a_tick_that_comes_too_late_changes_nothing(name: str, number: int, tmp_path: Path) -> None:
+    """It stops after a look; another one takes over, and much happens; then it goes on with what it saw."""
+    looks = (number * rehearsal(name).looks) // PAUSES[name] + 1
+    player = Player(case_of(name), str(tmp_path))
+    world = player.world
+
+    def meanwhile() -> None:
+        world.store.writer = "world"
+        world.take_over()
+        world.advance(PAUSE_S)
+        world.store.writer = "tick"
+
+    world.grave.pause(looks, meanwhile)
+    player.rehearse()
+    let_it_end(world)
+    assert world.grave.paused
+    check_end(world, name, f"paused after {looks} looks")
