@@ -18,6 +18,7 @@ from pipeline.domain.environments import (
     BUILD_STATES,
     FINAL_STATES,
     MAX_AGAIN,
+    TIMED_STATES,
     Environment,
     EnvironmentState,
     Node,
@@ -36,6 +37,7 @@ from pipeline.domain.errors import (
     InvalidTransition,
     PermanentError,
     UserError,
+    VersionConflict,
 )
 from pipeline.domain.failsafe import GiveUp, Hold, OpenBreaker, RetryAt, WaitForCapacity
 from pipeline.envs import events, jobs, places
@@ -255,6 +257,9 @@ class Lifecycle:
 
     def _build_failed(self, building: Environment, provider: Provider, error: InfraError) -> Environment:
         """Take back what was begun, then wait for another try or give up with the provider's own words."""
+        now_there = self._books.environments.get(building.id).value
+        if _stands_by_itself(now_there, building):
+            return now_there  # the answer came so late that others saw the nodes and went on with them
         undone = _tried(lambda: self._removals.undo(provider.driver, building, f"its build failed: {error}"))
         loaded = self._books.environments.get(building.id)
         environment, now = loaded.value, self._clock.now()
@@ -353,6 +358,7 @@ class Lifecycle:
         self, loaded: Loaded[Environment], provider: Provider, faults: Mapping[str, str], told: str
     ) -> Environment:
         """Take a build back whose nodes failed, by name, and ask for another place; give up when that is no use."""
+        self._check_unchanged(loaded)
         undone = _tried(lambda: self._removals.undo(provider.driver, loaded.value, told))
         if undone is not None:
             return self._undo_later(loaded, provider, told, undone)
@@ -364,6 +370,12 @@ class Lifecycle:
             return self._give_up(loaded, f"{told}; it was placed {MAX_AGAIN + 1} times")
         reserved = rebuilt_later(environment, self._clock.now(), told)
         return self._ask_again(loaded, reserved, {node.machine for node in environment.nodes if node.name in faults})
+
+    def _check_unchanged(self, loaded: Loaded[Environment]) -> None:
+        """VersionConflict when others went on with it: what stands there now is not what was judged."""
+        version = self._books.environments.get(loaded.value.id).version
+        if version != loaded.version:
+            raise VersionConflict(f"environment {loaded.value.id} is at version {version} now")
 
     def _ask_again(self, loaded: Loaded[Environment], reserved: Environment, avoid: set[str]) -> Environment:
         """Both steps in one write: nobody must build once more on the place that is left."""
@@ -427,6 +439,12 @@ class Lifecycle:
         after = [jobs.ADMIT] if environment.final or environment.state is E.REQUESTED else []
         self._books.commit(write, *writes, events=[*told, *change], jobs=after)
         return Loaded(environment, loaded.version + 1)
+
+
+def _stands_by_itself(environment: Environment, build: Environment) -> bool:
+    """Whether it is in use, or built once more, since this build of it began."""
+    again = environment.state is E.BUILDING and environment.state_since != build.state_since
+    return environment.state in TIMED_STATES or again
 
 
 def _tried(act: Callable[[], None]) -> Fault | None:
