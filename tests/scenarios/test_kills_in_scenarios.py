@@ -24,21 +24,28 @@ from tests.scenarios.world import World
 CASES = Path(__file__).parent / "cases"
 #: Scenarios, and at how many of the places that they pass somebody dies: evenly spread, one death a play.
 KILLS: Mapping[str, int] = {
-    "preempted": 60,
-    "preempted-at-work": 60,
-    "preempted-reservation": 60,
-    "bad-machine": 60,
-    "deliver-second-build-is-good": 60,
-    "provider-outage": 60,
-    "limits-of-the-provider": 60,
+    "preempted": 30,
+    "preempted-at-work": 40,
+    "preempted-reservation": 40,
+    "relieved": 30,
+    "bad-machine": 40,
+    "bad-machine-on-probation": 20,
+    "deliver-second-build-is-good": 30,
+    "machine-gone-while-reserved": 40,
+    "destroyed-but-not-seen": 40,
+    "create-outage": 30,
+    "provider-outage": 15,
+    "limits-of-the-provider": 30,
 }
 #: The same with ticks that are paused after a look into the books.
 PAUSES: Mapping[str, int] = {
-    "preempted": 60,
-    "preempted-at-work": 60,
-    "preempted-reservation": 60,
-    "bad-machine": 60,
-    "limits-of-the-provider": 60,
+    "preempted": 20,
+    "preempted-at-work": 30,
+    "preempted-reservation": 30,
+    "relieved": 20,
+    "bad-machine": 10,
+    "machine-gone-while-reserved": 20,
+    "limits-of-the-provider": 15,
 }
 #: So long is a tick paused: longer than the grace of a preemption.
 PAUSE_S = 45
@@ -113,6 +120,7 @@ def left(world: World) -> dict[str, int]:
 
 
 def check_nothing_stays_taken(world: World) -> None:
+    """No room, slot or pause; and nothing is counted against a budget that the audit stream does not know."""
     assert left(world) == {}
     assert world.cloud.nodes == {}
     assert world.cloud.marks == {}
@@ -122,6 +130,9 @@ def check_nothing_stays_taken(world: World) -> None:
     assert slots is None or slots.value.held == {}
     for call, breaker in Breakers(world.books, world.clock).of("cloud").items():
         assert breaker.until <= world.clock.now() + LOOK_S, (call, breaker)
+    spent = world.store.get("budget", "cloud")
+    passed = (event for event in world.store.events("audit") if not event.data.keys() & {"refused", "verified"})
+    assert not Counter(spent.body["times"] if spent else ()) - Counter(event.at for event in passed)
     for machine in world.inventories.view("cloud").inventory.machines:
         out = machine.state is MachineState.QUARANTINED
         assert not out or (machine.back_at or 0.0) > world.clock.now(), machine
