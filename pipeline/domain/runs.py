@@ -358,6 +358,11 @@ def preempt(run: Run, now: float, reason: str) -> Run:
     return replace(waits, reason=reason, preempted=run.preempted + 1)
 
 
+def is_overdue(run: Run, now: float) -> bool:
+    """Whether a run takes longer than its timeout."""
+    return run.state is RunState.RUNNING and now > (run.started_at or now) + run.plan.timeout_s
+
+
 def stop(run: Run, wish: Stop) -> Run:
     """End a run early: at once when nothing was begun, else by way of destroy. Unchanged when it ends already."""
     if run.state in {RunState.FINISHING, RunState.FINISHED}:

@@ -18,6 +18,7 @@ from pipeline.domain.environments import (
     BUILD_STATES,
     FINAL_STATES,
     MAX_AGAIN,
+    TIMED_STATES,
     Environment,
     EnvironmentState,
     Node,
@@ -35,6 +36,7 @@ from pipeline.domain.errors import (
     InvalidTransition,
     PermanentError,
     UserError,
+    VersionConflict,
 )
 from pipeline.domain.failsafe import GiveUp, OpenBreaker, RetryAt, WaitForCapacity
 from pipeline.envs import events, places
@@ -238,6 +240,9 @@ class Lifecycle:
 
     def _build_failed(self, building: Environment, provider: Provider, error: InfraError) -> Environment:
         """Take back what was begun, then wait for another try or give up with the provider's own words."""
+        now_there = self._books.environments.get(building.id).value
+        if _stands_by_itself(now_there, building):
+            return now_there  # the answer came so late that others saw the nodes and went on with them
         undone = fault_of(lambda: self._removals.undo(provider.driver, building, f"its build failed: {error}"))
         loaded = self._books.environments.get(building.id)
         environment, now = loaded.value, self._clock.now()
@@ -336,6 +341,7 @@ class Lifecycle:
         self, loaded: Loaded[Environment], provider: Provider, faults: Mapping[str, str], told: str
     ) -> Environment:
         """Take a build back whose nodes failed, by name, and ask for another place; give up when that is no use."""
+        self._check_unchanged(loaded)
         undone = fault_of(lambda: self._removals.undo(provider.driver, loaded.value, told))
         if undone is not None:
             return self._undo_later(loaded, provider, told, undone)
@@ -348,6 +354,12 @@ class Lifecycle:
         reserved = rebuilt_later(environment, self._clock.now(), told)
         return self._ask_again(loaded, reserved, {node.machine for node in environment.nodes if node.name in faults})
 
+    def _check_unchanged(self, loaded: Loaded[Environment]) -> None:
+        """VersionConflict when others went on with it: what stands there now is not what was judged."""
+        version = self._books.environments.get(loaded.value.id).version
+        if version != loaded.version:
+            raise VersionConflict(f"environment {loaded.value.id} is at version {version} now")
+
     def _ask_again(self, loaded: Loaded[Environment], reserved: Environment, avoid: set[str]) -> Environment:
         """Both steps in one write: nobody must build once more on the place that is left."""
         now = self._clock.now()
@@ -355,6 +367,12 @@ class Lifecycle:
         asking = place_again(reserved, sorted(avoid), now, why)
         told = events.of_environment(loaded.value, reserved, now)
         return self._steps.save(Loaded(reserved, loaded.version), asking, told=told).value
+
+
+def _stands_by_itself(environment: Environment, build: Environment) -> bool:
+    """Whether it is in use, or built once more, since this build of it began."""
+    again = environment.state is E.BUILDING and environment.state_since != build.state_since
+    return environment.state in TIMED_STATES or again
 
 
 def _told(environment: Environment, faults: Mapping[str, str]) -> str:

@@ -38,37 +38,36 @@ class Reaper:
         self._removals = removals
         self._looked_at = 0
 
-    def overdue(self) -> list[tuple[str, str]]:
+    def overdue(self) -> list[tuple[Loaded[Environment], str]]:
         """Environments whose time is over, and why each is to be taken back; the protected ones stay."""
         due = self._books.environments.due("environments:ending", self._clock.now())
-        ended = (loaded.value for loaded in due)
-        over = self._affordable(one for one in ended if not one.protected and not self._waits(one.owner))
-        return [(one.id, f"its {one.state} time ended") for one in over]
+        over = self._affordable(one for one in due if not one.value.protected and not self._waits(one.value.owner))
+        return [(one, f"its {one.value.state} time ended") for one in over]
 
     def _waits(self, run_id: str) -> bool:
         """Whether a run that took nodes over was not admitted yet; its lease is renewed then."""
         run = self._books.runs.find(run_id) if run_id else None
         return run is not None and run.value.state is RunState.PENDING
 
-    def abandoned(self) -> list[tuple[str, str]]:
+    def abandoned(self) -> list[tuple[Loaded[Environment], str]]:
         """Environments that are leased to a run which is over, since its destroy stage was given up.
 
         Where there are very many, each call looks at the next part of them: it is rare, and every lease ends anyway.
         """
         ids = self._books.store.index("environments:ending", limit=PAGE, offset=self._looked_at)
         self._looked_at = self._looked_at + PAGE if len(ids) == PAGE else 0
-        timed = [loaded.value for loaded in self._books.environments.many(ids)]
-        leased = [one for one in timed if one.state is EnvironmentState.LEASED and not one.protected]
-        owners = self._books.runs.many(sorted({one.owner for one in leased if one.owner}))
+        timed = self._books.environments.many(ids)
+        leased = [one for one in timed if one.value.state is EnvironmentState.LEASED and not one.value.protected]
+        owners = self._books.runs.many(sorted({one.value.owner for one in leased if one.value.owner}))
         over = {loaded.value.id for loaded in owners if loaded.value.state is RunState.FINISHED}
-        left = self._affordable(one for one in leased if one.owner in over)
-        return [(one.id, f"its run {one.owner} is over") for one in left]
+        left = self._affordable(one for one in leased if one.value.owner in over)
+        return [(one, f"its run {one.value.owner} is over") for one in left]
 
-    def _affordable(self, environments: Iterable[Environment]) -> list[Environment]:
+    def _affordable(self, environments: Iterable[Loaded[Environment]]) -> list[Loaded[Environment]]:
         """All of them, but of a provider whose budget is spent the first alone: it is enough to be refused once."""
-        by_provider: dict[str, list[Environment]] = {}
+        by_provider: dict[str, list[Loaded[Environment]]] = {}
         for one in environments:
-            by_provider.setdefault(one.provider, []).append(one)
+            by_provider.setdefault(one.value.provider, []).append(one)
         return [one for name, some in by_provider.items() for one in (some if self._gate.left(name) else some[:1])]
 
     def take_back(self, environment_id: str, asking: Asking, *, given_back: bool = False) -> Environment:
@@ -76,10 +75,14 @@ class Reaper:
 
         `given_back`: whoever holds it asks. A dry run passes the gate and changes nothing.
         """
-        return self._books.again(lambda: self._take_back(environment_id, asking, given_back=given_back))
 
-    def _take_back(self, environment_id: str, asking: Asking, *, given_back: bool) -> Environment:
-        loaded = self._books.environments.get(environment_id)
+        def once() -> Environment:
+            return self.end(self._books.environments.get(environment_id), asking, given_back=given_back)
+
+        return self._books.again(once)
+
+    def end(self, loaded: Loaded[Environment], asking: Asking, *, given_back: bool = False) -> Environment:
+        """The same for what was seen: VersionConflict when it changed meanwhile, and may be wanted again."""
         begun = self._removals.begin(loaded.value, asking, given_back=given_back)
         if begun.environment is not loaded.value:
             self._save(loaded, begun)

@@ -78,15 +78,19 @@ class Control:
         environment = self._books.environments.find(run.environment_id) if run.environment_id else None
         return () if environment is None else self._tools.removals.begin(environment.value, asking).events
 
-    def time_out(self, run_id: str, reason: str) -> Run:
-        """End a run that takes too long; its destroy stage passes the gate on its own."""
-        return self._books.again(lambda: self._time_out(run_id, reason))
+    def time_out(self, run_id: str) -> Run:
+        """End a run if it takes too long; its destroy stage passes the gate on its own."""
+        return self._books.again(lambda: self._time_out(run_id))
 
-    def _time_out(self, run_id: str, reason: str) -> Run:
-        loaded = self._books.runs.get(run_id)
-        stopped = runs.stop(loaded.value, Stop(StopKind.TIMEOUT, reason, self._tools.clock.now()))
-        if stopped is not loaded.value:
-            save_run(self._tools, loaded, stopped)
+    def _time_out(self, run_id: str) -> Run:
+        """Whoever asks may have seen it long ago: it may have begun again since."""
+        loaded, now = self._books.runs.get(run_id), self._tools.clock.now()
+        run = loaded.value
+        if not runs.is_overdue(run, now):
+            return run
+        reason = f"the run took longer than its timeout of {run.plan.timeout_s:.0f} s"
+        stopped = runs.stop(run, Stop(StopKind.TIMEOUT, reason, now))
+        save_run(self._tools, loaded, stopped)
         return stopped
 
     def end_lane(self, project: str, lane: str, at: str) -> None:

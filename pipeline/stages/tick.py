@@ -11,7 +11,7 @@ from pipeline.domain import admission, runs
 from pipeline.domain.durations import SKEW_S
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import Fenced, GuardRefused, PermanentError, TransientError, VersionConflict
-from pipeline.domain.runs import Attempt, AttemptState, Run, RunState, StageName
+from pipeline.domain.runs import Attempt, AttemptState, Run, StageName
 from pipeline.envs import jobs
 from pipeline.envs.books import Loaded
 from pipeline.envs.gate import TICK, Asking
@@ -202,16 +202,16 @@ class Tick:
     def _end_leases(self) -> None:
         self._take_back(self.reaper.overdue())
 
-    def _take_back(self, over: Iterable[tuple[str, str]]) -> None:
-        for environment_id, reason in over:
-            self._survive(environment_id, self._take_back_one, environment_id, Asking(TICK, reason, again=True))
+    def _take_back(self, over: Iterable[tuple[Loaded[Environment], str]]) -> None:
+        for loaded, reason in over:
+            self._survive(loaded.value.id, self._take_back_one, loaded, Asking(TICK, reason, again=True))
 
-    def _take_back_one(self, environment_id: str, asking: Asking) -> None:
+    def _take_back_one(self, loaded: Loaded[Environment], asking: Asking) -> None:
         """What a guard refuses is told in the audit stream, and asked for again at the next round."""
         try:
-            self.reaper.take_back(environment_id, asking)
-        except GuardRefused as refused:
-            log.debug("environment %s stays for now: %s", environment_id, refused)
+            self.reaper.end(loaded, asking)
+        except (GuardRefused, VersionConflict) as error:
+            log.debug("environment %s stays for now: %s", loaded.value.id, error)
 
     def _due_triggers(self) -> None:
         due = self.tools.books.triggers.due("triggers:due", self.tools.clock.now())
@@ -243,9 +243,8 @@ class Tick:
         return [job for job, waits in zip(wanted, waiting, strict=True) if not waits]
 
     def _stop_overdue(self, run: Run) -> None:
-        now = self.tools.clock.now()
-        if run.state is RunState.RUNNING and now > (run.started_at or now) + run.plan.timeout_s:
-            self.control.time_out(run.id, f"the run took longer than its timeout of {run.plan.timeout_s:.0f} s")
+        if runs.is_overdue(run, self.tools.clock.now()):
+            self.control.time_out(run.id)
 
     def _note_waits(self, active: Sequence[Loaded[Run]]) -> None:
         """Which runs wait for room, and which do no more, once per kind of hindrance: each is a call of a forge."""

@@ -44,6 +44,11 @@ def check(world: World, expected: Expected) -> None:
             _CHECKS[name](world, value)
     assert [error.code for error in world.broken] == expected.get("broken_jobs", [])
     _check_servers(world, expected.get("servers"))
+    check_histories(world)
+
+
+def check_histories(world: World) -> None:
+    """What runs and environments went through is something that can be gone through."""
     for run in world.all_runs():
         _check_run_always(world, run)
     for environment in world.all_environments():

@@ -26,6 +26,7 @@ from pipeline.adapters.drivers.memory import MemoryDriver
 from pipeline.adapters.transports.memory import Call
 from pipeline.domain import errors
 from pipeline.domain.errors import InfraError
+from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, Zone
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import SIZES
 from pipeline.domain.runs import Run, StageName
@@ -82,6 +83,8 @@ class Player:
             "rerun": self._rerun,
             "refuse": self._refuse,
             "cloud": self._cloud,
+            "inventory": self._inventory,
+            "measure": self._measure,
             "configurator": self._configurator,
             "forge": lambda words: self.world.forge.refusals.extend(map(_infra, words)),
             "repository": self._repository,
@@ -99,6 +102,12 @@ class Player:
         for step in self.case["steps"]:
             self._do(step)
         check(self.world, self.case["expect"])
+
+    def rehearse(self) -> None:
+        """Do all steps, whatever comes of them."""
+        for step in self.case["steps"]:
+            if "expect" not in step:
+                self._do(step)
 
     def _do(self, step: Mapping[str, Any] | str) -> None:
         if isinstance(step, str):
@@ -157,6 +166,17 @@ class Player:
                 setattr(cloud, name, value)
         self.world.settle()
 
+    def _inventory(self, step: Mapping[str, Any]) -> None:
+        """Declare machines for one small node each; above `drain` of their vCPUs they give best-effort nodes back."""
+        machines = tuple(Machine(name, "rack", {"vcpu": 1.0}) for name in step["machines"])
+        limits = LoadLimits(drain={"vcpu": step["drain"]}, stale_s=1e6, ramp_s=0.0) if "drain" in step else None
+        self.world.inventories.sync("cloud", Inventory(machines, (Zone("rack"),), limits=limits))
+        self.world.settle()
+
+    def _measure(self, vcpu: Mapping[str, float]) -> None:
+        now = self.world.clock.now()
+        self.world.inventories.report_loads("cloud", {name: Load(now, {"vcpu": used}) for name, used in vcpu.items()})
+
     def _configurator(self, knobs: Mapping[str, Any]) -> None:
         which = self.world.chef if knobs["name"] == "chef" else self.world.script
         which.unavailable = knobs.get("unavailable", which.unavailable)
@@ -214,7 +234,7 @@ class Player:
 
     def _act(self, command: Mapping[str, Any], call: Call) -> int:
         if command.get("kill"):
-            raise WorkerKilled(call.command)
+            self.world.grave.die(call.command)
         if "do" in command:
             self.world.store.writer = "world"
             self._do(command["do"])

@@ -85,11 +85,9 @@ def test_a_destroy_stage_that_a_guard_refuses_waits_and_is_tried_again(world: Wo
 
 def test_a_destroy_stage_asks_again_also_while_its_nodes_are_being_built(world: World) -> None:
     world.cloud.slow = True
-    push(world)
-    run, _ = the(world)
+    push(world, {**USUAL, "timeout": "60s"})
     into_traffic(world)
-    world.control.time_out(run.id, "too slow")
-    world.advance(20)
+    world.advance(80)
     run, environment = the(world)
     assert (run.stage(StageName.DESTROY).attempts[-1].state, environment.state) == (AttemptState.WAITING, E.BUILDING)
     world.router.live.clear()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline.adapters.blueprints.yaml12 import YamlBlueprintReader
 from pipeline.adapters.clock import CountingIds, ManualClock
@@ -27,6 +27,7 @@ from pipeline.adapters.workspaces import DirectoryWorkspaces
 from pipeline.domain.environments import Environment
 from pipeline.domain.errors import (
     CapacityError,
+    Fenced,
     GreenroomError,
     InfraError,
     PermanentError,
@@ -56,7 +57,7 @@ from pipeline.ports.common import Limits, Secret, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
 from pipeline.ports.drivers import EnvironmentRequest
 from pipeline.ports.forges import CommitStatus, Delivery, Received
-from pipeline.ports.stores import Commit, Fence, JobRequest
+from pipeline.ports.stores import Commit, Document, Fence, JobRequest
 from pipeline.ports.transports import Connection
 from pipeline.ports.verifiers import VerifyRequest, VerifyResult
 from pipeline.stages.context import Tools
@@ -88,40 +89,101 @@ class WorkerKilled(BaseException):
 
 
 class Grave:
-    """Where a scenario lets processes die: at the n-th write of a worker or a tick, or at a call of the driver."""
+    """Where a scenario lets processes die: at the n-th write of a worker or a tick, or at a call of the driver.
+
+    Who died writes and calls nothing more, not even from what he left to be done `finally`, until he is buried.
+    """
 
     def __init__(self) -> None:
         self.where: str | None = None
         self.countdown = 0
         self.passed: list[str] = []
+        self.looks = 0
+        self._dead = False
+        self._pause: tuple[int, Callable[[], None]] | None = None
 
     def dig(self, where: str, countdown: int = 1) -> None:
         """Kill at the `countdown`-th time that this place is passed."""
         self.where, self.countdown = where, countdown
 
     def pass_by(self, where: str) -> None:
+        if self._dead:
+            raise WorkerKilled(where)
         self.passed.append(where)
         if where != self.where:
             return
         self.countdown -= 1
         if self.countdown == 0:
             self.where = None
-            raise WorkerKilled(where)
+            self.die(where)
+
+    def pause(self, looks: int, meanwhile: Callable[[], None]) -> None:
+        """Stop the tick for a while after it looked into the books so many times; it goes on with what it saw then."""
+        self._pause = (looks, meanwhile)
+
+    def look(self) -> None:
+        """A tick looked into the books."""
+        self.looks += 1
+        if self._pause is not None and self._pause[0] == self.looks:
+            (_, meanwhile), self._pause = self._pause, None
+            meanwhile()
+
+    @property
+    def paused(self) -> bool:
+        """Whether somebody was stopped, if anybody was to be."""
+        return self._pause is None
+
+    def die(self, where: str) -> NoReturn:
+        """Let whoever is at work die."""
+        self._dead = True
+        raise WorkerKilled(where)
+
+    def bury(self) -> None:
+        """The process is gone; what follows is done by others."""
+        self._dead = False
 
 
 class MortalStore(MemoryStore):
-    """A store whose writers may die just before or just after a write."""
+    """A store whose writers may die just before or just after a write, and whose ticks may stop after every look.
+
+    `most` is how many environments stood at the provider at most.
+    """
 
     def __init__(self, clock: ManualClock, grave: Grave) -> None:
         super().__init__(clock)
         self.writer = "world"
+        self.most = 0
         self._grave = grave
 
     def commit(self, commit: Commit) -> None:
         writer = self.writer
         self._grave.pass_by(f"{writer} before write")
-        super().commit(commit)
+        self.writer = "store"  # nobody stops in the middle of a commit
+        try:
+            super().commit(commit)
+        finally:
+            self.writer = writer
+        self.most = max(self.most, self.count("environments:standing:cloud"))
         self._grave.pass_by(f"{writer} after write")
+
+    def get(self, kind: str, id: str) -> Document | None:
+        found = super().get(kind, id)
+        self._looked()
+        return found
+
+    def index(self, name: str, *, limit: int = 1000, offset: int = 0, newest_first: bool = False) -> Sequence[str]:
+        found = super().index(name, limit=limit, offset=offset, newest_first=newest_first)
+        self._looked()
+        return found
+
+    def index_upto(self, name: str, score: float, *, limit: int = 1000) -> Sequence[str]:
+        found = super().index_upto(name, score, limit=limit)
+        self._looked()
+        return found
+
+    def _looked(self) -> None:
+        if self.writer == "tick":
+            self._grave.look()
 
     def wait(self, timeout_s: float) -> None:
         """Return at once: time moves only when a scenario says so."""
@@ -415,12 +477,19 @@ class World:
         try:
             self.tick.step(self.fence)
         except WorkerKilled:
-            self.clock.sleep(OFFICE_S)
-            self.fence, self.tick = self._lead(), self._tick()
+            self.grave.bury()
+            self.take_over()
+        except Fenced as fenced:
+            log.info("a tick goes: %s", fenced)
         finally:
             self.store.writer = "world"
         if not self.store.renew(self.fence, "world", OFFICE_S):
             self.fence = self._lead()
+
+    def take_over(self) -> None:
+        """The tick is not heard of any more; another one begins, and knows nothing but the books."""
+        self.clock.sleep(OFFICE_S)
+        self.fence, self.tick = self._lead(), self._tick()
 
     def advance(self, seconds: float) -> None:
         """Let time pass, with everything that falls due in it."""
@@ -443,6 +512,7 @@ class World:
         try:
             getattr(self.work, job.task)(*job.args)
         except WorkerKilled:
+            self.grave.bury()
             log.info("the worker of %s died", job.id)
         except GreenroomError as error:
             self.broken.append(error)

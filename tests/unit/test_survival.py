@@ -13,12 +13,14 @@ from pipeline.domain.environments import EnvironmentState
 from pipeline.domain.errors import PermanentError, TransientError
 from pipeline.domain.runs import RunState, StageName, StageState, Verdict
 from pipeline.envs import jobs
+from pipeline.envs.books import Loaded
 from pipeline.envs.gate import Asking
 from pipeline.ports.drivers import Listing, NodeStatus
 from pipeline.ports.stores import JobRequest, Put
 from pipeline.stages import tick
 from tests.scenarios.player import USUAL, usual_world
 from tests.scenarios.world import World, repository_of
+from tests.tools.requests import SINGLE, requested
 
 HELD = {**USUAL, "destroy": {"on_failure": {"hold": "30m"}}}
 
@@ -52,11 +54,12 @@ def test_a_run_that_cannot_be_read_does_not_stop_the_tick(world: World, caplog: 
 def test_a_chore_that_breaks_is_told_once_and_stops_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(_: str, __: str) -> None:
+    def broken(_: object, __: object) -> None:
         raise ValueError("a mistake of ours")
 
-    monkeypatch.setattr(world.reaper, "overdue", lambda: [("env-1", "its time ended")])
-    monkeypatch.setattr(world.reaper, "take_back", broken)
+    over = Loaded(requested("env-1", SINGLE, "cloud", 0.0), 1)
+    monkeypatch.setattr(world.reaper, "overdue", lambda: [(over, "its time ended")])
+    monkeypatch.setattr(world.reaper, "end", broken)
     world.push("shop", USUAL)
     world.settle()
     world.advance(10)
