@@ -31,6 +31,27 @@ def _profile(told: object) -> object:
     return checked_profile(told) if isinstance(told, dict) else told
 
 
+class OpenStackSettings(BaseModel):
+    """An account of an OpenStack cloud: the entry `cloud` of `clouds_file`, or of where OpenStack's own tools look.
+
+    `projects`: the entry that a project of Greenroom has instead, by the project's name. `network` is the one that all
+    nodes are attached to, `external_network` where floating addresses come from. `floating`: every node gets one.
+    `ssh_from` are the CIDRs from which Greenroom logs in. `images` names the cloud's images as blueprints do.
+    `login` is false where servers cannot be logged in to, as those of fake hypervisors.
+    """
+
+    cloud: str
+    clouds_file: Path | None = None
+    region: str = ""
+    projects: dict[str, str] = {}
+    network: str
+    external_network: str = ""
+    floating: bool = False
+    ssh_from: tuple[str, ...] = ("0.0.0.0/0",)
+    images: dict[str, str] = {}
+    login: bool = True
+
+
 class ProviderSettings(BaseModel):
     """One provider: `max_nodes` at once, `build_s` for a build, `poll_s` between two looks at it (seconds).
 
@@ -41,7 +62,7 @@ class ProviderSettings(BaseModel):
     `delete_interval_s` seconds.
     """
 
-    driver: Literal["local", "memory"]
+    driver: Literal["local", "memory", "openstack", "vagrant"]
     max_nodes: int = Field(default=60, ge=1)
     build_s: float = Field(default=300.0, gt=0)
     poll_s: float = Field(default=0.5, gt=0)
@@ -56,6 +77,7 @@ class ProviderSettings(BaseModel):
     max_builds: int | None = Field(default=None, ge=1)
     max_deletes: int | None = Field(default=None, ge=1)
     calls_per_s: float | None = Field(default=None, gt=0)
+    openstack: OpenStackSettings | None = None
 
 
 class Settings(BaseSettings):

@@ -10,6 +10,7 @@ from typing import Protocol
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
+from pipeline.domain.wiring import Custom, Network, Wiring
 from pipeline.ports.common import Secret
 
 
@@ -29,11 +30,16 @@ class NodeRequest:
     host_public_key: str
     machine: str = ""
     zone: str = ""
+    wiring: Wiring = field(default_factory=Wiring)
+    custom: Custom = field(default_factory=Custom)
 
 
 @dataclass(frozen=True)
 class EnvironmentRequest:
     """Nodes to create together. `authorized_key` is one public OpenSSH line for root's login.
+
+    `project` is whose it is: a driver may hold an account of its own for it. `networks` are those that nodes are
+    attached to beside the environment's own.
 
     `deployment`, `environment_id`, the node's name and `ends_at` (epoch seconds) are the ownership mark that
     every created thing carries from its creation on.
@@ -45,6 +51,8 @@ class EnvironmentRequest:
     authorized_key: str
     ends_at: float
     nodes: tuple[NodeRequest, ...]
+    project: str = ""
+    networks: tuple[Network, ...] = ()
 
 
 class NodeStatus(StrEnum):
@@ -88,12 +96,22 @@ class Listing:
     environments: tuple[OwnedEnvironment, ...] = ()
 
 
+class Can(StrEnum):
+    """What not every driver can do for a node."""
+
+    NETWORKS = "networks"
+    VIRTUAL_ADDRESS = "virtual-address"
+    FLOATING = "floating"
+    CUSTOM = "custom"
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What a driver's nodes can do. Without `login`, `active` is enough to be in service."""
 
     login: bool = True
     images: Collection[str] = field(default_factory=tuple)
+    can: frozenset[Can] = frozenset()
 
 
 class Driver(Protocol):

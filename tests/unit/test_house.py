@@ -24,7 +24,7 @@ PERSONAL_PATH = re.compile(r"(?<![\w.~})-])/(home|Users|root|work)/[\w.]")
 UNEXPLAINED = re.compile(r"# (noqa|type: ignore)(\[[^]]*\]|: ?[A-Z0-9, ]+)?\s*$")
 #: Class names that use a word which the glossary calls wrong.
 WRONG_WORDS = re.compile(
-    r"(Tenant|Vcs|Phase|Stack|Instance|Box|Provisioner|Balancer|Garbage|ConnectionManager)(?=[A-Z]|$)"
+    r"(Tenant|Vcs|Phase|(?<!Open)Stack|Instance|Box|Provisioner|Balancer|Garbage|ConnectionManager)(?=[A-Z]|$)"
 )
 LOCK = "uv.lock"
 
