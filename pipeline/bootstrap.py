@@ -427,6 +427,11 @@ class Application:
 
         return traces(self.settings.deployment, str(self.settings.home))
 
+    def standing(self, provider: str) -> list[str]:
+        """Every node that a provider shows, asked of it alone: nothing of the deployment needs to run."""
+        driver, _ = self._driver(self.settings.providers[provider])
+        return [f"{node.environment_id}/{node.name}" for node in driver.list().nodes]
+
     def install_hook(self, repository: str, url: str, secret: Secret) -> str:
         """Put the post-receive hook into a bare repository of this machine; the path of it."""
         from pipeline.adapters.forges.post_receive import install_hook

@@ -65,11 +65,14 @@ def down(
     out.say("Greenroom is down.")
 
 
-def demo() -> None:
+def demo(
+    *,
+    provider: Annotated[str, typer.Option(help="whose nodes: this machine's, or a provider of the settings")] = "local",
+) -> None:
     """Show everything: a push that passes, one that fails and is held, and its fix."""
     from pipeline.cli.demo import story
 
-    story.play(Output())
+    story.play(Output(), provider)
 
 
 def doctor(*, json: Json = False) -> None:

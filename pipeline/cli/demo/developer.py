@@ -16,6 +16,9 @@ from pipeline.cli.output import FAILED, Complaint
 #: The sample repository that ships with Greenroom.
 SAMPLE = Path(__file__).resolve().parent.parent.parent / "demo" / "sample"
 BRANCH = "main"
+#: What asks for several racks, which not every provider has.
+RACKS = "spread: zone"
+ANYWHERE = "spread: none"
 #: The mistake of the second push, as the sample's README tells it.
 BROKEN_FILE = "app/web.py"
 GOOD = 'return f"{cents // 100}.{cents % 100:02d}"'
@@ -40,6 +43,8 @@ class Developer:
     def begin(self) -> None:
         """A bare repository, and a work tree of it with the sample in its first commit."""
         shutil.copytree(SAMPLE, self.place.work, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        if not self.place.here:
+            self._replace(RACKS, ANYWHERE, "greenroom.yml")
         self._git("init", "--quiet", "--bare", f"--initial-branch={BRANCH}", str(self.place.bare))
         self._git("init", "--quiet", f"--initial-branch={BRANCH}", str(self.place.work))
         self._in_tree("remote", "add", "origin", str(self.place.bare))
@@ -58,8 +63,8 @@ class Developer:
         self._in_tree("push", "--quiet", "origin", BRANCH, shown=True)
         return (self.place.work / ".git/refs/heads" / BRANCH).read_text().strip()
 
-    def _replace(self, old: str, new: str) -> None:
-        file = self.place.work / BROKEN_FILE
+    def _replace(self, old: str, new: str, name: str = BROKEN_FILE) -> None:
+        file = self.place.work / name
         text = file.read_text()
         if text.count(old) != 1:
             raise Complaint(f"{file}: expected `{old}` there once; the sample and the demo do not fit", FAILED)

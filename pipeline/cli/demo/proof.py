@@ -12,13 +12,18 @@ Traces = Mapping[str, list[str]]
 #: The kernel forgets links and control groups a moment after they were removed, in seconds.
 SETTLE_S = 5.0
 LOOK_S = 0.1
+#: Kinds of traces that nodes of this machine leave while they stand, and how those of a provider's nodes are called.
+HERE = ("network namespaces", "cgroups")
+ELSEWHERE = "nodes at "
 
 
 def look() -> Traces:
-    """What the machine shows of the deployment that the environment names."""
+    """What this machine and the providers show of the deployment that the environment names."""
     from pipeline.bootstrap import build
 
-    return build().traces()
+    app = build()
+    elsewhere = [name for name, provider in app.settings.providers.items() if provider.driver != "local"]
+    return {**app.traces(), **{f"{ELSEWHERE}{name}": app.standing(name) for name in elsewhere}}
 
 
 @dataclass
@@ -49,5 +54,6 @@ class Proof:
         left = [f"{kind}: {one}" for moment in (first, last) for kind, found in moment.items() for one in found]
         if left:
             raise Complaint("something is left:\n  " + "\n  ".join(left), FAILED)
-        if not (held["processes"] and held["network namespaces"] and held["cgroups"]):
+        elsewhere = [kind for kind in held if kind.startswith(ELSEWHERE)]
+        if not all(held[kind] for kind in ("processes", *(elsewhere or HERE))):
             raise Complaint("the held nodes could not be seen, so this proves nothing", FAILED)

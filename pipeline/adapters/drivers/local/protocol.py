@@ -227,10 +227,16 @@ QOS_LIMITS = (
 
 def environment_json(request: EnvironmentRequest) -> dict[str, Any]:
     """Say a request in JSON; it holds the host keys in clear."""
-    body = asdict(request)
+    body = _without(asdict(request), "project", "networks")
+    body["nodes"] = [_without(node, "wiring", "custom") for node in body["nodes"]]
     for node, said in zip(request.nodes, body["nodes"], strict=True):
         said["host_key"] = node.host_key.reveal()
     return body
+
+
+def _without(body: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """What the helper has no use for stays here: local nodes have one network, and are no servers of a cloud."""
+    return {name: value for name, value in body.items() if name not in names}
 
 
 def listing_json(listing: Listing) -> dict[str, Any]:
