@@ -14,7 +14,7 @@ from pipeline.envs.gate import Asking
 from pipeline.ports.common import Limits
 from pipeline.ports.transports import Connection
 from tests.bench.figures import Figure, median
-from tests.tools.deployed import Deployed, running
+from tests.tools.deployed import LOCAL, Deployed, running
 
 TRIES = 15
 AT_ONCE = 20
@@ -29,7 +29,7 @@ E = EnvironmentState
 
 
 def measure() -> Iterator[Figure]:
-    with running(max_nodes=AT_ONCE * NODES) as up:
+    with running(provider={**LOCAL, "max_nodes": AT_ONCE * NODES}) as up:
         _single(up)  # the first one of a deployment also makes what all share
         singles = [_single(up) for _ in range(TRIES)]
         what = f"{NODES} nodes, from the request to a command done on all, median of {TRIES}"

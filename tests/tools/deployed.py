@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from pipeline.adapters.drivers.local.records import RUN
 from pipeline.adapters.drivers.local.traces import traces
 from pipeline.bootstrap import Application
@@ -23,16 +25,8 @@ from tests.plugins.local_nodes import image_state
 from tests.tools.deployment import wait_for
 
 PROJECT = "shop"
-SETTINGS = """\
-api_bind = "127.0.0.1:{api}"
-hooks_bind = "127.0.0.1:{hooks}"
-public_url = "http://127.0.0.1:{api}"
-workers = {workers}
-helper_state = "{state}"
-[providers.local]
-driver = "local"
-max_nodes = {max_nodes}
-"""
+#: The provider of a deployment for which nobody says another one.
+LOCAL: Mapping[str, Any] = {"driver": "local", "max_nodes": 60}
 COMMAND_S = 120.0
 #: The kernel forgets links and control groups a moment after they were removed.
 SETTLE_S = 10.0
@@ -40,10 +34,10 @@ SETTLE_S = 10.0
 
 @dataclass(frozen=True)
 class Deployed:
-    """A home below `root`, and the command line on it."""
+    """A home below `root`, and the command line on it. `provider` is what the settings say of its only provider."""
 
     root: Path
-    max_nodes: int
+    provider: Mapping[str, Any]
 
     @property
     def home(self) -> Path:
@@ -63,8 +57,10 @@ class Deployed:
     @cached_property
     def app(self) -> Application:
         """This process' own view of the deployment."""
-        local = ProviderSettings(driver="local", max_nodes=self.max_nodes)
-        return Application(Settings(home=self.home, helper_state=image_state(), providers={"local": local}))
+        name = self.provider["driver"]
+        providers = {name: ProviderSettings(**self.provider)}
+        settings = Settings(home=self.home, helper_state=image_state(), default_provider=name, providers=providers)
+        return Application(settings)
 
     def __call__(self, *arguments: str) -> str:
         """Run a `greenroom` command, which must succeed."""
@@ -121,14 +117,15 @@ class Deployed:
 
 
 @contextlib.contextmanager
-def running(*, workers: int = 2, max_nodes: int = 60) -> Iterator[Deployed]:
-    """A deployment that is up; everything is taken back at the end, and AssertionError says what was left."""
+def running(*, workers: int = 2, provider: Mapping[str, Any] = LOCAL) -> Iterator[Deployed]:
+    """A deployment that is up; everything is taken back at the end, and AssertionError says what was left.
+
+    Its only provider is called as its driver.
+    """
     with tempfile.TemporaryDirectory(prefix="gr-up-") as root:
-        up = Deployed(Path(root).resolve(), max_nodes)
+        up = Deployed(Path(root).resolve(), provider)
         up.home.mkdir(mode=0o700)
-        api, hooks = free_ports(2)
-        settings = SETTINGS.format(api=api, hooks=hooks, workers=workers, state=image_state(), max_nodes=max_nodes)
-        (up.home / "config.toml").write_text(settings)
+        (up.home / "config.toml").write_text(tomli_w.dumps(_settings(workers, provider)))
         up("up", "--detach")
         try:
             yield up
@@ -136,6 +133,19 @@ def running(*, workers: int = 2, max_nodes: int = 60) -> Iterator[Deployed]:
             up("down", "--force")
         up.app.redis.close()
         _expect_nothing(up)
+
+
+def _settings(workers: int, provider: Mapping[str, Any]) -> dict[str, Any]:
+    api, hooks = free_ports(2)
+    return {
+        "api_bind": f"127.0.0.1:{api}",
+        "hooks_bind": f"127.0.0.1:{hooks}",
+        "public_url": f"http://127.0.0.1:{api}",
+        "workers": workers,
+        "helper_state": str(image_state()),
+        "default_provider": provider["driver"],
+        "providers": {provider["driver"]: dict(provider)},
+    }
 
 
 def _expect_nothing(up: Deployed) -> None:
