@@ -312,12 +312,35 @@ class Application:
             from pipeline.adapters.transports.memory import MemoryTransport
 
             return MemoryDriver(MemoryCloud(), self.settings.deployment), MemoryTransport(self.clock)
+        if settings.driver == "openstack":
+            return self._openstack(settings), self.transport
         from pipeline.adapters.drivers.local.driver import LocalDriver
         from pipeline.adapters.drivers.local.this_machine import Pose
 
         state = self.settings.helper_state
         pose = Pose(state, settings.zones, settings.machines_per_zone, settings.full, settings.drain)
         return LocalDriver(str(self.settings.helper_socket), self.settings.deployment, pose), self.transport
+
+    def _openstack(self, settings: ProviderSettings) -> Driver:
+        from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
+        from pipeline.adapters.drivers.openstack.terms import Terms
+        from pipeline.clients.openstack import Account
+
+        told = settings.cloud()
+        file = str(told.clouds_file or "")
+        accounts = {project: Account(cloud, file, told.region) for project, cloud in told.projects.items()}
+        terms = Terms(
+            network=told.network,
+            external_network=told.external_network,
+            floating=told.floating,
+            ssh_from=told.ssh_from,
+            images=told.images,
+            create_flavors=told.create_flavors,
+            choose_machine=told.choose_machine,
+            login=told.login,
+        )
+        account = Account(told.cloud, file, told.region)
+        return OpenStackDriver(self.settings.deployment, account, accounts, terms, self.settings.run_dir / "builds")
 
     @cached_property
     def lifecycle(self) -> Lifecycle:

@@ -6,11 +6,12 @@ import hashlib
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from pipeline.domain.errors import UserError
 from pipeline.domain.qos import QosProfile, checked_profile
 
 
@@ -37,7 +38,8 @@ class OpenStackSettings(BaseModel):
     `projects`: the entry that a project of Greenroom has instead, by the project's name. `network` is the one that all
     nodes are attached to, `external_network` where floating addresses come from. `floating`: every node gets one.
     `ssh_from` are the CIDRs from which Greenroom logs in. `images` names the cloud's images as blueprints do.
-    `login` is false where servers cannot be logged in to, as those of fake hypervisors.
+    `create_flavors`: the account may make flavors, so that promises of nodes are kept by the cloud. `choose_machine`:
+    it may name the hypervisor. `login` is false where nobody can log in to servers, as on fake hypervisors.
     """
 
     cloud: str
@@ -49,6 +51,8 @@ class OpenStackSettings(BaseModel):
     floating: bool = False
     ssh_from: tuple[str, ...] = ("0.0.0.0/0",)
     images: dict[str, str] = {}
+    create_flavors: bool = False
+    choose_machine: bool = False
     login: bool = True
 
 
@@ -78,6 +82,18 @@ class ProviderSettings(BaseModel):
     max_deletes: int | None = Field(default=None, ge=1)
     calls_per_s: float | None = Field(default=None, gt=0)
     openstack: OpenStackSettings | None = None
+
+    @model_validator(mode="after")
+    def _says_which_cloud(self) -> Self:
+        if self.driver == "openstack" and self.openstack is None:
+            raise ValueError("driver openstack needs a table `openstack` with at least `cloud` and `network`")
+        return self
+
+    def cloud(self) -> OpenStackSettings:
+        """What a provider on OpenStack says of its cloud; UserError when it says nothing."""
+        if self.openstack is None:
+            raise UserError(f"the provider's settings have no table `openstack`, which driver {self.driver} needs")
+        return self.openstack
 
 
 class Settings(BaseSettings):

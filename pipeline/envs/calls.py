@@ -14,7 +14,7 @@ from pipeline.domain.limits import Bucket, Slots
 from pipeline.domain.moments import time_of_day
 from pipeline.envs.books import BREAKERS, BUCKETS, SLOTS, Books
 from pipeline.ports.common import Clock
-from pipeline.ports.drivers import Capabilities, Driver, EnvironmentRequest, Listing
+from pipeline.ports.drivers import Capabilities, Driver, EnvironmentRequest, Listing, NodeView
 
 T = TypeVar("T")
 #: A slot of a deletion falls to others after so many seconds: whoever had it died.
@@ -118,6 +118,9 @@ class WatchedDriver:
 
     def create(self, request: EnvironmentRequest) -> None:
         self._call(Call.CREATE, lambda: self.driver.create(request))
+
+    def nodes(self) -> Sequence[NodeView]:
+        return self._call(Call.LIST, self.driver.nodes)
 
     def list(self) -> Listing:
         return self._call(Call.LIST, self.driver.list)

@@ -49,7 +49,7 @@ from pipeline.envs.removals import Removals
 from pipeline.envs.steps import Fault, Steps, fault_of
 from pipeline.envs.suspects import Suspects
 from pipeline.ports.common import Clock, Ids
-from pipeline.ports.drivers import EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
+from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
 from pipeline.ports.secrets import KeyMaker, Secrets
 from pipeline.ports.stores import Put
 
@@ -94,7 +94,9 @@ class Lifecycle:
         self._ids = ids
         self._deployment = deployment
 
-    def advance(self, environment_id: str, listing: Listing | None = None, listed_at: float = math.inf) -> Environment:
+    def advance(
+        self, environment_id: str, listing: Sequence[NodeView] | None = None, listed_at: float = math.inf
+    ) -> Environment:
         """Do what the state asks for, once; the environment as it is now. `listed_at`: when listing began."""
         found = self._books.environments.get(environment_id)
         loaded = Loaded(under_clock(found.value, self._clock.now()), found.version)
@@ -106,7 +108,7 @@ class Lifecycle:
         except CallsPaused as paused:
             return self._pause(environment_id, paused)
 
-    def _step(self, loaded: Loaded[Environment], listing: Listing | None, listed_at: float) -> Environment:
+    def _step(self, loaded: Loaded[Environment], listing: Sequence[NodeView] | None, listed_at: float) -> Environment:
         environment = loaded.value
         if environment.state is E.BUILDING and listed_at < environment.state_since:
             return environment  # what was listed is an earlier build of it
@@ -144,11 +146,11 @@ class Lifecycle:
             return []
         listed_at = self._clock.now()
         try:
-            listing = self._provider(provider_name).driver.list()
+            listing = self._provider(provider_name).driver.nodes()
         except CallsPaused as paused:
             log.info("provider %s is not listed: %s", provider_name, paused)
             # what needs no listing must not wait for one
-            coming, listing = [one for one in coming if one.value.state is not E.BUILDING], Listing()
+            coming, listing = [one for one in coming if one.value.state is not E.BUILDING], ()
         return [self._alone(one.value.id, self.advance, one.value.id, listing, listed_at) for one in coming]
 
     def _end_all(self, provider_name: str, going: Sequence[Loaded[Environment]]) -> list[Environment | None]:
@@ -276,12 +278,15 @@ class Lifecycle:
         self._steps.save(loaded, begun.environment, told=begun.events, writes=begun.writes)
         return self.advance(loaded.value.id)
 
-    def _observe(self, loaded: Loaded[Environment], listing: Listing | None, *, resumed: bool) -> Environment:
+    def _observe(
+        self, loaded: Loaded[Environment], listing: Sequence[NodeView] | None, *, resumed: bool
+    ) -> Environment:
         environment = loaded.value
         if environment.state is not E.BUILDING:
             return self._undo_late_build(environment)
         provider = self._provider(environment.provider)
-        seen = _views(listing if listing is not None else provider.driver.list(), environment.id)
+        listed = provider.driver.nodes() if listing is None else listing
+        seen = {view.name: view for view in listed if view.environment_id == environment.id}
         if resumed and self._was_interrupted(environment, seen, provider.build_s):
             return self._create(environment)
         nodes = [_seen(node, seen.get(node.name)) for node in environment.nodes]
@@ -387,10 +392,6 @@ def _counted(environment: Environment, error: InfraError) -> Environment:
     if isinstance(error, CapacityError):
         return replace(environment, waits=environment.waits + 1)
     return replace(environment, faults_seen=environment.faults_seen + 1)
-
-
-def _views(listing: Listing, environment_id: str) -> dict[str, NodeView]:
-    return {view.name: view for view in listing.nodes if view.environment_id == environment_id}
 
 
 def _seen(node: Node, view: NodeView | None) -> Node:

@@ -132,8 +132,11 @@ class Driver(Protocol):
         part or all may exist; `list` tells, and `destroy` removes it.
         """
 
+    def nodes(self) -> Sequence[NodeView]:
+        """All nodes of this deployment, by one call of the provider: whoever waits for nodes asks again and again."""
+
     def list(self) -> Listing:
-        """All of this deployment, in as few calls as the provider allows."""
+        """All of this deployment, also what is no node, in as few calls as the provider allows."""
 
     def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
         """Remove these nodes (None: all, and everything else of the environment), and return when they are gone.

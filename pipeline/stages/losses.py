@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import InfraError, PermanentError, TransientError
-from pipeline.ports.drivers import Listing, NodeStatus
+from pipeline.ports.drivers import NodeStatus, NodeView
 from pipeline.stages.context import Stage
 
 log = logging.getLogger(__name__)
@@ -29,12 +29,12 @@ def _gone(stage: Stage, environment: Environment) -> list[str]:
     driver = stage.tools.providers(environment.provider).driver
     if environment.state is not EnvironmentState.LEASED or not driver.capabilities.login:
         return []
-    return list(lost(environment, driver.list()))
+    return list(lost(environment, driver.nodes()))
 
 
-def lost(environment: Environment, listing: Listing) -> Iterator[str]:
+def lost(environment: Environment, seen: Sequence[NodeView]) -> Iterator[str]:
     """What became of each node of the environment that does not run any more."""
-    views = {view.name: view for view in listing.nodes if view.environment_id == environment.id}
+    views = {view.name: view for view in seen if view.environment_id == environment.id}
     for node in environment.nodes:
         view = views.get(node.name)
         if view is None:

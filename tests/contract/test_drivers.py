@@ -7,12 +7,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
+from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
+from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.stores.memory import MemoryStore
+from pipeline.clients.openstack import Account
 from pipeline.domain.errors import CapacityError, PermanentError
 from pipeline.domain.inventory import Inventory, Load, Machine, Zone, checked
 from pipeline.domain.qos import QosProfile
@@ -21,9 +25,12 @@ from pipeline.envs.books import Books
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
 from tests.plugins.local_nodes import Keys, LocalNodes, running_helper
+from tests.plugins.openstack_cloud import CloudUnderTest
 
 ENDS_AT = 2_000_000_000.0
 PATIENCE_S = 30.0
+#: The quota of ports that our project has in the test cloud.
+PORTS = 80
 ZONE, MACHINE = "rack-a", "rack-a-1"
 
 
@@ -32,6 +39,7 @@ class Subject:
     """A driver to judge.
 
     `stranger` is a driver of another deployment at the same provider; `enlarge` makes a request that does not fit.
+    `tells_machines`: the provider shows its machines and what they bear; else nothing is asked of them.
     """
 
     driver: Driver
@@ -40,6 +48,7 @@ class Subject:
     image: str
     keys: Keys
     enlarge: Callable[[EnvironmentRequest], EnvironmentRequest]
+    tells_machines: bool = True
     _made: Iterator[int] = field(default_factory=itertools.count)
 
     def fresh_id(self) -> str:
@@ -78,7 +87,14 @@ class Subject:
         return {owned.environment_id: owned.ends_at for owned in self.driver.list().environments}
 
 
-@pytest.fixture(params=["memory", "watched", pytest.param("local", marks=pytest.mark.local)])
+@pytest.fixture(
+    params=[
+        "memory",
+        "watched",
+        pytest.param("local", marks=pytest.mark.local),
+        pytest.param("openstack", marks=pytest.mark.openstack),
+    ]
+)
 def subject(request: pytest.FixtureRequest, node_keys: Keys) -> Iterator[Subject]:
     made: Subject = request.getfixturevalue(f"{request.param}_subject")
     yield made
@@ -125,6 +141,27 @@ def local_subject(local_nodes: LocalNodes, local_stranger: LocalNodes) -> Subjec
 def local_stranger(local_nodes: LocalNodes) -> Iterator[LocalNodes]:
     with running_helper() as helper:
         yield LocalNodes(helper, local_nodes.keys)
+
+
+@pytest.fixture
+def openstack_subject(test_cloud: CloudUnderTest, node_keys: Keys, tmp_path: Path) -> Iterator[Subject]:
+    account = Account(test_cloud.ours, str(test_cloud.clouds_file))
+    terms = Terms(test_cloud.network, images={"plain": test_cloud.image}, login=False)
+    locks = tmp_path / "locks"
+    ours, theirs = (OpenStackDriver(name, account, {}, terms, locks) for name in ("contractours", "contracttheirs"))
+
+    def enlarge(request: EnvironmentRequest) -> EnvironmentRequest:
+        return replace(request, nodes=tuple(replace(request.nodes[0], name=f"web-{i}") for i in range(PORTS + 1)))
+
+    yield Subject(ours, theirs, "contractours", "plain", node_keys, enlarge, tells_machines=False)
+    for driver in (ours, theirs):
+        driver.close()
+
+
+@pytest.fixture
+def tells_machines(subject: Subject) -> None:
+    if not subject.tells_machines:
+        pytest.skip("the provider does not tell an ordinary account of its machines")
 
 
 def names_of(views: dict[str, NodeView]) -> list[str]:
@@ -277,12 +314,14 @@ def test_the_image_of_the_nodes_is_offered(subject: Subject) -> None:
     assert subject.image in subject.driver.capabilities.images
 
 
+@pytest.mark.usefixtures("tells_machines")
 def test_a_node_stands_where_it_was_put(subject: Subject) -> None:
     request = subject.request("web-0", "web-1")
     subject.driver.create(request)
     assert {view.machine for view in subject.settled(request.environment_id).values()} == {MACHINE}
 
 
+@pytest.mark.usefixtures("tells_machines")
 def test_a_reported_inventory_makes_sense_and_names_the_images_at_hand(subject: Subject) -> None:
     inventory = subject.driver.inventory()
     assert inventory is not None
@@ -290,6 +329,7 @@ def test_a_reported_inventory_makes_sense_and_names_the_images_at_hand(subject: 
     assert inventory.machine(MACHINE).images == set(subject.driver.capabilities.images)
 
 
+@pytest.mark.usefixtures("tells_machines")
 def test_loads_are_told_of_the_machines_that_are_asked_for(subject: Subject) -> None:
     inventory = subject.driver.inventory()
     assert inventory is not None

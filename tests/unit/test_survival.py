@@ -15,7 +15,7 @@ from pipeline.domain.runs import RunState, StageName, StageState, Verdict
 from pipeline.envs import jobs
 from pipeline.envs.books import Loaded
 from pipeline.envs.gate import Asking
-from pipeline.ports.drivers import Listing, NodeStatus
+from pipeline.ports.drivers import NodeStatus
 from pipeline.ports.stores import JobRequest, Put
 from pipeline.stages import tick
 from tests.scenarios.player import USUAL, usual_world
@@ -275,7 +275,7 @@ def test_a_listing_from_before_a_build_does_not_judge_it(tmp_path: Path) -> None
     world.settle()
     (environment,) = world.all_environments()
     view = next(iter(world.cloud.nodes.values()))
-    stale = Listing((replace(view, status=NodeStatus.ERROR, fault="of the build before"),))
+    stale = (replace(view, status=NodeStatus.ERROR, fault="of the build before"),)
     seen = world.work.lifecycle.advance(environment.id, stale, environment.state_since - 1.0)
     assert (seen.state, seen.placed_again) == (EnvironmentState.BUILDING, 0)
     world.clock.sleep(1)

@@ -113,6 +113,9 @@ class MemoryDriver:
             machine=node.machine,
         )
 
+    def nodes(self) -> Sequence[NodeView]:
+        return self.list().nodes
+
     def list(self) -> Listing:
         with self._cloud.lock:
             self._cloud.answer(self._cloud.fail_list)

@@ -11,7 +11,7 @@ from pipeline.adapters.drivers.local.protocol import environment_json, parse_lis
 from pipeline.adapters.drivers.local.this_machine import Pose, apportioned, report
 from pipeline.domain.errors import CapacityError, InfraError, PermanentError, TransientError
 from pipeline.domain.inventory import Inventory, Load, Machine
-from pipeline.ports.drivers import Capabilities, EnvironmentRequest, Listing
+from pipeline.ports.drivers import Capabilities, EnvironmentRequest, Listing, NodeView
 
 ERRORS: Mapping[str, type[InfraError]] = {
     "capacity": CapacityError,
@@ -42,6 +42,9 @@ class LocalDriver:
     def create(self, request: EnvironmentRequest) -> None:
         """Make the nodes; they run when it returns."""
         self._ask({"do": "create", "environment": environment_json(request)})
+
+    def nodes(self) -> Sequence[NodeView]:
+        return self.list().nodes
 
     def list(self) -> Listing:
         """All of this deployment in one call."""

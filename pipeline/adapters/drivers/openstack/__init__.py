@@ -1,0 +1,1 @@
+"""Servers of an OpenStack cloud, made and removed without anything in between."""

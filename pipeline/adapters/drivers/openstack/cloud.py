@@ -1,0 +1,45 @@
+"""One account's part of a cloud, as the modules beside this one work in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.adapters.drivers.openstack.names import Names
+from pipeline.adapters.drivers.openstack.terms import Terms
+from pipeline.clients.openstack import Mark, told
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+T = TypeVar("T")
+#: Calls of one environment at a time; a connection keeps ten sockets a service.
+AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """The connection of an account, what is known by name there, and what the operator says."""
+
+    connection: Connection
+    terms: Terms
+    names: Names = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", Names(self.connection))
+
+    def described(self, list_: Callable[..., Iterable[Any]], what: str, mark: Mark) -> list[Any]:
+        """Things of one kind that bear a mark in their description, by one call."""
+        with told(f"listing {what} of environment {mark.environment_id}"):
+            return [one for one in list_(description=mark.description) if one.description == mark.description]
+
+
+def each(act: Callable[[Any], T], things: Sequence[Any]) -> list[T]:
+    """Do it to all of them, some at a time; afterwards raises what the first that failed raised."""
+    if not things:
+        return []
+    with ThreadPoolExecutor(min(AT_ONCE, len(things))) as pool:
+        futures = [pool.submit(act, thing) for thing in things]
+    return [future.result() for future in futures]

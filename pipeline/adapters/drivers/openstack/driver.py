@@ -1,0 +1,131 @@
+"""Greenroom's driver of an OpenStack cloud.
+
+Nothing is made twice: whoever makes an environment keeps a lock on it, looks for what is there by its mark, and makes
+what is missing. The first thing that is made is the environment's security group, and the last that goes; where there
+is none, nothing else has to be looked for. The lock is a file, so that it falls with the process that held it; on
+another machine nobody builds the same environment, since the write that begins a build is won by one alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.adapters.drivers.openstack import groups, servers, wires
+from pipeline.adapters.drivers.openstack.cloud import Cloud, each
+from pipeline.adapters.drivers.openstack.removal import remove
+from pipeline.adapters.drivers.openstack.terms import Terms
+from pipeline.clients.openstack import Account, Mark, connect, described, ends_at_of, told
+from pipeline.domain.errors import PermanentError
+from pipeline.domain.inventory import Inventory, Load, Machine
+from pipeline.ports.drivers import (
+    Can,
+    Capabilities,
+    EnvironmentRequest,
+    Listing,
+    NodeRequest,
+    NodeView,
+    OwnedEnvironment,
+)
+
+
+class OpenStackDriver:
+    """`Driver` of one provider; `projects` are the accounts of those projects that have one of their own."""
+
+    def __init__(
+        self, deployment: str, account: Account, projects: Mapping[str, Account], terms: Terms, locks: Path
+    ) -> None:
+        self._deployment = deployment
+        self._accounts = {"": account, **projects}
+        self._terms = terms
+        self._locks = locks
+        self._clouds: dict[Account, Cloud] = {}
+        can = frozenset(Can) if terms.external_network else frozenset(Can) - {Can.FLOATING}
+        self.capabilities = Capabilities(login=terms.login, images=tuple(terms.images), can=can)
+
+    def create(self, request: EnvironmentRequest) -> None:
+        cloud = self._cloud(self._accounts.get(request.project, self._accounts[""]))
+        mark = Mark(self._deployment, request.environment_id)
+        try:
+            with self._lock(request.environment_id):
+                _create(cloud, mark, request)
+        except PermanentError:
+            cloud.names.forget()  # what was known by name may have become something else
+            raise
+
+    def nodes(self) -> Sequence[NodeView]:
+        tag = servers.deployment_tag(self._deployment)
+        return [view for cloud in self._all() for view in servers.views(servers.servers(cloud, tag), self._deployment)]
+
+    def list(self) -> Listing:
+        nodes = tuple(self.nodes())
+        ends = {view.environment_id: 0.0 for view in nodes}
+        for environment_id, ends_at in self._grouped():
+            ends[environment_id] = max(ends_at, ends.get(environment_id, 0.0))
+        return Listing(nodes, tuple(OwnedEnvironment(id, ends_at) for id, ends_at in ends.items()))
+
+    def _grouped(self) -> Iterator[tuple[str, float]]:
+        """Environments of which there is a security group, and when their leases end."""
+        for cloud in self._all():
+            with told("listing security groups"):
+                found = list(cloud.connection.network.security_groups(fields=["id", "name", "description"]))
+            for one in found:
+                mark = described(one.description)
+                if mark is not None and mark.deployment == self._deployment:
+                    yield mark.environment_id, ends_at_of(one.name)
+
+    def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
+        mark = Mark(self._deployment, environment_id)
+        with self._lock(environment_id):
+            for cloud in self._all():
+                remove(cloud, mark, None if nodes is None else frozenset(nodes))
+
+    def inventory(self) -> Inventory | None:
+        return None
+
+    def loads(self, machines: Sequence[Machine]) -> Mapping[str, Load]:  # noqa: ARG002  # called by name
+        return {}
+
+    def close(self) -> None:
+        for cloud in self._clouds.values():
+            cloud.connection.close()
+        self._clouds.clear()
+
+    def _all(self) -> Sequence[Cloud]:
+        """Every account once: two projects may share one."""
+        return [self._cloud(account) for account in dict.fromkeys(self._accounts.values())]
+
+    def _cloud(self, account: Account) -> Cloud:
+        if account not in self._clouds:
+            self._clouds[account] = Cloud(connect(account), self._terms)
+        return self._clouds[account]
+
+    @contextmanager
+    def _lock(self, environment_id: str) -> Iterator[None]:
+        """One at a time builds or removes an environment, of all threads and processes of this machine."""
+        self._locks.mkdir(parents=True, exist_ok=True)
+        with (self._locks / f"{environment_id}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _create(cloud: Cloud, mark: Mark, request: EnvironmentRequest) -> None:
+    for node in request.nodes:  # what is wrong with the request is said before anything is made
+        servers.image_of(cloud, node)
+        servers.flavor_of(cloud, node)
+    found = groups.existing(cloud, mark)
+    there = (
+        {view.name for view in servers.views(servers.of_environment(cloud, mark), mark.deployment)} if found else set()
+    )
+    missing = [node for node in request.nodes if node.name not in there]
+    if not missing:
+        return
+    ids = groups.ensure(cloud, mark, request, found)
+    wired = wires.connect(cloud, mark, request, missing, ids, fresh=not found)
+
+    def one(node: NodeRequest) -> None:
+        servers.create(cloud, mark, request, node, wired[node.name])
+
+    each(one, missing)

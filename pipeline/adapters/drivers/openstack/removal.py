@@ -1,0 +1,75 @@
+"""Takes what bears a mark out of the cloud, in the order in which things hang on each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from pipeline.adapters.drivers.openstack import servers
+from pipeline.adapters.drivers.openstack.cloud import Cloud, each
+from pipeline.adapters.drivers.openstack.groups import existing
+from pipeline.clients.openstack import marks, told
+from pipeline.clients.openstack.marks import Mark
+from pipeline.domain.errors import TransientError
+
+#: How long servers may take to go, and how often they are looked at, in seconds.
+GONE_S = 180.0
+LOOK_S = 0.5
+
+
+def remove(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
+    """Remove these nodes (None: everything) and return when they are gone; what is not there is no fault.
+
+    TransientError when servers do not go in time.
+    """
+    _remove_servers(cloud, mark, nodes)
+    ports = cloud.described(cloud.connection.network.ports, "ports", mark)
+    mine = [port for port in ports if nodes is None or _node_of(mark, port.name) in nodes]
+    _remove_floating(cloud, mark, mine, all_=nodes is None)
+    network = cloud.connection.network
+    _delete(network.delete_port, mine, f"deleting ports of environment {mark.environment_id}")
+    if nodes is None:
+        own = cloud.described(network.networks, "networks", mark)
+        _delete(network.delete_network, own, f"deleting networks of environment {mark.environment_id}")
+        groups = existing(cloud, mark)
+        _delete(network.delete_security_group, groups, f"deleting security groups of environment {mark.environment_id}")
+
+
+def _remove_servers(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
+    def there() -> list[Any]:
+        found = servers.of_environment(cloud, mark)
+        return [one for one in found if nodes is None or one.metadata.get(marks.NODE) in nodes]
+
+    left, deadline = there(), time.monotonic() + GONE_S
+    what = f"deleting servers of environment {mark.environment_id}"
+    _delete(cloud.connection.compute.delete_server, [one for one in left if one.task_state != "deleting"], what)
+    while left:
+        if time.monotonic() > deadline:
+            names = ", ".join(sorted(one.name for one in left))
+            raise TransientError(f"environment {mark.environment_id}: {names} did not go within {GONE_S:.0f} s")
+        time.sleep(LOOK_S)
+        left = there()
+
+
+def _remove_floating(cloud: Cloud, mark: Mark, ports: Sequence[Any], *, all_: bool) -> None:
+    if not cloud.terms.external_network:
+        return
+    network = cloud.connection.network
+    found = cloud.described(network.ips, "floating addresses", mark)
+    ids = {port.id for port in ports}
+    mine = [one for one in found if all_ or one.port_id in ids]
+    _delete(network.delete_ip, mine, f"deleting floating addresses of environment {mark.environment_id}")
+
+
+def _delete(call: Any, things: Sequence[Any], what: str) -> None:
+    def one(thing: Any) -> None:
+        with told(what):
+            call(thing.id, ignore_missing=True)
+
+    each(one, things)
+
+
+def _node_of(mark: Mark, name: str) -> str:
+    """The node of a port, by the port's name."""
+    return name.removeprefix(mark.name_of("")).partition(".")[0]

@@ -1,0 +1,140 @@
+"""Servers: asked for, and as the cloud shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pipeline.adapters.drivers.openstack import flavors
+from pipeline.adapters.drivers.openstack.cloud import Cloud
+from pipeline.adapters.drivers.openstack.flavors import Flavor
+from pipeline.adapters.drivers.openstack.userdata import user_data
+from pipeline.adapters.drivers.openstack.wires import Wires
+from pipeline.clients.openstack import marks, told
+from pipeline.clients.openstack.marks import Mark
+from pipeline.domain.errors import PermanentError
+from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
+
+_STATUS: Mapping[str, NodeStatus] = {"BUILD": NodeStatus.BUILDING, "ACTIVE": NodeStatus.ACTIVE}
+
+
+def deployment_tag(deployment: str) -> str:
+    """A server's tag, by which Nova filters a list; the metadata say for certain whose it is."""
+    return f"greenroom-{deployment}"
+
+
+def environment_tag(mark: Mark) -> str:
+    return f"greenroom-{mark.deployment}-{mark.environment_id}"
+
+
+def servers(cloud: Cloud, tag: str) -> list[Any]:
+    """The servers with a tag, by one call."""
+    with told("listing servers"):
+        return list(cloud.connection.compute.servers(details=True, tags=tag))
+
+
+def of_environment(cloud: Cloud, mark: Mark) -> list[Any]:
+    """The servers that bear a mark."""
+    return [one for one in servers(cloud, environment_tag(mark)) if marks.marked(one.metadata) == mark]
+
+
+def image_of(cloud: Cloud, node: NodeRequest) -> str:
+    """The id of a node's image; PermanentError names those that there are."""
+    known = cloud.terms.images
+    if known and node.image not in known:
+        raise PermanentError(
+            f"node {node.name}: there is no image {node.image!r}; there are: {', '.join(sorted(known))}"
+        )
+    return cloud.names.image(known.get(node.image, node.image))
+
+
+def flavor_of(cloud: Cloud, node: NodeRequest) -> Flavor:
+    """The flavor of a node: the one it names, one that is made for it where that is allowed, or the best there is."""
+    there = cloud.names.flavors()
+    if node.custom.flavor:
+        return _named(node, there)
+    wish = flavors.wanted(node.resources, node.qos, node.custom.extra_specs)
+    if cloud.terms.create_flavors and wish.extra_specs:
+        return flavors.exact(wish, there) or _create_flavor(cloud, wish)
+    found = flavors.best(wish, there)
+    if found is None:
+        sizes = f"{wish.vcpus} vCPU, {wish.ram} MiB, {wish.disk} GiB"
+        raise PermanentError(f"node {node.name}: no flavor has {sizes}; make one, or ask for a smaller size")
+    return found
+
+
+def _named(node: NodeRequest, there: Sequence[Flavor]) -> Flavor:
+    found = [one for one in there if one.name == node.custom.flavor]
+    if not found:
+        known = ", ".join(sorted(one.name for one in there))
+        raise PermanentError(f"node {node.name}: there is no flavor {node.custom.flavor!r}; there are: {known}")
+    return found[0]
+
+
+def _create_flavor(cloud: Cloud, wish: flavors.Wanted) -> Flavor:
+    """It stays for the next node of that shape."""
+    compute = cloud.connection.compute
+    with told(f"creating flavor {wish.name}"):
+        made = compute.create_flavor(name=wish.name, vcpus=wish.vcpus, ram=wish.ram, disk=wish.disk)
+        compute.create_flavor_extra_specs(made, dict(wish.extra_specs))
+    cloud.names.forget()
+    return Flavor(made.id, wish.name, wish.vcpus, wish.ram, wish.disk, wish.extra_specs)
+
+
+def create(cloud: Cloud, mark: Mark, request: EnvironmentRequest, node: NodeRequest, wires: Wires) -> None:
+    """Ask for one server on its ports."""
+    zone = {"availability_zone": _zone(cloud, node)} if node.zone in cloud.names.zones() else {}
+    with told(f"creating server {node.name} of environment {mark.environment_id}"):
+        cloud.connection.compute.create_server(
+            name=node.name,
+            image_id=image_of(cloud, node),
+            flavor_id=flavor_of(cloud, node).id,
+            networks=[{"port": port} for port in wires.ports],
+            config_drive=True,
+            user_data=user_data(node, request.authorized_key),
+            metadata={**node.custom.metadata, **_metadata(mark, request, node, wires)},
+            tags=[deployment_tag(mark.deployment), environment_tag(mark)],
+            **zone,
+        )
+
+
+def _zone(cloud: Cloud, node: NodeRequest) -> str:
+    return f"{node.zone}:{node.machine}" if cloud.terms.choose_machine and node.machine else node.zone
+
+
+def _metadata(mark: Mark, request: EnvironmentRequest, node: NodeRequest, wires: Wires) -> dict[str, str]:
+    return {
+        marks.DEPLOYMENT: mark.deployment,
+        marks.ENVIRONMENT: mark.environment_id,
+        marks.NODE: node.name,
+        marks.ENDS_AT: f"{request.ends_at:.0f}",
+        marks.ADDRESS: wires.address,
+        marks.INSIDE: wires.inside,
+    }
+
+
+def views(found: Iterable[Any], deployment: str) -> list[NodeView]:
+    """Servers of a deployment as nodes."""
+    marked = ((one, marks.marked(one.metadata)) for one in found)
+    return [view(one, mark) for one, mark in marked if mark is not None and mark.deployment == deployment]
+
+
+def view(server: Any, mark: Mark) -> NodeView:
+    """A server as a node: whatever neither builds nor runs is of no use to an environment."""
+    status = _STATUS.get(server.status, NodeStatus.ERROR)
+    if str(server.task_state or "").startswith("deleting"):
+        status = NodeStatus.ERROR
+    return NodeView(
+        environment_id=mark.environment_id,
+        name=server.metadata.get(marks.NODE, server.name),
+        driver_id=server.id,
+        status=status,
+        address=server.metadata.get(marks.ADDRESS) or None,
+        fault=_fault(server) if status is NodeStatus.ERROR else "",
+        machine=server.compute_host or "",
+    )
+
+
+def _fault(server: Any) -> str:
+    said = (server.fault or {}).get("message", "")
+    return f"server {server.id} is {server.status}" + (f": {said}" if said else "")

@@ -1,0 +1,24 @@
+"""What an operator says of a provider on OpenStack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Terms:
+    """`network` is the one that every node is attached to, `external_network` where floating addresses come from.
+
+    `images` names the cloud's images as blueprints do. `create_flavors`: the account may make flavors, so promises are
+    made part of one. `choose_machine`: it may name the hypervisor. `login` is false where nobody can log in to servers.
+    """
+
+    network: str
+    external_network: str = ""
+    floating: bool = False
+    ssh_from: tuple[str, ...] = ("0.0.0.0/0",)
+    images: Mapping[str, str] = field(default_factory=dict)
+    create_flavors: bool = False
+    choose_machine: bool = False
+    login: bool = True

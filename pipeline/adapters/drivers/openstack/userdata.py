@@ -1,0 +1,47 @@
+"""What a server is told at its first boot: who may log in, and which host key is its own."""
+
+from __future__ import annotations
+
+import base64
+import json
+from email.mime.multipart import MIMEMultipart
+from email.mime.text import MIMEText
+
+from pipeline.domain.errors import PermanentError
+from pipeline.ports.drivers import NodeRequest
+
+#: The first words of what cloud-init takes, and the kind of it.
+KINDS = {"#!": "x-shellscript", "#cloud-config": "cloud-config"}
+
+
+def user_data(node: NodeRequest, authorized_key: str) -> str:
+    """The node's user data in base64, as Nova takes it.
+
+    The host key is there from the first boot on, so that the first login is verified already. What the project brings
+    comes second, as a part of its own.
+    """
+    own = f"#cloud-config\n{json.dumps(_config(node, authorized_key))}\n"
+    text = _both(own, node) if node.custom.user_data else own
+    return base64.b64encode(text.encode()).decode()
+
+
+def _config(node: NodeRequest, authorized_key: str) -> dict[str, object]:
+    return {
+        "disable_root": False,
+        "ssh_authorized_keys": [authorized_key],
+        "ssh_deletekeys": True,
+        "ssh_genkeytypes": [],
+        "ssh_keys": {"ed25519_private": node.host_key.reveal(), "ed25519_public": node.host_public_key},
+    }
+
+
+def _both(own: str, node: NodeRequest) -> str:
+    given = node.custom.user_data
+    kind = next((kind for start, kind in KINDS.items() if given.startswith(start)), None)
+    if kind is None:
+        starts = " or ".join(KINDS)
+        raise PermanentError(f"node {node.name}: its user data begins with neither {starts}: nobody would read it")
+    parts = MIMEMultipart()
+    parts.attach(MIMEText(own, "cloud-config", "utf-8"))
+    parts.attach(MIMEText(given, kind, "utf-8"))
+    return parts.as_string()

@@ -1,0 +1,150 @@
+"""Ports, networks and floating addresses: made before the server, so that it knows its addresses when it boots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.adapters.drivers.openstack.cloud import Cloud, each
+from pipeline.adapters.drivers.openstack.groups import of_node
+from pipeline.clients.openstack import Mark, told
+from pipeline.domain.errors import PermanentError
+from pipeline.domain.wiring import Network
+from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
+
+#: The one network that every environment is in, among those of a request.
+MAIN = ""
+#: What the port that keeps a virtual address is called, behind the environment's id.
+VIRTUAL = "virtual"
+
+
+@dataclass(frozen=True)
+class Wires:
+    """What a server is connected by: its ports in the order of its networks, where it is reached, and where inside."""
+
+    ports: tuple[str, ...]
+    address: str
+    inside: str
+
+
+def networks(cloud: Cloud, mark: Mark, wanted: Sequence[Network]) -> Mapping[str, str]:
+    """Ids of the networks of an environment by name, `MAIN` among them; its own are made where they are missing."""
+    ids = {MAIN: cloud.names.network(cloud.terms.network)}
+    ids |= {one.name: cloud.names.network(one.shared) for one in wanted if one.shared}
+    own = [one for one in wanted if not one.shared]
+    found = (
+        {one.name: one for one in cloud.described(cloud.connection.network.networks, "networks", mark)} if own else {}
+    )
+    return ids | {one.name: _own_network(cloud, mark, one, found.get(mark.name_of(one.name))) for one in own}
+
+
+def _own_network(cloud: Cloud, mark: Mark, wanted: Network, found: Any) -> str:
+    name = mark.name_of(wanted.name)
+    with told(f"creating network {wanted.name} of environment {mark.environment_id}"):
+        network = found or cloud.connection.network.create_network(name=name, description=mark.description)
+        if not network.subnet_ids:
+            version = 6 if ":" in wanted.cidr else 4
+            common = {"network_id": network.id, "name": name, "description": mark.description}
+            cloud.connection.network.create_subnet(**common, ip_version=version, cidr=wanted.cidr, gateway_ip=None)
+    return str(network.id)
+
+
+def connect(
+    cloud: Cloud,
+    mark: Mark,
+    request: EnvironmentRequest,
+    nodes: Sequence[NodeRequest],
+    groups: Mapping[str, str],
+    *,
+    fresh: bool,
+) -> Mapping[str, Wires]:
+    """Ports and floating addresses of nodes, by name; `fresh`: nothing of the environment was there before."""
+    ids = networks(cloud, mark, request.networks)
+    there = [] if fresh else cloud.described(cloud.connection.network.ports, "ports", mark)
+    wanted = [body for node in nodes for body in _bodies(mark, node, ids, groups)]
+    wanted += _virtual_bodies(mark, request, ids)
+    by_name = {one.name: one for one in there}
+    made = _create_ports(cloud, mark, [body for body in wanted if body["name"] not in by_name])
+    by_name |= {one.name: one for one in made}
+    floating = _floating(cloud, mark, nodes, by_name, fresh=fresh)
+    return {node.name: _wires(mark, node, by_name, floating) for node in nodes}
+
+
+def _create_ports(cloud: Cloud, mark: Mark, bodies: list[dict[str, Any]]) -> list[Any]:
+    if not bodies:
+        return []
+    with told(f"creating ports of environment {mark.environment_id}"):
+        return list(cloud.connection.network.create_ports(bodies))
+
+
+def _names(mark: Mark, node: NodeRequest) -> Iterator[tuple[str, str, str]]:
+    """Name, network and fixed address of each port of a node, the main one first."""
+    yield mark.name_of(node.name), MAIN, ""
+    for one in node.wiring.attachments:
+        yield f"{mark.name_of(node.name)}.{one.network}", one.network, one.address
+
+
+def _bodies(
+    mark: Mark, node: NodeRequest, networks_: Mapping[str, str], groups: Mapping[str, str]
+) -> Iterator[dict[str, Any]]:
+    virtual = node.wiring.virtual_address
+    for name, network, address in _names(mark, node):
+        body: dict[str, Any] = {
+            "name": name,
+            "description": mark.description,
+            "network_id": networks_[network],
+            "security_groups": of_node(groups, node),
+        }
+        if address:
+            body["fixed_ips"] = [{"ip_address": address}]
+        if virtual and network == MAIN:
+            body["allowed_address_pairs"] = [{"ip_address": virtual}]
+        yield body
+
+
+def _virtual_bodies(mark: Mark, request: EnvironmentRequest, ids: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """A port of its own keeps a virtual address from being given to anybody else."""
+    for address in sorted({node.wiring.virtual_address for node in request.nodes} - {""}):
+        yield {
+            "name": mark.name_of(f"{VIRTUAL}-{address}"),
+            "description": mark.description,
+            "network_id": ids[MAIN],
+            "fixed_ips": [{"ip_address": address}],
+            "security_groups": [],
+        }
+
+
+def _floating(
+    cloud: Cloud, mark: Mark, nodes: Sequence[NodeRequest], ports: Mapping[str, Any], *, fresh: bool
+) -> Mapping[str, str]:
+    """Floating addresses by node, where one is wanted."""
+    wanted = [node for node in nodes if cloud.terms.floating or node.wiring.floating]
+    if not wanted:
+        return {}
+    if not cloud.terms.external_network:
+        raise PermanentError(
+            f"node {wanted[0].name} is to have a floating address, and the provider's settings name no external_network"
+        )
+    external = cloud.names.network(cloud.terms.external_network)
+    there = [] if fresh else cloud.described(cloud.connection.network.ips, "floating addresses", mark)
+    by_port = {one.port_id: one.floating_ip_address for one in there if one.port_id}
+
+    def one(node: NodeRequest) -> str:
+        port = ports[mark.name_of(node.name)]
+        if port.id in by_port:
+            return str(by_port[port.id])
+        with told(f"creating the floating address of node {node.name} of environment {mark.environment_id}"):
+            made = cloud.connection.network.create_ip(
+                floating_network_id=external, port_id=port.id, description=mark.description
+            )
+        return str(made.floating_ip_address)
+
+    return dict(zip([node.name for node in wanted], each(one, wanted), strict=True))
+
+
+def _wires(mark: Mark, node: NodeRequest, ports: Mapping[str, Any], floating: Mapping[str, str]) -> Wires:
+    found = [ports[name] for name, _, _ in _names(mark, node)]
+    addresses = found[0].fixed_ips
+    inside = str(addresses[0]["ip_address"]) if addresses else ""
+    return Wires(tuple(port.id for port in found), floating.get(node.name, inside), inside)

@@ -1,0 +1,59 @@
+"""The ownership mark of what Greenroom makes in a cloud: given with the creation of a thing, never after it.
+
+Servers carry it as metadata. What has no metadata carries it in its description, which Neutron lets a list be filtered
+by; the words there are in a fixed order, so that the description of an environment's things is known from its id alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+DEPLOYMENT = "greenroom-deployment"
+ENVIRONMENT = "greenroom-environment"
+NODE = "greenroom-node"
+ENDS_AT = "greenroom-ends-at"
+#: Where a node is reached, and where its neighbours reach it, known before the server exists.
+ADDRESS = "greenroom-address"
+INSIDE = "greenroom-inside"
+_DESCRIBED = re.compile(r"greenroom ([a-z0-9]{1,20}) ([a-z0-9][a-z0-9-]{0,62})")
+_NAMED = re.compile(r"greenroom-([a-z0-9]{1,20})-until-(\d{1,12})")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Whose a thing is."""
+
+    deployment: str
+    environment_id: str
+
+    @property
+    def description(self) -> str:
+        return f"greenroom {self.deployment} {self.environment_id}"
+
+    def name_of(self, node: str) -> str:
+        """What a node's things are called; its server's hostname is the node's name alone."""
+        return f"{self.environment_id}-{node}"
+
+    def group_name(self, ends_at: float) -> str:
+        """The name of the environment's security group, which tells also when its lease ends (epoch seconds)."""
+        return f"greenroom-{self.deployment}-until-{ends_at:.0f}"
+
+
+def described(description: str | None) -> Mark | None:
+    """The mark in a description, if it is one."""
+    match = _DESCRIBED.fullmatch(description or "")
+    return Mark(match[1], match[2]) if match else None
+
+
+def ends_at_of(group_name: str) -> float:
+    """When the lease of an environment ends, by the name of its security group; 0 when that does not tell."""
+    match = _NAMED.fullmatch(group_name)
+    return float(match[2]) if match else 0.0
+
+
+def marked(metadata: Mapping[str, str]) -> Mark | None:
+    """The mark in a server's metadata, if there is one."""
+    deployment, environment_id = metadata.get(DEPLOYMENT), metadata.get(ENVIRONMENT)
+    return Mark(deployment, environment_id) if deployment and environment_id else None

@@ -1,0 +1,58 @@
+"""The test cloud, for tests that need an OpenStack: what `make openstack-up` started; skipped where there is none."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+#: Names another cloud that has the same projects, networks and images.
+VARIABLE = "GREENROOM_OPENSTACK_CLOUDS"
+#: Stands beside the entries where a real hypervisor does.
+HYPERVISOR = "real-1"
+
+
+@dataclass(frozen=True)
+class CloudUnderTest:
+    """Entries of `clouds_file`, and what there is by name. `real_image` boots where the real hypervisor is."""
+
+    clouds_file: Path
+    ours: str = "greenroom"
+    neighbour: str = "neighbour"
+    admin: str = "admin"
+    network: str = "greenroom-net"
+    external_network: str = "public"
+    image: str = "dummy"
+    real_image: str = "tiny-debian"
+
+
+def clouds_file() -> Path:
+    """Where the entries of the standing cloud are written."""
+    state = Path(os.environ.get("GREENROOM_OPENSTACK_STATE") or Path.home() / ".cache/greenroom-openstack")
+    return Path(os.environ.get(VARIABLE) or state / "run/clouds.yaml")
+
+
+@pytest.fixture(scope="session")
+def test_cloud() -> CloudUnderTest:
+    """A standing test cloud."""
+    file = clouds_file()
+    if not file.exists():
+        pytest.skip("there is no test cloud: `make openstack-up` starts one")
+    return CloudUnderTest(file)
+
+
+@pytest.fixture(scope="session")
+def hypervisor(test_cloud: CloudUnderTest) -> CloudUnderTest:
+    """The same with a real hypervisor in it."""
+    if not (test_cloud.clouds_file.parent / HYPERVISOR).exists():
+        pytest.skip("the test cloud has no real hypervisor: `make openstack-up REAL=1` starts one")
+    return test_cloud
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What openstacksdk deprecates in itself is nothing that a test of ours can change."""
+    for item in items:
+        if item.get_closest_marker("openstack") or item.get_closest_marker("hypervisor"):
+            item.add_marker(pytest.mark.filterwarnings("ignore::openstack.warnings._RemovedInSDKWarning"))
