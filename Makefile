@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean environment
+.PHONY: help setup demo test check bench clean environment openstack-up openstack-down test-openstack
 
 BIN := .venv/bin
 
 help:  ## Say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## Install what is missing: system packages, the locked environment, the node image
 	@scripts/setup
@@ -20,6 +20,15 @@ demo: setup  ## Set up, then watch a push run on real nodes: green, red and held
 
 test: setup  ## Set up, then run all tests; skipped ones are listed with their reasons
 	@scripts/test
+
+openstack-up: environment  ## Start an OpenStack for tests and trials: FAKES=n posing hypervisors, REAL=1 a real one
+	@$(BIN)/python -m tests.openstack.cloud up --fakes $(or $(FAKES),4) $(if $(REAL),--real)
+
+openstack-down: environment  ## End it; nothing of it runs any more, its packages and images stay
+	@$(BIN)/python -m tests.openstack.cloud down
+
+test-openstack: environment  ## Start it with a real hypervisor, run the tests that need it, and end it
+	@scripts/test-openstack
 
 check: environment  ## Format, lint, strict types, import contracts and the fast tests: run it before a push
 	$(BIN)/ruff format --check

@@ -106,6 +106,8 @@ NODE_TRANSITIONS: Mapping[NodeState, frozenset[NodeState]] = {
 class Node:
     """One server of an environment. `sealed_host_key` is its private host key as `Secrets.seal` wrote it.
 
+    Other nodes reach it at its `inside_address`, if it has one, else at its `address`.
+
     `machine` and `zone` are where placement put it; empty until then. `apart_from` are the services with which it
     shares no machine, by all rules that held when it was placed.
     """
@@ -125,6 +127,7 @@ class Node:
     machine: str = ""
     zone: str = ""
     apart_from: tuple[str, ...] = ()
+    inside_address: str = ""
 
     def to(self, state: NodeState) -> Node:
         """The node in its next state; the same node when it is there already."""

@@ -13,7 +13,7 @@ def access_of(environment: Environment, secrets: Secrets) -> EnvironmentAccess:
     if not environment.sealed_key:
         raise InvalidTransition(f"environment {environment.id} is {environment.state}: its nodes cannot be reached")
     nodes = tuple(
-        NodeAccess(node.name, node.role, node.address, node.port, "root", node.host_public_key)
+        NodeAccess(node.name, node.role, node.address, node.port, "root", node.host_public_key, node.inside_address)
         for node in environment.nodes
         if node.address is not None
     )

@@ -401,5 +401,11 @@ def _seen(node: Node, view: NodeView | None) -> Node:
     if view.status is NodeStatus.ERROR:
         return replace(node, fault=view.fault or "the provider reports an error without saying which")
     if view.status is NodeStatus.ACTIVE:
-        return replace(node.to(N.ACTIVE), address=view.address, port=view.port, driver_id=view.driver_id)
+        return replace(
+            node.to(N.ACTIVE),
+            address=view.address,
+            inside_address=view.inside_address,
+            port=view.port,
+            driver_id=view.driver_id,
+        )
     return node

@@ -62,7 +62,7 @@ def _network(
     sender, receiver = (peer, node) if direction == "network_in" else (node, peer)
     with ThreadPoolExecutor(1) as pool:
         received = pool.submit(_run, connection, receiver.name, "python3 -", RECEIVE)
-        _run(connection, sender.name, f"python3 - {receiver.address}", SEND)
+        _run(connection, sender.name, f"python3 - {receiver.inside}", SEND)
     return Measured(node.name, direction, int(min(promise, bound(peer))), received.result().get("bits", 0.0))
 
 

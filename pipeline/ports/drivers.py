@@ -67,7 +67,8 @@ class NodeStatus(StrEnum):
 class NodeView:
     """One node as it is in the world; `fault` is the provider's own text when the status is error.
 
-    `machine` is where it stands, empty where the provider does not tell.
+    `machine` is where it stands, empty where the provider does not tell. `inside_address` is where the other nodes of
+    its environment reach it; empty: where everybody does.
     """
 
     environment_id: str
@@ -78,6 +79,7 @@ class NodeView:
     port: int = 22
     fault: str = ""
     machine: str = ""
+    inside_address: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,10 @@ from pipeline.ports.common import Limits, Secret, Sink
 
 @dataclass(frozen=True)
 class NodeAccess:
-    """How to reach one node; `host_public_key` (`ssh-ed25519 AAAA…`) is the only one that is believed."""
+    """How to reach one node; `host_public_key` (`ssh-ed25519 AAAA…`) is the only one that is believed.
+
+    Other nodes of its environment may have to go another way: `inside_address`, unless that is empty.
+    """
 
     name: str
     role: str
@@ -20,6 +23,12 @@ class NodeAccess:
     port: int
     user: str
     host_public_key: str
+    inside_address: str = ""
+
+    @property
+    def inside(self) -> str:
+        """Where the other nodes of its environment reach it."""
+        return self.inside_address or self.address
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def variables(run: Run, access: EnvironmentAccess, node: NodeAccess) -> Mapping[
     }
     for role in run.plan.environment.roles:
         name = "GREENROOM_NODES_" + role.name.upper().replace("-", "_")
-        told[name] = " ".join(other.address for other in access.of_role(role.name))
+        told[name] = " ".join(other.inside for other in access.of_role(role.name))
     return told
 
 

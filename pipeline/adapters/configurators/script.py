@@ -56,8 +56,8 @@ class ScriptConfigurator:
 
     def _place(self, connection: Connection, request: ConvergeRequest, content: bytes) -> None:
         node = request.node.name
-        nodes = [{"name": one.name, "role": one.role, "address": one.address} for one in request.nodes]
-        hosts = "".join(f"{one.name} {one.role} {one.address}\n" for one in request.nodes)
+        nodes = [{"name": one.name, "role": one.role, "address": one.inside} for one in request.nodes]
+        hosts = "".join(f"{one.name} {one.role} {one.inside}\n" for one in request.nodes)
         attributes = json.dumps(dict(request.attributes)).encode()
         connection.put_file(node, attributes, f"{self._directory}/attributes.json", mode=0o600)
         connection.put_file(node, json.dumps(nodes).encode(), f"{self._directory}/nodes.json")

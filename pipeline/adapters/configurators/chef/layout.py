@@ -78,7 +78,7 @@ def node_object(request: ConvergeRequest, node: NodeAccess) -> dict[str, Any]:
         "chef_environment": "_default",
         "normal": {"greenroom": {"service": request.service, "role": node.role, "node": node.name}},
         "automatic": {
-            "ipaddress": node.address,
+            "ipaddress": node.inside,
             "hostname": node.name,
             "fqdn": node.name,
             "roles": [node.role],
@@ -93,7 +93,7 @@ def _surroundings(request: ConvergeRequest) -> dict[str, Any]:
         "role": request.node.role,
         "node": request.node.name,
         "environment": request.environment_id,
-        "nodes": [{"name": one.name, "role": one.role, "address": one.address} for one in request.nodes],
+        "nodes": [{"name": one.name, "role": one.role, "address": one.inside} for one in request.nodes],
     }
 
 

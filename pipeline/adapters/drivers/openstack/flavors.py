@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,9 +90,9 @@ def _promises(specs: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in specs.items() if name.startswith(("quota:", "hw:mem_page_size"))}
 
 
-def _waste(wish: Wanted) -> Any:
-    def waste(flavor: Flavor) -> tuple[int, float, str]:
+def _waste(wish: Wanted) -> Callable[[Flavor], tuple[float, int, str]]:
+    def waste(flavor: Flavor) -> tuple[float, int, str]:
         more = (flavor.vcpus / wish.vcpus, flavor.ram / max(1, wish.ram), flavor.disk / max(1, wish.disk))
-        return (len(flavor.extra_specs), sum(more), flavor.name)
+        return (sum(more), len(flavor.extra_specs), flavor.name)
 
     return waste

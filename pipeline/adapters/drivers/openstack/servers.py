@@ -132,6 +132,7 @@ def view(server: Any, mark: Mark) -> NodeView:
         address=server.metadata.get(marks.ADDRESS) or None,
         fault=_fault(server) if status is NodeStatus.ERROR else "",
         machine=server.compute_host or "",
+        inside_address=server.metadata.get(marks.INSIDE, ""),
     )
 
 

@@ -1,0 +1,190 @@
+"""One hypervisor that is real: libvirt with QEMU's software emulation, Open vSwitch in user space, Neutron's agents.
+
+libvirtd gets a mount namespace in which its directories are the cloud's own, so that nothing of a libvirt that the
+machine has is touched, and in which a shim stands before `tc`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from openstack.connection import Connection
+
+from tests.openstack.cloud import packages, plane, seed
+from tests.openstack.cloud.config import render, words
+from tests.openstack.cloud.processes import Processes
+from tests.openstack.cloud.state import HERE, State
+
+NAME = "real-1"
+ZONE = "rack-B-1"
+BRIDGE = "br-ex"
+IMAGE = "tiny-debian"
+SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+#: Directories of libvirt, each with the cloud's own in its place.
+PLACES = {"/etc/libvirt": "libvirt-etc", "/run/libvirt": "libvirt-run", "/var/lib/libvirt": "libvirt-var"}
+AGENTS = {"switch-agent": "openvswitch-agent", "dhcp-agent": "dhcp-agent", "router-agent": "l3-agent"}
+QUEUES = ("q-plugin", "q-l3-plugin", "q-reports-plugin")
+#: Names that Neutron gives to what it makes in the kernel.
+NAMESPACES = ("qdhcp-", "qrouter-")
+LINKS = ("tap", "br-ex", "br-int", "br-tun", "ovs-netdev")
+
+
+def start(state: State, processes: Processes) -> None:
+    packages.link_binding(state)
+    _build_guest(state)
+    _start_switch(state, processes)
+    uri = _start_libvirt(state, processes)
+    _start_agents(state, processes)
+    plane.start_compute(state, processes, NAME, "compute-real.conf", {"libvirt": uri})
+    cloud = seed.connect(state, "admin", "admin")
+    _upload(state, cloud)
+    seed.until_up(cloud, [NAME])
+    seed.aggregate(cloud, ZONE, [NAME], ZONE)
+    seed.until(lambda: len(list(cloud.network.agents(host=NAME, is_alive=True))) >= len(AGENTS), "Neutron's agents")
+    state.hypervisor_mark.touch()
+
+
+def _build_guest(state: State) -> None:
+    with (state.logs / "guest.log").open("wb") as log:
+        done = subprocess.run([HERE / "guest/build.sh", state.guest], stdout=log, stderr=log, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"the guest could not be built; see {state.logs / 'guest.log'}")
+
+
+def _start_switch(state: State, processes: Processes) -> None:
+    place = state.run / "ovs"
+    place.mkdir(parents=True, exist_ok=True)
+    database, socket = place / "conf.db", place / "db.sock"
+    env = {"OVS_RUNDIR": str(place), "OVS_DBDIR": str(place), "OVS_LOGDIR": str(state.logs)}
+    if not database.exists():
+        subprocess.run(["ovsdb-tool", "create", database, SCHEMA], check=True, env={**os.environ, **env})
+    remotes = [f"--remote=punix:{socket}", "--remote=db:Open_vSwitch,Open_vSwitch,manager_options"]
+    processes.start("switch-database", ["ovsdb-server", database, *remotes, "--no-chdir"], env)
+    control = ["ovs-vsctl", f"--db=unix:{socket}", "--timeout=10"]
+    processes.until(lambda: _succeeds([*control, "--no-wait", "init"]), "the switch's database", "switch-database")
+    processes.start("switch", ["ovs-vswitchd", f"unix:{socket}", "--no-chdir"], env)
+    bridge = ["--may-exist", "add-br", BRIDGE, "--", "set", "bridge", BRIDGE, "datapath_type=netdev"]
+    subprocess.run([*control, *bridge], check=True)
+    processes.until(Path("/sys/class/net", BRIDGE).exists, f"bridge {BRIDGE}", "switch")
+    length = seed.PUBLIC.rpartition("/")[2]
+    subprocess.run(["ip", "addr", "replace", f"{seed.GATEWAY}/{length}", "dev", BRIDGE], check=True)
+    subprocess.run(["ip", "link", "set", BRIDGE, "up"], check=True)
+
+
+def _succeeds(argv: list[str]) -> bool:
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
+def _start_libvirt(state: State, processes: Processes) -> str:
+    """The URI of it."""
+    _ensure_user("libvirt-qemu")
+    for theirs, ours in PLACES.items():
+        Path(theirs).mkdir(parents=True, exist_ok=True)
+        (state.run / ours).mkdir(parents=True, exist_ok=True)
+    (state.run / "libvirt").mkdir(exist_ok=True)
+    known = words(state)
+    render("qemu.conf", state.run / PLACES["/etc/libvirt"] / "qemu.conf", known)
+    own = render("libvirtd.conf", state.etc / "libvirtd.conf", known)
+    mounts = [f"mount --bind {state.run / ours} {theirs}" for theirs, ours in PLACES.items()]
+    shim, tc = _shim(state), Path("/usr/sbin/tc").resolve()
+    script = " && ".join([*mounts, f"mount --bind {shim} {tc}", 'exec "$@"'])
+    argv: list[str | Path] = ["libvirtd", "-f", own, "-p", state.run / "libvirt/own.pid"]
+    processes.start("libvirtd", ["unshare", "-m", "--propagation", "slave", "sh", "-c", script, "sh", *argv])
+    uri = f"qemu+unix:///system?socket={state.run / 'libvirt/libvirt-sock'}"
+    processes.until(lambda: _succeeds(["virsh", "-c", uri, "version"]), "libvirt", "libvirtd")
+    return uri
+
+
+def _ensure_user(name: str) -> None:
+    """libvirtd wants the packaged user to exist, although QEMU runs as root here."""
+    if not _succeeds(["getent", "group", name]):
+        subprocess.run(["groupadd", "-r", name], check=True)
+    if not _succeeds(["getent", "passwd", name]):
+        subprocess.run(
+            ["useradd", "-r", "-M", "-d", "/nonexistent", "-g", name, "-s", "/usr/sbin/nologin", name], check=True
+        )
+
+
+def _shim(state: State) -> Path:
+    """The shim with the path of a copy of the real tc in it: libvirt tells its children nothing by the environment."""
+    real = state.run / "bin/tc"
+    real.parent.mkdir(exist_ok=True)
+    shutil.copy2("/usr/sbin/tc", real)
+    shim = state.run / "bin/tc-shim"
+    shim.write_text((HERE / "inside/tc.in").read_text().replace("@TC@", str(real)))
+    shim.chmod(0o755)
+    return shim
+
+
+def _start_agents(state: State, processes: Processes) -> None:
+    own = render("agent.conf", state.etc / "neutron/agent.conf", {**words(state), "hypervisor": NAME})
+    neutron: list[str | Path] = ["--config-file", state.etc / "neutron/neutron.conf"]
+    server = [state.venv / "bin/neutron-rpc-server", *neutron, "--log-file", "neutron-rpc.log"]
+    processes.start("neutron-rpc", server)
+    queue = words(state)["queue"].replace("rabbit://", "amqp://") + "/"
+    wait = [state.python, HERE / "inside/wait_for_consumers.py", queue, *QUEUES]
+    subprocess.run([str(word) for word in wait], env=plane.environment(state), check=True)
+    env = {"OVS_RUNDIR": str(state.run / "ovs")}
+    for name, program in AGENTS.items():
+        argv = [state.venv / f"bin/neutron-{program}", *neutron, "--config-file", own, "--log-file", f"{name}.log"]
+        processes.start(name, argv, env)
+
+
+def _upload(state: State, cloud: Connection) -> None:
+    """The guest: kernel, initrd and disk."""
+    if cloud.image.find_image(IMAGE) is None:
+        common: dict[str, Any] = {"wait": True, "visibility": "public", "timeout": 300}
+        kinds = {"vmlinuz": "aki", "initrd": "ari"}
+        ids = {}
+        for name, kind in kinds.items():
+            file = str(state.guest / name)
+            cloud.create_image(f"tiny-{name}", filename=file, disk_format=kind, container_format=kind, **common)
+            ids[name] = cloud.image.find_image(f"tiny-{name}", ignore_missing=False).id
+        cloud.create_image(
+            IMAGE,
+            filename=str(state.guest / "root.qcow2"),
+            disk_format="qcow2",
+            container_format="bare",
+            kernel_id=ids["vmlinuz"],
+            ramdisk_id=ids["initrd"],
+            os_command_line="console=ttyS0 root=/dev/vda quiet",
+            hw_cdrom_bus="scsi",
+            hw_scsi_model="virtio-scsi",
+            hw_rng_model="virtio",
+            min_disk=1,
+            os_shutdown_timeout="3",
+            **common,
+        )
+    if cloud.compute.find_flavor("real.tiny") is None:
+        flavor = cloud.compute.create_flavor(name="real.tiny", vcpus=1, ram=256, disk=2)
+        cloud.compute.create_flavor_extra_specs(flavor, {"hw_rng:allowed": "True"})
+
+
+def end_guests(state: State) -> None:
+    """End the guests' processes, which are no children of ours, by the records that libvirt keeps of them."""
+    for record in (state.run / PLACES["/run/libvirt"] / "qemu").glob("*.pid"):
+        try:
+            os.kill(int(record.read_text()), signal.SIGKILL)
+        except (ValueError, ProcessLookupError):
+            continue
+
+
+def clear_away(state: State) -> None:
+    """Remove the namespaces and links that Neutron made, with what runs in them."""
+    if not (state.run / "ovs").exists():
+        return
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    for name in [line.split()[0] for line in listed.splitlines() if line.startswith(NAMESPACES)]:
+        pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False).stdout
+        for pid in pids.split():
+            if str(state.run).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(int(pid), signal.SIGKILL)
+        subprocess.run(["ip", "netns", "del", name], check=False)
+    for link in Path("/sys/class/net").iterdir():
+        if link.name.startswith(LINKS):
+            subprocess.run(["ip", "link", "del", link.name], capture_output=True, check=False)

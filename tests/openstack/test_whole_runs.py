@@ -1,0 +1,77 @@
+"""A push on the real hypervisor: delivered, configured, deployed, tested over real SSH, and destroyed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli.demo.developer import ANYWHERE, RACKS, SAMPLE
+from pipeline.domain.runs import STAGES, Run, RunState, StageState, Verdict
+from tests.plugins.openstack_cloud import CloudUnderTest
+from tests.tools.deployed import PROJECT, Deployed, running
+from tests.tools.deployment import wait_for
+
+#: Software emulation takes its time: three guests boot, and everything in them is slow.
+PATIENCE_S = 400.0
+INVENTORY = """\
+version: 1
+zones: [{name: rack-B-1}]
+machines: [{name: real-1, zone: rack-B-1, vcpu: 16, memory: 8GiB, disk: 100GiB}]
+"""
+
+pytestmark = [pytest.mark.hypervisor, pytest.mark.redis, pytest.mark.timeout(600)]
+
+
+def provider(cloud: CloudUnderTest, inventory: Path) -> Mapping[str, Any]:
+    """What settings say of the real hypervisor, whose nodes are reached at floating addresses."""
+    return {
+        "driver": "openstack",
+        "inventory": str(inventory),
+        "build_s": 300,
+        "poll_s": 1,
+        "openstack": {
+            "cloud": cloud.ours,
+            "clouds_file": str(cloud.clouds_file),
+            "network": cloud.network,
+            "external_network": cloud.external_network,
+            "floating": True,
+            "images": {"debian-12": cloud.real_image},
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def up(hypervisor: CloudUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    inventory = tmp_path_factory.mktemp("inventory") / "inventory.yml"
+    inventory.write_text(INVENTORY)
+    with running(provider=provider(hypervisor, inventory)) as one:
+        one.add_project()
+        yield one
+        assert one.app.standing("openstack") == []
+
+
+def sample() -> dict[str, str]:
+    """The repository of the demo, for one rack."""
+    files = [file for file in SAMPLE.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    content = {str(file.relative_to(SAMPLE)): file.read_text() for file in files}
+    return {**content, "greenroom.yml": content["greenroom.yml"].replace(RACKS, ANYWHERE)}
+
+
+def test_a_push_runs_on_openstack(up: Deployed) -> None:
+    sha = up.commit(sample())
+    trigger = up.app.control.submit(PROJECT, str(up.repository), sha, "main", "tester").id
+
+    def finished() -> Run | None:
+        run_id = up.app.books.triggers.get(trigger).value.run_id
+        run = up.app.books.runs.get(run_id).value if run_id else None
+        return run if run is not None and run.state is RunState.FINISHED else None
+
+    run = wait_for(finished, "the end of the run", PATIENCE_S)
+    assert run.verdict is Verdict.PASSED, f"{run.reason}\n{up.said()}"
+    assert [run.stage(name).state for name in STAGES] == [StageState.PASSED] * len(STAGES)
+    environment = up.app.books.environments.get(run.environment_id).value
+    assert {node.zone for node in environment.nodes} == {"rack-B-1"}
+    assert up.app.standing("openstack") == []
