@@ -171,10 +171,14 @@ class InfraError(GreenroomError):
 
 
 class TransientError(InfraError):
-    """May pass by itself: timeouts, 429, 5xx, lost SSH."""
+    """May pass by itself: timeouts, 429, 5xx, lost SSH. `retry_after_s`: how long whoever failed wants to be alone."""
 
     code = "transient"
     status = 503
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class CallsPaused(TransientError):

@@ -94,5 +94,5 @@ def decide(
     if isinstance(error, CapacityError):
         return WaitForCapacity(later, reason)
     if isinstance(error, TransientError) and (taking_back or tries < MAX_ATTEMPTS):
-        return RetryAt(later, reason)
+        return RetryAt(max(later, now + error.retry_after_s), reason)
     return Hold(now + MAX_DELAY_S, reason) if taking_back else GiveUp(reason)

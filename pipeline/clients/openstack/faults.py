@@ -7,9 +7,13 @@ from contextlib import contextmanager
 
 from pipeline.domain.errors import CapacityError, InfraError, PermanentError, TransientError
 
-#: Words of Nova and Neutron for a full quota, in a 400, 403, 409 or 413.
-_FULL = ("quota", "exceed", "limit reached", "no more ip addresses", "no valid host", "overlimit")
+#: Statuses with which Nova, Neutron and Glance say that a quota is full, and words of theirs that tell it from others.
+_REFUSED = frozenset({400, 403, 409, 413})
+_FULL = ("quota", "exceed", "overlimit", "no more ip addresses", "no more available ip", "no fixed ip addresses")
+#: May pass by itself. 409: something is still in use, or changes just now.
 _PASSING = frozenset({408, 409, 423, 425, 429, 500, 502, 503, 504})
+#: The most that a cloud may ask us to wait, in seconds.
+MOST_WAIT_S = 600.0
 
 
 @contextmanager
@@ -17,19 +21,38 @@ def told(what: str) -> Iterator[None]:
     """Raise what OpenStack's errors mean in Greenroom's words; `what` says which act on which object failed."""
     from keystoneauth1.exceptions import ClientException
     from openstack.exceptions import SDKException
+    from requests.exceptions import RequestException
 
     try:
         yield
-    except (SDKException, ClientException) as error:
+    except (SDKException, ClientException, RequestException) as error:
         raise meant(what, error) from error
 
 
 def meant(what: str, error: Exception) -> InfraError:
-    """The InfraError for an error of openstacksdk or keystoneauth."""
-    status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
+    """The InfraError for an error of openstacksdk, keystoneauth or requests.
+
+    After a timeout the act may have happened: it is a TransientError, and whoever tries again looks first.
+    """
     text = f"{what}: {str(error)[:500]}"
-    if status in {400, 403, 409, 413} and any(word in str(error).lower() for word in _FULL):
+    status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
+    if status in _REFUSED and any(word in str(error).lower() for word in _FULL):
         return CapacityError(text)
-    if status is None or status in _PASSING:
-        return TransientError(text)
-    return PermanentError(text)
+    if status in _PASSING:
+        return TransientError(text, retry_after_s=_retry_after(error))
+    return TransientError(text) if status is None and _silent(error) else PermanentError(text)
+
+
+def _silent(error: Exception) -> bool:
+    """Whether nobody answered, or not to the end."""
+    from keystoneauth1.exceptions import RetriableConnectionFailure, SSLError
+    from requests.exceptions import JSONDecodeError
+
+    return isinstance(error, RetriableConnectionFailure | JSONDecodeError) and not isinstance(error, SSLError)
+
+
+def _retry_after(error: Exception) -> float:
+    """How long the cloud asks to be left alone, in seconds."""
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    said = str(headers.get("Retry-After", ""))
+    return min(MOST_WAIT_S, float(said)) if said.isascii() and said.isdecimal() else 0.0

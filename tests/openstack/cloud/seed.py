@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import openstack
 from openstack.connection import Connection
-from openstack.exceptions import NotFoundException
+from openstack.exceptions import ConflictException, NotFoundException
 from openstack.identity.v3._proxy import Proxy as Identity
 
 from tests.openstack.cloud.config import SERVICES
@@ -144,6 +144,8 @@ def _added(cloud: Connection, made: Any, member: str) -> bool:
         cloud.compute.add_host_to_aggregate(made, member)
     except NotFoundException:
         return False
+    except ConflictException:  # an answer that came late: it is there already
+        return True
     return True
 
 

@@ -1,0 +1,168 @@
+"""What the OpenStack driver decides without a cloud: flavors, user data, marks, and what errors mean."""
+
+from __future__ import annotations
+
+import base64
+import email
+import json
+from dataclasses import replace
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+from keystoneauth1 import exceptions as auth
+from openstack import exceptions as sdk
+
+from pipeline.adapters.drivers.openstack.flavors import Flavor, best, exact, wanted
+from pipeline.adapters.drivers.openstack.userdata import user_data
+from pipeline.clients.openstack import Mark, described, ends_at_of, told
+from pipeline.clients.openstack.faults import meant
+from pipeline.domain.errors import CapacityError, PermanentError, TransientError
+from pipeline.domain.failsafe import RetryAt, decide
+from pipeline.domain.qos import QosProfile
+from pipeline.domain.resources import Resources
+from pipeline.domain.wiring import Custom
+from pipeline.ports.common import Secret
+from pipeline.ports.drivers import NodeRequest
+
+SMALL = Resources(vcpu=1, memory_mib=512, disk_gib=5)
+NODE = NodeRequest("web-0", "web", "plain", SMALL, QosProfile(), Secret("private"), "ssh-ed25519 AAAA")
+TINY = Flavor("1", "tiny", 1, 512, 5)
+BIG = Flavor("2", "big", 4, 8192, 40)
+#: Half a gigabit inwards, as Nova says it in kB/s.
+BOUND = {"quota:vif_inbound_average": "62500"}
+
+
+def test_the_flavor_that_wastes_least_is_taken() -> None:
+    assert best(wanted(SMALL, QosProfile(), {}), [BIG, TINY]) == TINY
+
+
+def test_a_flavor_that_is_too_small_is_not_taken() -> None:
+    assert best(wanted(replace(SMALL, memory_mib=1024), QosProfile(), {}), [TINY, BIG]) == BIG
+    assert best(wanted(replace(SMALL, vcpu=8), QosProfile(), {}), [TINY, BIG]) is None
+
+
+def test_half_a_core_takes_a_whole_one() -> None:
+    assert wanted(replace(SMALL, vcpu=0.5), QosProfile(), {}).vcpus == 1
+
+
+def test_promises_become_extra_specs() -> None:
+    qos = QosProfile(disk_write_iops=100, network_in=500_000_000, cpu_shares=2048)
+    specs = wanted(replace(SMALL, hugepages_mib=64), qos, {}).extra_specs
+    assert specs == {
+        "quota:disk_write_iops_sec": "100",
+        "quota:cpu_shares": "2048",
+        **BOUND,
+        "hw:mem_page_size": "large",
+    }
+
+
+def test_a_flavor_with_the_same_promises_goes_first_and_one_with_others_is_never_taken() -> None:
+    same, other = replace(BIG, id="3", extra_specs=BOUND), replace(TINY, id="4", extra_specs={"quota:cpu_shares": "2"})
+    wish = wanted(SMALL, QosProfile(network_in=500_000_000), {})
+    assert best(wish, [TINY, other, same]) == same
+    assert best(wish, [TINY, other]) == TINY
+    assert best(wish, [other]) is None
+
+
+def test_flavors_that_are_made_have_one_name_for_one_shape() -> None:
+    wish = wanted(SMALL, QosProfile(network_in=500_000_000), {"hw:a": "1"})
+    again = wanted(SMALL, QosProfile(network_in=500_000_000), {"hw:a": "1"})
+    assert wish.name == again.name != wanted(SMALL, QosProfile(network_in=500_000_000), {"hw:a": "2"}).name
+    assert exact(wish, [TINY, replace(TINY, name=wish.name)]) == replace(TINY, name=wish.name)
+
+
+def decoded(node: NodeRequest) -> str:
+    return base64.b64decode(user_data(node, "ssh-ed25519 LOGIN")).decode()
+
+
+def test_a_server_knows_its_host_key_at_the_first_boot() -> None:
+    first, _, rest = decoded(NODE).partition("\n")
+    told = json.loads(rest)
+    assert first == "#cloud-config"
+    assert told["ssh_keys"] == {"ed25519_private": "private", "ed25519_public": "ssh-ed25519 AAAA"}
+    assert told["ssh_authorized_keys"] == ["ssh-ed25519 LOGIN"]
+    assert told["disable_root"] is False
+
+
+def test_a_projects_user_data_comes_second() -> None:
+    node = replace(NODE, custom=Custom(user_data="#!/bin/sh\necho grüezi\n"))
+    parts = [part for part in email.message_from_string(decoded(node)).walk() if not part.is_multipart()]
+    assert [part.get_content_type() for part in parts] == ["text/cloud-config", "text/x-shellscript"]
+    assert (parts[1].get_payload(decode=True) or b"") == "#!/bin/sh\necho grüezi\n".encode()
+
+
+def test_user_data_that_nobody_would_read_is_refused() -> None:
+    with pytest.raises(PermanentError, match="web-0"):
+        user_data(replace(NODE, custom=Custom(user_data="hello")), "key")
+
+
+@given(
+    deployment=st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True),
+    environment=st.from_regex(r"env-[a-z0-9]{1,20}", fullmatch=True),
+    ends_at=st.integers(0, 10**11),
+)
+def test_a_mark_is_read_as_it_was_written(deployment: str, environment: str, ends_at: int) -> None:
+    mark = Mark(deployment, environment)
+    assert described(mark.description) == mark
+    assert ends_at_of(mark.group_name(float(ends_at))) == ends_at
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "greenroom", "greenroom a", "greenroom A b", "greenroom a b c", "x greenroom a b"]
+)
+def test_what_others_describe_is_no_mark(text: str | None) -> None:
+    assert described(text) is None
+
+
+def answer(text: str, status: int) -> Exception:
+    """What openstacksdk raises for an answer."""
+    response = requests.Response()
+    response.status_code, response.url = status, "http://cloud/"
+    response.request = requests.Request("POST", response.url).prepare()
+    response.headers.update({"Content-Type": "application/json", "Retry-After": "7"})
+    response._content = json.dumps({"error": {"message": text}}).encode()
+    with pytest.raises(sdk.HttpException) as caught:
+        sdk.raise_from_response(response)
+    return caught.value
+
+
+CASES: list[tuple[Exception, type]] = [
+    (answer("Quota exceeded for instances", 403), CapacityError),
+    (answer("Quota exceeded for resources: ['port']", 409), CapacityError),
+    (answer("Security group is in use", 409), TransientError),
+    (answer("Invalid input", 400), PermanentError),
+    (answer("Policy doesn't allow it", 403), PermanentError),
+    (answer("No image", 404), PermanentError),
+    (answer("Too many requests", 429), TransientError),
+    (answer("Boom", 500), TransientError),
+    (answer("Bad gateway", 502), TransientError),
+    (auth.ConnectTimeout("timed out"), TransientError),
+    (auth.ConnectFailure("refused"), TransientError),
+    (auth.Unauthorized("wrong password"), PermanentError),
+    (auth.SSLError("self-signed certificate"), PermanentError),
+    (auth.MissingRequiredOptions([]), PermanentError),
+    (sdk.ConfigException("no such cloud"), PermanentError),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), CASES, ids=lambda value: getattr(value, "__name__", None) or str(value)[:40]
+)
+def test_what_an_error_means(error: Exception, kind: type) -> None:
+    judged = meant("creating server web-0", error)
+    assert type(judged) is kind
+    assert "creating server web-0" in str(judged)
+
+
+def test_a_cloud_that_asks_to_be_left_alone_is() -> None:
+    judged = meant("listing servers", answer("Too many requests", 429))
+    assert isinstance(judged, TransientError)
+    assert judged.retry_after_s == 7.0
+    assert decide(judged, 0, now=100.0, dice=0.99) == RetryAt(107.0, str(judged))
+
+
+def test_half_an_answer_may_pass_by_itself() -> None:
+    with pytest.raises(TransientError, match="listing servers"), told("listing servers"):
+        raise requests.JSONDecodeError("Expecting value", "{", 1)
