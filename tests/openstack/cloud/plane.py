@@ -66,7 +66,8 @@ def _serve(state: State, processes: Processes, name: str) -> None:
 
 
 def start_compute(state: State, processes: Processes, hypervisor: str, template: str, more: dict[str, str]) -> None:
-    (state.run / "compute" / hypervisor / "lock").mkdir(parents=True, exist_ok=True)
+    for folder in ("lock", "instances"):
+        (state.run / "compute" / hypervisor / folder).mkdir(parents=True, exist_ok=True)
     known = {**words(state), "hypervisor": hypervisor, **more}
     own = render(template, state.etc / f"nova/compute-{hypervisor}.conf", known)
     files: list[str | Path] = ["--config-file", state.etc / "nova/nova.conf", "--config-file", own]

@@ -120,11 +120,12 @@ def _make_project(state: State, cloud: Connection, name: str, quota: dict[str, i
 
 
 def until_up(cloud: Connection, hypervisors: Sequence[str]) -> None:
-    """Wait until Nova knows them and they are up."""
+    """Wait until they are up, and have told what they hold."""
 
     def up() -> bool:
         services = {one.host for one in cloud.compute.services(binary="nova-compute") if one.state == "up"}
-        return services >= set(hypervisors)
+        known = {one.service_details["host"] for one in cloud.compute.hypervisors(details=True)}
+        return services & known >= set(hypervisors)
 
     until(up, f"hypervisors {', '.join(hypervisors)}")
 
