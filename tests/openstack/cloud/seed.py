@@ -113,7 +113,10 @@ def _make_project(state: State, cloud: Connection, name: str, quota: dict[str, i
         cloud.network.update_quota(project.id, **quota)
     own = connect(state, name, name)
     network = own.network.create_network(name=f"{name}-net")
-    subnet = own.network.create_subnet(network_id=network.id, name=f"{name}-net", ip_version=4, cidr="10.20.0.0/16")
+    # without DHCP the config drive tells guests their addresses
+    subnet = own.network.create_subnet(
+        network_id=network.id, name=f"{name}-net", ip_version=4, cidr="10.20.0.0/16", is_dhcp_enabled=False
+    )
     outside = {"network_id": own.network.find_network("public", ignore_missing=False).id}
     router = own.network.create_router(name=f"{name}-router", external_gateway_info=outside)
     own.network.add_interface_to_router(router, subnet=subnet.id)

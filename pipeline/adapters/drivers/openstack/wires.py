@@ -45,8 +45,10 @@ def _own_network(cloud: Cloud, mark: Mark, wanted: Network, found: Any) -> str:
         network = found or cloud.connection.network.create_network(name=name, description=mark.description)
         if not network.subnet_ids:
             version = 6 if ":" in wanted.cidr else 4
-            common = {"network_id": network.id, "name": name, "description": mark.description}
-            cloud.connection.network.create_subnet(**common, ip_version=version, cidr=wanted.cidr, gateway_ip=None)
+            named: dict[str, Any] = {"network_id": network.id, "name": name, "description": mark.description}
+            # without DHCP, since the config drive tells nodes their addresses
+            plain = {"ip_version": version, "cidr": wanted.cidr, "gateway_ip": None, "is_dhcp_enabled": False}
+            cloud.connection.network.create_subnet(**named, **plain)
     return str(network.id)
 
 

@@ -55,11 +55,12 @@ addresses() { # of one link: DEVICE ID
 }
 
 connect() {
-  jq -r '.links[] | "\(.id) \(.ethernet_mac_address) \(.mtu // 1500)"' "$data/network_data.json" |
+  jq -r '.links[] | "\(.id) \(.ethernet_mac_address) \(.mtu // "")"' "$data/network_data.json" |
     while read -r id mac mtu; do
       device=$(device_of "$mac")
       [ -n "$device" ] || continue
-      ip link set "$device" mtu "$mtu" up
+      ip link set "$device" up
+      [ -z "$mtu" ] || ip link set "$device" mtu "$mtu"
       addresses "$device" "$id"
     done
 }
