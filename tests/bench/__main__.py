@@ -9,6 +9,7 @@ from tests.bench import (
     intake,
     local_env,
     memory,
+    openstack,
     placement,
     placement_lag,
     placement_reserved,
@@ -27,6 +28,7 @@ BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "placement_vs_nova": placement_vs_nova.measure,
     "placement": placement.measure,
     "preemption": preemption.measure,
+    "openstack": openstack.measure,
     "placement_reserved": placement_reserved.measure,
 }
 
