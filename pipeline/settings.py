@@ -66,7 +66,7 @@ class ProviderSettings(BaseModel):
     `delete_interval_s` seconds.
     """
 
-    driver: Literal["local", "memory", "openstack", "vagrant"]
+    driver: Literal["local", "memory", "openstack"]
     max_nodes: int = Field(default=60, ge=1)
     build_s: float = Field(default=300.0, gt=0)
     poll_s: float = Field(default=0.5, gt=0)

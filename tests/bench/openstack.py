@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.figures import Figure
-from tests.plugins.openstack_cloud import CloudUnderTest, clouds_file
+from tests.plugins.openstack_cloud import CloudUnderTest, clouds_file, connection_of
 
 ENVIRONMENTS = 10
 NODES = 5
@@ -108,9 +108,7 @@ def _request(name: str) -> Any:
 
 def _plain(cloud: CloudUnderTest) -> float:
     """What a script of a page does: groups with rules, ports and servers, eight at a time, and one list a second."""
-    import openstack
-
-    connection = openstack.connect(cloud=cloud.ours, load_envvars=False, config_files=[str(cloud.clouds_file)])
+    connection = connection_of(cloud, cloud.ours)
     network = connection.network.find_network(cloud.network, ignore_missing=False).id
     image = connection.image.find_image(cloud.image, ignore_missing=False).id
     flavor = connection.compute.find_flavor("m1.tiny", ignore_missing=False).id

@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import openstack
 import pytest
 from openstack.connection import Connection
 
@@ -31,7 +30,7 @@ from pipeline.envs.providers import Provider
 from pipeline.envs.reaper import SECOND_SIGHTING_S, Reaper
 from pipeline.envs.removals import Removals
 from tests.plugins.local_nodes import Keys
-from tests.plugins.openstack_cloud import CloudUnderTest
+from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
 
 OURS = "doomed"
 DELIVERIES = 20
@@ -45,7 +44,7 @@ pytestmark = [pytest.mark.openstack, pytest.mark.timeout(400)]
 
 @pytest.fixture(scope="module")
 def connection(test_cloud: CloudUnderTest) -> Iterator[Connection]:
-    made = openstack.connect(cloud=test_cloud.ours, load_envvars=False, config_files=[str(test_cloud.clouds_file)])
+    made = connection_of(test_cloud, test_cloud.ours)
     yield made
     made.close()
 

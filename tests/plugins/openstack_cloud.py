@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 #: Names another cloud that has the same projects, networks and images.
 VARIABLE = "GREENROOM_OPENSTACK_CLOUDS"
@@ -32,6 +36,15 @@ def clouds_file() -> Path:
     """Where the entries of the standing cloud are written."""
     state = Path(os.environ.get("GREENROOM_OPENSTACK_STATE") or Path.home() / ".cache/greenroom-openstack")
     return Path(os.environ.get(VARIABLE) or state / "run/clouds.yaml")
+
+
+def connection_of(cloud: CloudUnderTest, name: str) -> Connection:
+    """A connection by an entry of the cloud's file; whoever asks for it closes it."""
+    import openstack
+    from openstack.config import OpenStackConfig
+
+    config = OpenStackConfig(config_files=[str(cloud.clouds_file)], load_envvars=False)
+    return openstack.connection.Connection(config=config.get_one(cloud=name))
 
 
 @pytest.fixture(scope="session")
