@@ -335,6 +335,7 @@ class Application:
             floating=told.floating,
             ssh_from=told.ssh_from,
             images=told.images,
+            custom=frozenset(told.custom),
             create_flavors=told.create_flavors,
             choose_machine=told.choose_machine,
             login=told.login,

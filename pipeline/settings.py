@@ -8,11 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from pipeline.domain.errors import UserError
 from pipeline.domain.qos import QosProfile, checked_profile
+from pipeline.domain.wiring import parse_cidr
 
 
 def default_home() -> Path:
@@ -37,9 +38,10 @@ class OpenStackSettings(BaseModel):
 
     `projects`: the entry that a project of Greenroom has instead, by the project's name. `network` is the one that all
     nodes are attached to, `external_network` where floating addresses come from. `floating`: every node gets one.
-    `ssh_from` are the CIDRs from which Greenroom logs in. `images` names the cloud's images as blueprints do.
-    `create_flavors`: the account may make flavors, so that promises of nodes are kept by the cloud. `choose_machine`:
-    it may name the hypervisor. `login` is false where nobody can log in to servers, as on fake hypervisors.
+    `ssh_from` are the CIDRs from which Greenroom logs in. `images` names the cloud's images as blueprints do. `custom`:
+    what blueprints may set of their servers. `create_flavors`: the account may make flavors, so that promises of nodes
+    are kept by the cloud. `choose_machine`: it may name the hypervisor. `login` is false where nobody can log in to
+    servers, as on fake hypervisors.
     """
 
     cloud: str
@@ -49,8 +51,9 @@ class OpenStackSettings(BaseModel):
     network: str
     external_network: str = ""
     floating: bool = False
-    ssh_from: tuple[str, ...] = ("0.0.0.0/0",)
+    ssh_from: tuple[Annotated[str, AfterValidator(parse_cidr)], ...] = ("0.0.0.0/0",)
     images: dict[str, str] = {}
+    custom: tuple[Literal["flavor", "metadata", "user_data", "extra_specs"], ...] = ()
     create_flavors: bool = False
     choose_machine: bool = False
     login: bool = True

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import SIZES, Resources
 from pipeline.domain.rules import EnvironmentRules, PlacementRules, Strategy, Within
+from pipeline.domain.wiring import Attachment, Custom, Network, Opening, Wiring
 
 
 class Priority(StrEnum):
@@ -63,7 +64,7 @@ class Triggers:
 
 @dataclass(frozen=True)
 class RoleSpec:
-    """`count` nodes that do the same work."""
+    """`count` nodes that do the same work. `networks` maps names to the addresses of its nodes there, or to none."""
 
     name: str
     count: int = 1
@@ -75,10 +76,21 @@ class RoleSpec:
     qos: QosProfile = field(default_factory=QosProfile)
     rules: PlacementRules = field(default_factory=PlacementRules)
     hugepages_mib: int = 0
+    openings: tuple[Opening, ...] = ()
+    networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    virtual_address: str = ""
+    floating: bool = False
+    custom: Custom = field(default_factory=Custom)
 
     @property
     def resources(self) -> Resources:
         return replace(SIZES[self.size], hugepages_mib=self.hugepages_mib)
+
+    def wiring(self, index: int) -> Wiring:
+        """How one of its nodes is connected."""
+        addresses = {name: given[index] if given else "" for name, given in self.networks.items()}
+        attachments = tuple(Attachment(name, address) for name, address in addresses.items())
+        return Wiring(attachments, self.openings, self.virtual_address, self.floating)
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,7 @@ class EnvironmentSpec:
     provider: str | None = None
     within: Within = Within.ANYWHERE
     strategy: Strategy = Strategy.PACK
+    networks: tuple[Network, ...] = ()
 
     def role(self, name: str) -> RoleSpec:
         return next(role for role in self.roles if role.name == name)

@@ -13,6 +13,7 @@ from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.rules import EnvironmentRules
 from pipeline.domain.waits import Wait
+from pipeline.domain.wiring import Custom, Network, Wiring
 
 
 class EnvironmentState(StrEnum):
@@ -128,6 +129,8 @@ class Node:
     zone: str = ""
     apart_from: tuple[str, ...] = ()
     inside_address: str = ""
+    wiring: Wiring = field(default_factory=Wiring)
+    custom: Custom = field(default_factory=Custom)
 
     def to(self, state: NodeState) -> Node:
         """The node in its next state; the same node when it is there already."""
@@ -196,6 +199,7 @@ class Environment:
     faults_seen: int = 0
     waits: int = 0
     rules: EnvironmentRules = field(default_factory=EnvironmentRules)
+    networks: tuple[Network, ...] = ()
     placed_at: float = 0.0
     placed_under: int = 0
     notes: tuple[str, ...] = ()
@@ -242,7 +246,15 @@ def planned_nodes(spec: EnvironmentSpec) -> tuple[Node, ...]:
 
 
 def _planned(role: RoleSpec, index: int, image: str) -> Node:
-    return Node(name=f"{role.name}-{index}", role=role.name, image=image, resources=role.resources, qos=role.qos)
+    return Node(
+        name=f"{role.name}-{index}",
+        role=role.name,
+        image=image,
+        resources=role.resources,
+        qos=role.qos,
+        wiring=role.wiring(index),
+        custom=role.custom,
+    )
 
 
 def displace(environment: Environment, now: float, reason: str) -> Environment:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+_OPENING = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?/(tcp|udp)", re.ASCII)
+MOST_PORT = 65535
+ANYWHERE = "0.0.0.0/0"
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Opening:
     protocol: str
     first: int
     last: int
-    source: str = "0.0.0.0/0"
+    source: str = ANYWHERE
 
 
 @dataclass(frozen=True)
@@ -59,3 +65,35 @@ class Custom:
     metadata: Mapping[str, str] = field(default_factory=dict)
     user_data: str = ""
     extra_specs: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse_opening(text: str, source: str = ANYWHERE) -> Opening:
+    """Ports such as `443/tcp`, `8000-8010/udp` or `icmp`; ValueError for anything else."""
+    if text == "icmp":
+        return Opening("icmp", 0, 0, source)
+    match = _OPENING.fullmatch(text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if match is None or not 0 < first <= last <= MOST_PORT:
+        raise ValueError(f"expected ports such as 443/tcp, 8000-8010/udp or icmp, got {text[:80]!r}")
+    return Opening(match[3], first, last, source)
+
+
+def parse_cidr(text: str) -> str:
+    """A network such as `10.40.0.0/24`; ValueError for anything else, also for an address within one."""
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"expected a network such as 10.40.0.0/24, got {text[:80]!r}: {error}") from error
+
+
+def parse_address(text: str) -> str:
+    """An address such as `10.40.0.7`; ValueError for anything else."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise ValueError(f"expected an address such as 10.40.0.7, got {text[:80]!r}") from error
+
+
+def lies_in(address: str, cidr: str) -> bool:
+    """Whether a node may have this address in a network."""
+    return ipaddress.ip_address(address) in ipaddress.ip_network(cidr)

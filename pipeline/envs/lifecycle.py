@@ -48,6 +48,7 @@ from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
 from pipeline.envs.steps import Fault, Steps, fault_of
 from pipeline.envs.suspects import Suspects
+from pipeline.envs.wishes import check_wishes
 from pipeline.ports.common import Clock, Ids
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
 from pipeline.ports.secrets import KeyMaker, Secrets
@@ -198,9 +199,10 @@ class Lifecycle:
         return self._steps.save(loaded, displace(loaded.value, self._clock.now(), f"placement lost: {why}")).value
 
     def _create(self, building: Environment) -> Environment:
-        provider = self._provider(building.provider)
+        provider, request = self._provider(building.provider), self._request(building)
         try:
-            provider.driver.create(self._request(building))
+            check_wishes(provider.name, request, provider.driver.capabilities.can)
+            provider.driver.create(request)
         except InfraError as error:
             return self._build_failed(building, provider, error)
         return self._observe(self._books.environments.get(building.id), None, resumed=False)
@@ -225,6 +227,8 @@ class Lifecycle:
             authorized_key=environment.public_key,
             ends_at=environment.ends_at,
             nodes=tuple(self._node_request(node) for node in environment.nodes),
+            project=environment.project,
+            networks=environment.networks,
         )
 
     def _node_request(self, node: Node) -> NodeRequest:
@@ -238,6 +242,8 @@ class Lifecycle:
             host_public_key=node.host_public_key,
             machine=node.machine,
             zone=node.zone,
+            wiring=node.wiring,
+            custom=node.custom,
         )
 
     def _build_failed(self, building: Environment, provider: Provider, error: InfraError) -> Environment:

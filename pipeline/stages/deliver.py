@@ -49,6 +49,7 @@ def _requested(stage: Stage) -> Environment:
         state_since=now,
         ends_at=now + stage.plan.timeout_s + GRACE_S,
         rules=stage.plan.environment.rules,
+        networks=stage.plan.environment.networks,
         preempted=run.preempted,
     )
 

@@ -47,6 +47,7 @@ from pipeline.domain.rules import (
     Strategy,
     Within,
 )
+from pipeline.domain.wiring import Attachment, Custom, Network, Opening, Wiring
 
 READER = YamlBlueprintReader()
 
@@ -188,6 +189,61 @@ def test_placement_rules_of_a_role() -> None:
         bare_metal=BareMetal.REQUIRED,
         workload="high-io",
     )
+
+
+WIRED = """\
+version: 1
+service: shop
+environment:
+  image: debian-12
+  networks: {backend: {cidr: 10.40.0.0/24}, office: {shared: office-net}}
+  roles:
+    web:
+      count: 2
+      open: [443/tcp, 8000-8010/udp, icmp, {port: 22/tcp, from: 10.0.0.0/8}]
+      networks: {backend: [10.40.0.11, 10.40.0.12]}
+      virtual_address: 10.20.0.100
+      floating: true
+    db: {networks: [backend, office], server: {flavor: m1.large, metadata: {team: shop}}}
+test: []
+"""
+
+
+def test_networks_openings_and_servers() -> None:
+    environment = read(WIRED).environment
+    assert environment.networks == (Network("backend", cidr="10.40.0.0/24"), Network("office", shared="office-net"))
+    web, db = environment.roles
+    openings = (
+        Opening("tcp", 443, 443),
+        Opening("udp", 8000, 8010),
+        Opening("icmp", 0, 0),
+        Opening("tcp", 22, 22, "10.0.0.0/8"),
+    )
+    assert web.wiring(1) == Wiring((Attachment("backend", "10.40.0.12"),), openings, "10.20.0.100", floating=True)
+    assert db.wiring(0).attachments == (Attachment("backend"), Attachment("office"))
+    assert db.custom == Custom(flavor="m1.large", metadata={"team": "shop"})
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        ("443/tcp", "443", "expected ports such as 443/tcp"),
+        ("443/tcp", "99999/tcp", "expected ports such as 443/tcp"),
+        ("8000-8010", "8010-8000", "expected ports such as 443/tcp"),
+        ("from: 10.0.0.0/8", "from: 10.0.0.1/8", "expected a network such as"),
+        ("[10.40.0.11, 10.40.0.12]", "[10.40.0.11]", "expected an address for each of 2 nodes, got 1"),
+        ("10.40.0.12]", "10.40.0.11]", "10.40.0.11 stands there twice"),
+        ("10.40.0.12]", "10.41.0.12]", "10.41.0.12 is no address of 10.40.0.0/24"),
+        ("10.40.0.12]", "10.40.0]", "expected an address such as"),
+        ("[backend, office]", "[backend, offise]", "no network offise in environment.networks; did you mean office?"),
+        ("{backend: [10", "{backent: [10", "did you mean backend?"),
+        ("{team: shop}", "{greenroom-node: x}", "are Greenroom's own marks"),
+        ("office-net}", "office-net, cidr: 10.41.0.0/24}", "expected"),
+    ],
+)
+def test_mistakes_of_networks_and_openings(right: str, wrong: str, told: str) -> None:
+    assert right in WIRED
+    assert told in " ".join(finding.message for finding in findings(WIRED.replace(right, wrong, 1)))
 
 
 def test_near_a_service_of_the_whole_environment_or_one_role() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.domain.blueprint import (
@@ -37,6 +37,7 @@ from pipeline.domain.rules import (
     Strategy,
     Within,
 )
+from pipeline.domain.wiring import Custom, Network, Opening, parse_cidr, parse_opening
 
 Data = Mapping[str, Any]
 Profiles = Mapping[str, QosProfile]
@@ -95,6 +96,7 @@ def _environment(data: Data, profiles: Profiles) -> EnvironmentSpec:
         provider=data.get("provider"),
         within=Within(data.get("within", Within.ANYWHERE)),
         strategy=Strategy(data.get("strategy", Strategy.PACK)),
+        networks=tuple(Network(name, **told) for name, told in data.get("networks", {}).items()),
     )
 
 
@@ -105,8 +107,21 @@ def _role(name: str, data: Data, profiles: Profiles) -> RoleSpec:
         qos=_qos(data.get("qos", {}), profiles),
         rules=_rules(data),
         hugepages_mib=round(parse_size(data["hugepages"])) if "hugepages" in data else 0,
-        **_given(data, "count", "size", "image", "script", "attributes"),
+        openings=tuple(_opening(one) for one in data.get("open", ())),
+        networks=_networks(data.get("networks", ())),
+        custom=Custom(**data.get("server", {})),
+        **_given(data, "count", "size", "image", "script", "attributes", "virtual_address", "floating"),
     )
+
+
+def _opening(told: Data | str) -> Opening:
+    return parse_opening(told) if isinstance(told, str) else parse_opening(told["port"], parse_cidr(told["from"]))
+
+
+def _networks(told: Data | Sequence[str]) -> dict[str, tuple[str, ...]]:
+    if not isinstance(told, Mapping):
+        return dict.fromkeys(told, ())
+    return {name: (given,) if isinstance(given, str) else tuple(given) for name, given in told.items()}
 
 
 def _rules(data: Data) -> PlacementRules:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.adapters.blueprints.yaml12.formats import parse_selector
 from pipeline.adapters.blueprints.yaml12.placement import placement_findings
+from pipeline.adapters.blueprints.yaml12.wiring import wiring_findings
 from pipeline.clients.yaml12.check import nearest
 from pipeline.clients.yaml12.loose import mapping, mappings, sequence
 from pipeline.clients.yaml12.tree import Path, Tree
@@ -21,6 +22,7 @@ def rule_findings(tree: Tree, profiles: Collection[str]) -> Iterator[Finding]:
     roles = mapping(mapping(mapping(tree.data).get("environment")).get("roles"))
     yield from _too_many_nodes(tree, roles)
     yield from placement_findings(tree, roles, profiles)
+    yield from wiring_findings(tree, roles)
     yield from _deployments(tree, roles)
     yield from _tests(tree, roles)
     for i, artifact in mappings(tree.data, "artifacts"):

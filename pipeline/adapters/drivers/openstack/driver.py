@@ -113,6 +113,7 @@ class OpenStackDriver:
 
 def _create(cloud: Cloud, mark: Mark, request: EnvironmentRequest) -> None:
     for node in request.nodes:  # what is wrong with the request is said before anything is made
+        servers.check_custom(cloud, node)
         servers.image_of(cloud, node)
         servers.flavor_of(cloud, node)
     found = groups.existing(cloud, mark)

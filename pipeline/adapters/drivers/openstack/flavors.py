@@ -81,8 +81,8 @@ def best(wish: Wanted, flavors: Sequence[Flavor]) -> Flavor | None:
     return min(exact or plain, key=_waste(wish), default=None)
 
 
-def exact(wish: Wanted, flavors: Sequence[Flavor]) -> Flavor | None:
-    """The flavor that is made for such nodes, if it was made already."""
+def made_for(wish: Wanted, flavors: Sequence[Flavor]) -> Flavor | None:
+    """The flavor that was made for such nodes, perhaps without its extra specs yet: whoever made it may have died."""
     return next((one for one in flavors if one.name == wish.name), None)
 
 

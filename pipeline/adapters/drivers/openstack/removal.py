@@ -53,8 +53,6 @@ def _remove_servers(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> 
 
 
 def _remove_floating(cloud: Cloud, mark: Mark, ports: Sequence[Any], *, all_: bool) -> None:
-    if not cloud.terms.external_network:
-        return
     network = cloud.connection.network
     found = cloud.described(network.ips, "floating addresses", mark)
     ids = {port.id for port in ports}

@@ -38,6 +38,16 @@ def of_environment(cloud: Cloud, mark: Mark) -> list[Any]:
     return [one for one in servers(cloud, environment_tag(mark)) if marks.marked(one.metadata) == mark]
 
 
+def check_custom(cloud: Cloud, node: NodeRequest) -> None:
+    """PermanentError when the node's project sets what the operator does not let it."""
+    for name, value in vars(node.custom).items():
+        if value and name not in cloud.terms.custom:
+            raise PermanentError(
+                f"node {node.name} sets its {name}, which the provider's settings do not allow: "
+                f"leave it out, or add {name!r} to `custom` there"
+            )
+
+
 def image_of(cloud: Cloud, node: NodeRequest) -> str:
     """The id of a node's image; PermanentError names those that there are."""
     known = cloud.terms.images
@@ -55,7 +65,7 @@ def flavor_of(cloud: Cloud, node: NodeRequest) -> Flavor:
         return _named(node, there)
     wish = flavors.wanted(node.resources, node.qos, node.custom.extra_specs)
     if cloud.terms.create_flavors and wish.extra_specs:
-        return flavors.exact(wish, there) or _create_flavor(cloud, wish)
+        return _made_flavor(cloud, wish, flavors.made_for(wish, there))
     found = flavors.best(wish, there)
     if found is None:
         sizes = f"{wish.vcpus} vCPU, {wish.ram} MiB, {wish.disk} GiB"
@@ -71,14 +81,24 @@ def _named(node: NodeRequest, there: Sequence[Flavor]) -> Flavor:
     return found[0]
 
 
-def _create_flavor(cloud: Cloud, wish: flavors.Wanted) -> Flavor:
-    """It stays for the next node of that shape."""
+def _made_flavor(cloud: Cloud, wish: flavors.Wanted, found: Flavor | None) -> Flavor:
+    """It is whole, and stays for the next node of that shape."""
+    if found is not None and found.extra_specs == wish.extra_specs:
+        return found
     compute = cloud.connection.compute
     with told(f"creating flavor {wish.name}"):
-        made = compute.create_flavor(name=wish.name, vcpus=wish.vcpus, ram=wish.ram, disk=wish.disk)
-        compute.create_flavor_extra_specs(made, dict(wish.extra_specs))
+        id = found.id if found is not None else _create_flavor(cloud, wish)
+        compute.create_flavor_extra_specs(id, dict(wish.extra_specs))
     cloud.names.forget()
-    return Flavor(made.id, wish.name, wish.vcpus, wish.ram, wish.disk, wish.extra_specs)
+    return Flavor(id, wish.name, wish.vcpus, wish.ram, wish.disk, wish.extra_specs)
+
+
+def _create_flavor(cloud: Cloud, wish: flavors.Wanted) -> str:
+    """The id of a flavor that only the account's own project may use."""
+    compute = cloud.connection.compute
+    made = compute.create_flavor(name=wish.name, vcpus=wish.vcpus, ram=wish.ram, disk=wish.disk, is_public=False)
+    compute.flavor_add_tenant_access(made, str(cloud.connection.current_project_id))
+    return str(made.id)
 
 
 def create(cloud: Cloud, mark: Mark, request: EnvironmentRequest, node: NodeRequest, wires: Wires) -> None:

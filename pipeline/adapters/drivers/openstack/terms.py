@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 class Terms:
     """`network` is the one that every node is attached to, `external_network` where floating addresses come from.
 
-    `images` names the cloud's images as blueprints do. `create_flavors`: the account may make flavors, so promises are
+    `images` names the cloud's images as blueprints do. `custom`: the fields of `Custom` that projects may set.
+    `create_flavors`: the account may make flavors, so promises are
     made part of one. `choose_machine`: it may name the hypervisor. `login` is false where nobody can log in to servers.
     """
 
@@ -19,6 +20,7 @@ class Terms:
     floating: bool = False
     ssh_from: tuple[str, ...] = ("0.0.0.0/0",)
     images: Mapping[str, str] = field(default_factory=dict)
+    custom: frozenset[str] = frozenset()
     create_flavors: bool = False
     choose_machine: bool = False
     login: bool = True

@@ -18,7 +18,7 @@ def user_data(node: NodeRequest, authorized_key: str) -> str:
     """The node's user data in base64, as Nova takes it.
 
     The host key is there from the first boot on, so that the first login is verified already. What the project brings
-    comes second, as a part of its own.
+    is a part of its own before that: of two that say the same, cloud-init believes the later one.
     """
     own = f"#cloud-config\n{json.dumps(_config(node, authorized_key))}\n"
     text = _both(own, node) if node.custom.user_data else own
@@ -42,6 +42,6 @@ def _both(own: str, node: NodeRequest) -> str:
         starts = " or ".join(KINDS)
         raise PermanentError(f"node {node.name}: its user data begins with neither {starts}: nobody would read it")
     parts = MIMEMultipart()
-    parts.attach(MIMEText(own, "cloud-config", "utf-8"))
     parts.attach(MIMEText(given, kind, "utf-8"))
+    parts.attach(MIMEText(own, "cloud-config", "utf-8"))
     return parts.as_string()

@@ -1,0 +1,142 @@
+"""On the real hypervisor: what is closed is closed, and what a node is promised stands in its domain and binds."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
+from pipeline.adapters.drivers.openstack.terms import Terms
+from pipeline.adapters.transports.openssh import OpenSshTransport
+from pipeline.clients.openstack import Account
+from pipeline.domain.qos import QosProfile
+from pipeline.domain.resources import Resources
+from pipeline.domain.wiring import Opening, Wiring
+from pipeline.ports.common import Limits
+from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
+from pipeline.ports.transports import EnvironmentAccess, NodeAccess
+from tests.openstack.cloud.hypervisor import NAME, ZONE
+from tests.plugins.local_nodes import Keys
+from tests.plugins.openstack_cloud import CloudUnderTest
+from tests.tools.deployment import wait_for
+
+#: Bits a second that the node may receive, and bytes that are sent to it: about ten seconds.
+INWARDS = 16_000_000
+SENT = 20_000_000
+BOOT_S = 240.0
+LIMITS = Limits(total_s=120, silence_s=120)
+OPEN, CLOSED = 8080, 8081
+SERVE = f"cd /srv; for port in {OPEN} {CLOSED}; do nohup python3 -m http.server $port > /dev/null 2>&1 & done; sleep 4"
+#: Counts what arrives, and for how long.
+RECEIVE = """\
+import sys, time
+began, received = time.monotonic(), 0
+while some := sys.stdin.buffer.read(65536):
+    received += len(some)
+print(received, time.monotonic() - began)
+"""
+
+pytestmark = [pytest.mark.hypervisor, pytest.mark.timeout(400)]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A node that can be logged in to."""
+
+    view: NodeView
+    access: EnvironmentAccess
+    transport: OpenSshTransport
+
+    def run(self, command: str, stdin: bytes = b"") -> str:
+        said: list[bytes] = []
+        with self.transport.connect(self.access) as connection:
+            status = connection.run("web-0", command, limits=LIMITS, output=said.append, stdin=stdin)
+        text = b"".join(said).decode(errors="replace")
+        assert status == 0, text
+        return text
+
+
+@pytest.fixture(scope="module")
+def standing(
+    hypervisor: CloudUnderTest, node_keys: Keys, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Standing]:
+    """One node with promises, made with the administrator's account, which may make flavors."""
+    terms = Terms(
+        hypervisor.network,
+        hypervisor.external_network,
+        floating=True,
+        images={"tiny": hypervisor.real_image},
+        create_flavors=True,
+    )
+    locks = tmp_path_factory.mktemp("locks")
+    driver = OpenStackDriver("promises", Account(hypervisor.admin, str(hypervisor.clouds_file)), {}, terms, locks)
+    qos = QosProfile(network_in=INWARDS, disk_write_iops=200, disk_read_bytes=10_000_000)
+    wiring = Wiring(openings=(Opening("tcp", OPEN, OPEN),))
+    node = NodeRequest(
+        "web-0",
+        "web",
+        "tiny",
+        Resources(vcpu=1, memory_mib=256, disk_gib=2),
+        qos,
+        node_keys.host,
+        node_keys.host_public,
+        machine=NAME,
+        zone=ZONE,
+        wiring=wiring,
+    )
+    ends_at = time.time() + 3600
+    request = EnvironmentRequest("promises", "env-promises", "shop", node_keys.login_public, ends_at, (node,))
+    transport = OpenSshTransport(str(tmp_path_factory.mktemp("ssh")))
+    try:
+        driver.create(request)
+        view = wait_for(lambda: settled(driver), "the end of the build", BOOT_S)
+        assert view.status is NodeStatus.ACTIVE, view.fault
+        login = NodeAccess("web-0", "web", view.address or "", 22, "root", node_keys.host_public, view.inside_address)
+        access = EnvironmentAccess("env-promises", node_keys.login, (login,))
+        wait_for(lambda: not transport.probe(access, 5.0), "a login", BOOT_S)
+        yield Standing(view, access, transport)
+    finally:
+        transport.close_all()
+        driver.destroy("env-promises")
+        assert driver.list().environments == ()
+        driver.close()
+
+
+def settled(driver: OpenStackDriver) -> NodeView | None:
+    return next((view for view in driver.nodes() if view.status is not NodeStatus.BUILDING), None)
+
+
+def reaches(address: str, port: int) -> bool:
+    argv = ["curl", "--silent", "--output", "/dev/null", "--max-time", "5", f"http://{address}:{port}/"]
+    return subprocess.run(argv, check=False).returncode == 0
+
+
+def test_a_closed_port_is_closed(standing: Standing) -> None:
+    standing.run(SERVE)
+    address = standing.view.address or ""
+    wait_for(lambda: reaches(address, OPEN), "an answer of the open port")
+    assert not reaches(address, CLOSED)
+    assert "HTTP" in standing.run(f"curl -sI http://127.0.0.1:{CLOSED}/")
+
+
+def test_what_comes_in_is_bounded(standing: Standing) -> None:
+    said = standing.run(f"python3 -c {shlex.quote(RECEIVE)}", b"\0" * SENT)
+    received, seconds = said.split()
+    assert int(received) == SENT
+    rate = 8 * SENT / float(seconds)
+    assert 0.8 * INWARDS <= rate <= 1.2 * INWARDS, f"{rate:.0f} bit/s, promised {INWARDS}"
+
+
+def test_disk_limits_stand_in_the_domain(standing: Standing, hypervisor: CloudUnderTest) -> None:
+    socket = hypervisor.clouds_file.parent / "libvirt/libvirt-sock"
+    uri = f"qemu+unix:///system?socket={socket}"
+    argv = ["virsh", "-c", uri, "dumpxml", standing.view.driver_id]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert "<write_iops_sec>200</write_iops_sec>" in said
+    assert "<read_bytes_sec>10000000</read_bytes_sec>" in said
+    assert "<inbound average='2000'/>" in said
