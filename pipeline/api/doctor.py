@@ -103,6 +103,8 @@ def _provider(app: Application, name: str) -> tuple[bool, str, str]:
     capabilities, listing = driver.capabilities, driver.list()
     images = f"images {', '.join(capabilities.images)}" if capabilities.images else "any image"
     detail = f"answers: {len(listing.nodes)} nodes in {len(listing.environments)} environments, {images}"
+    if wrong := driver.check():
+        return False, "; ".join(wrong), "correct the provider's settings, or the provider"
     if app.settings.providers[name].driver == "local" and not capabilities.images:
         return False, "answers, and has no image", "`make setup` builds it"
     return True, detail, ""

@@ -142,6 +142,9 @@ class WatchedDriver:
         """Its failures count for nothing: what cannot be measured may still be built and taken back."""
         return self.driver.loads(machines)
 
+    def check(self) -> Sequence[str]:
+        return self.driver.check()
+
     def close(self) -> None:
         self.driver.close()
 

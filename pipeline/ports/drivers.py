@@ -155,5 +155,8 @@ class Driver(Protocol):
         Called every few seconds. A measurement's time is the begin of what it is the mean of.
         """
 
+    def check(self) -> Sequence[str]:
+        """What the settings name and the provider does not have: one sentence each, with what to do about it."""
+
     def close(self) -> None:
         """Give back connections; the driver is not used afterwards."""

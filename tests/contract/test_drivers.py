@@ -345,6 +345,10 @@ def test_loads_are_told_of_the_machines_that_are_asked_for(subject: Subject) -> 
     assert subject.driver.loads([]) == {}
 
 
+def test_nothing_is_wrong_with_a_provider_that_works(subject: Subject) -> None:
+    assert list(subject.driver.check()) == []
+
+
 def test_what_does_not_fit_waits(subject: Subject) -> None:
     request = subject.request("web-0")
     with pytest.raises(CapacityError):

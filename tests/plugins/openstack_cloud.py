@@ -68,4 +68,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What openstacksdk deprecates in itself is nothing that a test of ours can change."""
     for item in items:
         if item.get_closest_marker("openstack") or item.get_closest_marker("hypervisor"):
-            item.add_marker(pytest.mark.filterwarnings("ignore::openstack.warnings._RemovedInSDKWarning"))
+            for name in ("_RemovedInSDKWarning", "OpenStackDeprecationWarning"):
+                item.add_marker(pytest.mark.filterwarnings(f"ignore::openstack.warnings.{name}"))

@@ -140,6 +140,7 @@ CASES: list[tuple[Exception, type]] = [
     (answer("Bad gateway", 502), TransientError),
     (auth.ConnectTimeout("timed out"), TransientError),
     (auth.ConnectFailure("refused"), TransientError),
+    (auth.DiscoveryFailure("no versions: connection refused"), TransientError),
     (auth.Unauthorized("wrong password"), PermanentError),
     (auth.SSLError("self-signed certificate"), PermanentError),
     (auth.MissingRequiredOptions([]), PermanentError),

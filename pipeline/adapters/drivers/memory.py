@@ -28,7 +28,7 @@ class MemoryCloud:
     image, and by machine as `machine_of` knows it (environment id, node name), since drivers are not told. `outage`:
     what every call says while it is not empty. `room`: nodes that fit, None for any number. `inventory`: what the cloud
     reports of its machines. `loads`: what it measures of them. `lies`: so many calls of destroy return although
-    everything still stands.
+    everything still stands. `mistakes`: what a check finds.
     """
 
     nodes: dict[tuple[str, str], NodeView] = field(default_factory=dict)
@@ -46,6 +46,7 @@ class MemoryCloud:
     inventory: Inventory | None = None
     loads: dict[str, Load] = field(default_factory=dict)
     lies: int = 0
+    mistakes: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     made: int = 0
 
@@ -146,6 +147,9 @@ class MemoryDriver:
         with self._cloud.lock:
             names = [machine.name for machine in machines]
             return {name: self._cloud.loads[name] for name in names if name in self._cloud.loads}
+
+    def check(self) -> Sequence[str]:
+        return self._cloud.mistakes
 
     def close(self) -> None:
         """Nothing is kept open."""

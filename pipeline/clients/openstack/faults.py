@@ -45,10 +45,11 @@ def meant(what: str, error: Exception) -> InfraError:
 
 def _silent(error: Exception) -> bool:
     """Whether nobody answered, or not to the end."""
-    from keystoneauth1.exceptions import RetriableConnectionFailure, SSLError
+    from keystoneauth1.exceptions import DiscoveryFailure, RetriableConnectionFailure, SSLError
     from requests.exceptions import JSONDecodeError
 
-    return isinstance(error, RetriableConnectionFailure | JSONDecodeError) and not isinstance(error, SSLError)
+    silent = RetriableConnectionFailure | DiscoveryFailure | JSONDecodeError
+    return isinstance(error, silent) and not isinstance(error, SSLError)
 
 
 def _retry_after(error: Exception) -> float:

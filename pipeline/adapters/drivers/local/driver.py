@@ -64,6 +64,9 @@ class LocalDriver:
         usage = parse_usage(self._ask({"do": "usage"}))
         return {} if usage is None else apportioned(usage, machines)
 
+    def check(self) -> Sequence[str]:
+        return ()
+
     def close(self) -> None:
         """Nothing is kept open between calls."""
 

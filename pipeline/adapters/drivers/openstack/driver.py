@@ -9,11 +9,14 @@ another machine nobody builds the same environment, since the write that begins 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.adapters.drivers.openstack import groups, servers, wires
+from pipeline.adapters.drivers.openstack.checks import mistakes
 from pipeline.adapters.drivers.openstack.cloud import Cloud, each
 from pipeline.adapters.drivers.openstack.removal import remove
 from pipeline.adapters.drivers.openstack.terms import Terms
@@ -42,6 +45,7 @@ class OpenStackDriver:
         self._terms = terms
         self._locks = locks
         self._clouds: dict[Account, Cloud] = {}
+        self._connecting = threading.Lock()
         can = frozenset(Can) if terms.external_network else frozenset(Can) - {Can.FLOATING}
         self.capabilities = Capabilities(login=terms.login, images=tuple(terms.images), can=can)
 
@@ -57,7 +61,8 @@ class OpenStackDriver:
 
     def nodes(self) -> Sequence[NodeView]:
         tag = servers.deployment_tag(self._deployment)
-        return [view for cloud in self._all() for view in servers.views(servers.servers(cloud, tag), self._deployment)]
+        found = [view for cloud in self._all() for view in servers.views(servers.servers(cloud, tag), self._deployment)]
+        return list({view.driver_id: view for view in found}.values())  # two accounts may be of one project
 
     def list(self) -> Listing:
         nodes = tuple(self.nodes())
@@ -88,6 +93,9 @@ class OpenStackDriver:
     def loads(self, machines: Sequence[Machine]) -> Mapping[str, Load]:  # noqa: ARG002  # called by name
         return {}
 
+    def check(self) -> Sequence[str]:
+        return [mistake for cloud in self._all() for mistake in mistakes(cloud)]
+
     def close(self) -> None:
         for cloud in self._clouds.values():
             cloud.connection.close()
@@ -98,15 +106,19 @@ class OpenStackDriver:
         return [self._cloud(account) for account in dict.fromkeys(self._accounts.values())]
 
     def _cloud(self, account: Account) -> Cloud:
-        if account not in self._clouds:
-            self._clouds[account] = Cloud(connect(account), self._terms)
-        return self._clouds[account]
+        with self._connecting:
+            if account not in self._clouds:
+                self._clouds[account] = Cloud(connect(account), self._terms)
+            return self._clouds[account]
 
     @contextmanager
     def _lock(self, environment_id: str) -> Iterator[None]:
-        """One at a time builds or removes an environment, of all threads and processes of this machine."""
+        """One at a time builds or removes an environment, of all threads and processes of this machine.
+
+        There are 256 locks, so that their files do not become more; two environments seldom share one.
+        """
         self._locks.mkdir(parents=True, exist_ok=True)
-        with (self._locks / f"{environment_id}.lock").open("w") as file:
+        with (self._locks / hashlib.sha256(environment_id.encode()).hexdigest()[:2]).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

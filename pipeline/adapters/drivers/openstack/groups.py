@@ -40,10 +40,15 @@ def ensure(cloud: Cloud, mark: Mark, request: EnvironmentRequest, found: Sequenc
     wanted = [*_own_rules(ids[""], cloud.terms.ssh_from), *_opened_rules(ids, opened)]
     there = {_key(rule) for one in by_name.values() for rule in one["security_group_rules"]}
     lacking = [rule for rule in wanted if _key(rule) not in there]
-    if lacking:
-        with told(f"opening ports of environment {mark.environment_id}"):
-            list(cloud.connection.network.create_security_group_rules(lacking))
+    for id in ids.values():  # Neutron takes the rules of one group at a time
+        _add(cloud, mark, [rule for rule in lacking if rule["security_group_id"] == id])
     return ids
+
+
+def _add(cloud: Cloud, mark: Mark, rules: list[Rule]) -> None:
+    if rules:
+        with told(f"opening ports of environment {mark.environment_id}"):
+            list(cloud.connection.network.create_security_group_rules(rules))
 
 
 def of_node(ids: Mapping[str, str], node: NodeRequest) -> list[str]:
