@@ -25,6 +25,7 @@ from pipeline.domain.environments import (
 from pipeline.domain.errors import NotFound, PermanentError, VersionConflict
 from pipeline.domain.intake import TriggerRecord, TriggerState
 from pipeline.domain.inventory import Inventory, Load, Machine
+from pipeline.domain.leases import warning_due
 from pipeline.domain.limits import Bucket, Slots
 from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
@@ -144,7 +145,13 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         indexes["environments:noticed"] = environment.notice.at
     if environment.final:
         indexes["environments:final"] = environment.state_since
-    return indexes
+    return {**indexes, **_contract_indexes(environment)}
+
+
+def _contract_indexes(environment: Environment) -> Mapping[str, float]:
+    contract, warning = environment.contract, warning_due(environment)
+    owned = {} if contract is None else {f"environments:of:{contract.owner}": environment.created_at}
+    return owned if warning is None else {**owned, "environments:warning": warning}
 
 
 def _trigger_indexes(record: TriggerRecord) -> Mapping[str, float]:
@@ -200,6 +207,16 @@ class QosCheck:
         return bool(self.found) and not self.fault and all(one.kept for one in self.found)
 
 
+@dataclass(frozen=True)
+class Template:
+    """A blueprint that is kept: the `text` of its greenroom.yml. Times are seconds since the epoch."""
+
+    name: str
+    text: str
+    created_at: float
+    changed_at: float
+
+
 RUNS = Kind("run", Run, _run_indexes)
 ENVIRONMENTS = Kind("environment", Environment, _environment_indexes)
 TRIGGERS = Kind("trigger", TriggerRecord, _trigger_indexes)
@@ -216,6 +233,7 @@ SLOTS: Kind[Slots] = Kind("slots", Slots, lambda _: {})
 HISTORIES: Kind[History] = Kind("history", History, lambda _: {})
 QOS_CHECKS: Kind[QosCheck] = Kind("qos_check", QosCheck, lambda _: {})
 LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
+TEMPLATES = Kind("template", Template, lambda template: {"templates": template.created_at})
 REPORTS: Kind[TestReport] = Kind("report", TestReport, lambda _: {})
 
 
@@ -304,6 +322,7 @@ class Books:
         self.machines = Book(store, MACHINES)
         self.loads = Book(store, LOADS)
         self.qos_checks = Book(store, QOS_CHECKS)
+        self.templates = Book(store, TEMPLATES)
         self.breakers = Book(store, BREAKERS)
         self.buckets = Book(store, BUCKETS)
         self.slots = Book(store, SLOTS)
