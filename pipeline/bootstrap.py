@@ -46,6 +46,7 @@ from pipeline.ports.stores import AsyncStore
 from pipeline.ports.transports import Transport
 from pipeline.ports.verifiers import Verifier
 from pipeline.settings import ProviderSettings, Settings
+from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import BY_HAND, Control
 from pipeline.stages.intake import Intake
@@ -389,6 +390,10 @@ class Application:
         return Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), default, names)
 
     @cached_property
+    def commands(self) -> Commands:
+        return Commands(self.tools)
+
+    @cached_property
     def projects(self) -> Projects:
         names = tuple(self.settings.providers)
         return Projects(self.books, self.secrets, self.clock, self.ids, self.gate, names)
@@ -419,6 +424,7 @@ class Application:
             self.retention,
             self.qos_checks,
             Measuring(self.provider, self.inventories),
+            self.commands,
         )
 
     @cached_property

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from pipeline.cli import render
 from pipeline.cli.client import Client
-from pipeline.cli.output import REFUSED, Complaint, Output
+from pipeline.cli.output import FAILED, REFUSED, Complaint, Output
 from pipeline.domain.durations import format_duration
 
 Json = dict[str, Any]
@@ -93,6 +93,18 @@ def gone(client: Client, out: Output, id: str) -> Json:
             if found["state"] in render.GONE:
                 return found
             time.sleep(LOOK_S)
+
+
+def output(client: Client, out: Output, command: Json) -> int:
+    """Show the output of a command as it comes; its exit status, FAILED when it could not be run."""
+    for message in client.stream(command["links"]["output"], "offset", "end"):
+        if message.event == "log":
+            out.stream(str(message.data))
+    while (done := client.get(command["links"]["self"]))["finished_at"] is None:
+        time.sleep(LOOK_S)
+    if done["fault"]:
+        raise Complaint(f"{done['id']}: {done['fault']}", FAILED)
+    return int(done["exit_status"])
 
 
 def until(found: Json) -> str:

@@ -50,6 +50,7 @@ app.add_typer(projects.hook, name="hook", rich_help_panel="Projects")
 # What stands after RUN belongs to the node's command, options included.
 app.command(rich_help_panel="Nodes", context_settings={"allow_interspersed_args": False})(runs.ssh)
 env.env.command("ssh", context_settings={"allow_interspersed_args": False})(env.ssh)
+env.env.command("run", context_settings={"allow_interspersed_args": False})(env.run)
 
 
 def main() -> None:

@@ -100,6 +100,7 @@ def test_a_commit_is_deployed_and_the_key_that_was_made_logs_in(
     asking.ready(api, made["id"])
     nodes = api.post(f"/v1/environments/{made['id']}/ssh").json()["nodes"]
     assert ada.says(nodes[1], "cat /srv/said") == (0, "hello")
+    assert up("env", "run", made["id"], "web[1]", "--", "cat /srv/said") == "hello\n"
     shown = up("env", "show", made["id"])
     assert "owner       operator" in shown
     assert up.json("env", "rm", made["id"])["state"] == "destroyed"

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pipeline.adapters.keys import SshKeys
+from pipeline.adapters.transports.memory import Call
 from pipeline.api.views import EnvironmentView
 from pipeline.domain.contracts import Contract
 from pipeline.domain.environments import Environment, EnvironmentState
@@ -342,6 +343,52 @@ def test_its_contract_is_shown(world: World) -> None:
     assert (shown.owner, shown.why, shown.costs.nodes) == ("ada", "to look at a bug", 1)
     assert shown.dies_at == world.clock.now() + 2 * HOUR
     assert shown.last_end == world.clock.now() + 24 * HOUR
+
+
+# Commands
+
+
+def test_a_command_is_run_on_each_node_of_a_role_and_its_output_kept(world: World) -> None:
+    environment = made(world)
+
+    def uptime(call: Call) -> int:
+        call.output(b"up\n")
+        return 3 if call.node == "web-1" else 0
+
+    world.program("uptime", uptime)
+    asked = world.work.commands.ask(environment.id, "web", "uptime", 60)
+    assert asked.exit_status is None
+    world.settle()
+    done = world.work.commands.get(asked.id)
+    assert (dict(done.statuses), done.exit_status, done.fault) == ({"web-0": 0, "web-1": 3}, 3, "")
+    said = world.logs.read(environment.id, asked.id, 0, 1000).decode()
+    assert said == "greenroom: on web-0\nup\ngreenroom: on web-1\nup\n"
+    assert told(world, environment)[-2:] == ["command.asked", "command.finished"]
+
+
+def test_a_command_is_begun_once_and_a_lost_worker_is_told(world: World) -> None:
+    environment = made(world)
+    asked = world.work.commands.ask(environment.id, "db", "charge", 60)
+    world.grave.dig("worker after write")
+    world.settle()
+    world.work.run_command(asked.id)
+    assert not [call for call in world.transport.calls if "charge" in call.command]
+    world.advance(361)
+    assert "its worker was lost" in world.work.commands.get(asked.id).fault
+
+
+def test_a_command_that_cannot_be_run_says_why(world: World) -> None:
+    environment = made(world)
+    with pytest.raises(UserError, match="on: 'cache' names no node; there are web-0, web-1, db-0"):
+        world.work.commands.ask(environment.id, "cache", "true", 60)
+    with pytest.raises(UserError, match="a command may take 3600 s on a node at most"):
+        world.work.commands.ask(environment.id, "web", "true", 3601)
+    asked = world.work.commands.ask(environment.id, "web", "true", 60)
+    world.requests.release(environment.id, GIVE_BACK)
+    world.settle()
+    assert world.work.commands.get(asked.id).fault
+    with pytest.raises(InvalidTransition, match="nothing can be run on it"):
+        world.work.commands.ask(environment.id, "web", "true", 60)
 
 
 # Somebody dies at every place

@@ -62,6 +62,7 @@ from pipeline.ports.forges import CommitStatus, Delivery, Received
 from pipeline.ports.stores import Commit, Document, Fence, JobRequest
 from pipeline.ports.transports import Connection
 from pipeline.ports.verifiers import VerifyRequest, VerifyResult
+from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
 from pipeline.stages.planner import Planner
@@ -386,6 +387,7 @@ class World:
             self._retention(),
             self._qos_checks(),
             Measuring(self._provider, self.inventories),
+            Commands(self.tools),
         )
 
     def _qos_checks(self) -> QosChecks:

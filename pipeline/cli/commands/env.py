@@ -120,6 +120,25 @@ def ssh(
     raise typer.Exit(login.log_in(access, node_name(node, access["nodes"]), command))
 
 
+def run(
+    environment: Name,
+    words: Annotated[
+        list[str], typer.Argument(metavar="[ON] -- COMMAND...", help="on web, web[1] or all, which is the default")
+    ],
+) -> None:
+    """Run a command on its nodes, one after the other; the first exit status that is not 0 is passed on."""
+    from pipeline.cli import environments as shown
+    from pipeline.cli.commands.runs import split_command
+    from pipeline.cli.login import remote
+
+    on, command = split_command(words)
+    if not command:
+        raise Complaint("which command? Put it behind `--`", USAGE)
+    client, id = _one(environment)
+    asked = client.post(f"/v1/environments/{id}/run", {"on": on or "all", "command": remote(command)[1]})
+    raise typer.Exit(shown.output(client, Output(), asked))
+
+
 @env.command("extend")
 def extend(environment: Name, by: Duration, *, json: Json = False) -> None:
     """Let it live longer, within its project's maximum."""
