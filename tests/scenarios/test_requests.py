@@ -345,6 +345,33 @@ def test_its_contract_is_shown(world: World) -> None:
     assert shown.last_end == world.clock.now() + 24 * HOUR
 
 
+# Its room is wanted
+
+
+@pytest.mark.parametrize("request_", [INLINE, PREPARED], ids=["inline", "prepared"])
+def test_a_preempted_one_is_gone_and_nobody_asks_for_another_in_its_place(tmp_path: Path, request_: Request) -> None:
+    world = usual_world(tmp_path, max_nodes=1)
+    modest = {"image": "debian-12", "roles": {"web": {"script": "setup.sh", "qos": {"class": "best-effort"}}}}
+    plain = {**modest, "roles": {"web": {"qos": {"class": "best-effort"}}}}
+    files = {"greenroom.yml": json.dumps({**USUAL, "environment": modest}).encode()}
+    world.repositories.commit(repository_of("shop"), "main", files)
+    inline = json.dumps({**PLAIN, "environment": plain}) if request_.blueprint else ""
+    world.cloud.slow = True
+    asked = made(world, replace(request_, blueprint=inline))
+    firm = {"image": "debian-12", "roles": {"web": {"script": "setup.sh", "qos": {"class": "guaranteed"}}}}
+    world.push("shop", {**USUAL, "environment": firm}, branch="firm")
+    world.advance(5)
+    assert now(world, asked).notice is not None
+    world.cloud.slow = False
+    world.advance(40)
+    world.cloud.finish()
+    world.advance(30)
+    assert now(world, asked).state is E.DESTROYED
+    assert now(world, asked).reason.startswith("preempted: ")
+    assert len(world.all_environments()) == 2
+    assert [run.verdict for run in world.all_runs()][-1] is Verdict.PASSED
+
+
 # Commands
 
 
