@@ -100,8 +100,8 @@ def _reason(explanation: Explanation) -> tuple[str, str]:
 def test_no_step_of_a_remedy_can_be_left_out(seed: int) -> None:
     """Where few machines are in question, so that everything was tried.
 
-    A step that frees room does not say whose: if a guaranteed node gives it, less has to be spare elsewhere, and another
-    step may be needless then. So what is freed must not be what is kept spare for.
+    A step that frees room does not say whose: if a guaranteed node gives it, less has to be spare elsewhere, and
+    another step may be needless then. So such remedies are left out.
     """
     case = crowded(random.Random(seed))
     answer = case.decide()
