@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from pipeline.domain.allowances import parse_allowance
 from pipeline.domain.errors import UserError
 from pipeline.domain.qos import QosProfile, checked_profile
 from pipeline.domain.wiring import parse_cidr
@@ -39,9 +40,9 @@ class OpenStackSettings(BaseModel):
     `projects`: the entry that a project of Greenroom has instead, by the project's name. `network` is the one that all
     nodes are attached to, `external_network` where floating addresses come from. `floating`: every node gets one.
     `ssh_from` are the CIDRs from which Greenroom logs in. `images` names the cloud's images as blueprints do. `custom`:
-    what blueprints may set of their servers. `create_flavors`: the account may make flavors, so that promises of nodes
-    are kept by the cloud. `choose_machine`: it may name the hypervisor. `login` is false where nobody can log in to
-    servers, as on fake hypervisors.
+    what blueprints may set of their servers, as `domain.allowances` reads it. `create_flavors`: the account may make
+    flavors, so that promises of nodes are kept by the cloud. `choose_machine`: it may name the hypervisor. `login` is
+    false where nobody can log in to servers, as on fake hypervisors.
     """
 
     cloud: str
@@ -53,7 +54,7 @@ class OpenStackSettings(BaseModel):
     floating: bool = False
     ssh_from: tuple[Annotated[str, AfterValidator(parse_cidr)], ...] = ("0.0.0.0/0",)
     images: dict[str, str] = {}
-    custom: tuple[Literal["flavor", "metadata", "user_data", "extra_specs"], ...] = ()
+    custom: tuple[Annotated[str, AfterValidator(parse_allowance)], ...] = ()
     create_flavors: bool = False
     choose_machine: bool = False
     login: bool = True

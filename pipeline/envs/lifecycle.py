@@ -49,7 +49,7 @@ from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
 from pipeline.envs.steps import Fault, Steps, fault_of
 from pipeline.envs.suspects import Suspects
-from pipeline.envs.wishes import check_wishes
+from pipeline.envs.wishes import unmet
 from pipeline.ports.common import Clock, Ids
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
 from pipeline.ports.secrets import KeyMaker, Secrets
@@ -202,7 +202,7 @@ class Lifecycle:
     def _create(self, building: Environment) -> Environment:
         provider, request = self._provider(building.provider), self._request(building)
         try:
-            check_wishes(provider.name, request, provider.driver.capabilities.can)
+            _check_wishes(provider, building)
             provider.driver.create(request)
         except InfraError as error:
             return self._build_failed(building, provider, error)
@@ -380,6 +380,13 @@ class Lifecycle:
         asking = place_again(reserved, sorted(avoid), now, why)
         told = events.of_environment(loaded.value, reserved, now)
         return self._steps.save(Loaded(reserved, loaded.version), asking, told=told).value
+
+
+def _check_wishes(provider: Provider, environment: Environment) -> None:
+    """The provider's settings may be others than when the environment was asked for."""
+    lacking = unmet(provider, environment.nodes)
+    if lacking:
+        raise PermanentError(lacking)
 
 
 def _stands_by_itself(environment: Environment, build: Environment) -> bool:

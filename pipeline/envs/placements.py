@@ -19,6 +19,7 @@ from pipeline.envs.fleets import Fleets
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.providers import Provider
 from pipeline.envs.uses import uses
+from pipeline.envs.wishes import unmet
 from pipeline.ports.common import Clock
 
 
@@ -62,6 +63,9 @@ class Placements:
         environment = _environment(blueprint, name, project, now)
         short = self._short(environment, known.quota) if known else ""
         room = admission.room_for(environment, picture.nodes, account.max_nodes)
+        lacking = unmet(account, environment.nodes)
+        if lacking:
+            return Trial(name, Infeasible(Explanation("", lacking)), {})
         if short:
             return Trial(name, Unschedulable(Explanation("", short)), {})
         if isinstance(room, admission.Infeasible):

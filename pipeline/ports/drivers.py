@@ -111,11 +111,14 @@ class Can(StrEnum):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a driver's nodes can do. Without `login`, `active` is enough to be in service."""
+    """What a driver's nodes can do. Without `login`, `active` is enough to be in service. `custom`: what the operator
+    lets projects set of their servers, as `domain.allowances` reads it.
+    """
 
     login: bool = True
     images: Collection[str] = field(default_factory=tuple)
     can: frozenset[Can] = frozenset()
+    custom: frozenset[str] = frozenset()
 
 
 class Driver(Protocol):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.domain import failsafe, runs
 from pipeline.domain.blueprint import Blueprint, Priority
+from pipeline.domain.environments import planned_nodes
 from pipeline.domain.errors import InfraError, UserError
 from pipeline.domain.failsafe import GiveUp, OpenBreaker, RetryAt, WaitForCapacity
 from pipeline.domain.intake import TriggerRecord, TriggerState
@@ -15,6 +16,7 @@ from pipeline.domain.projects import local_path
 from pipeline.domain.runs import Run, RunState, Stop, StopKind, Verdict
 from pipeline.domain.triggers import Trigger, TriggerKind, is_sha, refusal
 from pipeline.envs.books import Loaded, lane_index
+from pipeline.envs.wishes import unmet
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.common import Secret
 from pipeline.ports.stores import Put
@@ -96,8 +98,10 @@ class Planner:
                 trigger.repository, trigger.sha, FILE, limit_bytes=FILE_LIMIT, credential=token
             )
             blueprint = self._reader.read(FILE, content)
-            self._tools.providers(self._provider_of(record.project, blueprint))
+            provider = self._tools.providers(self._provider_of(record.project, blueprint))
             ignored = refusal(trigger, blueprint.triggers, self._changed(trigger, blueprint, token))
+            if not ignored and (lacking := unmet(provider, planned_nodes(blueprint.environment))):
+                return _Plan(trigger, mistake=lacking)
         except UserError as error:
             return _Plan(record.trigger, mistake=str(error))
         return _Plan(trigger, blueprint=blueprint, ignored=ignored or "")

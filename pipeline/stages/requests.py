@@ -24,6 +24,7 @@ from pipeline.envs.gate import Asking
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.templates import LIMIT, Templates
 from pipeline.envs.uses import uses
+from pipeline.envs.wishes import unmet
 from pipeline.ports.common import Secret
 from pipeline.ports.secrets import KeyMaker
 from pipeline.ports.stores import Put
@@ -102,8 +103,8 @@ class Requests:
         """Store an environment that is asked for, with the run that prepares it.
 
         Errors: NotFound (project, template, repository, ref, no greenroom.yml), InvalidBlueprint, UserError (keys,
-        time to live, what cannot be combined), AlreadyExists (name), OverQuota, KeyReused, TransientError (the
-        repository does not answer).
+        time to live, what cannot be combined, what the provider cannot give), AlreadyExists (name), OverQuota,
+        KeyReused, TransientError (the repository or the provider does not answer).
         """
         earlier = self._earlier(request)
         if earlier is not None:
@@ -154,7 +155,11 @@ class Requests:
         given = bool(request.blueprint or request.template)
         trigger = self._commit(project, request) if request.repository or request.ref or not given else None
         blueprint = self._blueprint(request, trigger)
-        self._tools.providers(self._provider_of(project, blueprint))
+        lacking = unmet(
+            self._tools.providers(self._provider_of(project, blueprint)), planned_nodes(blueprint.environment)
+        )
+        if lacking:
+            raise UserError(lacking)
         if trigger is None and _files(blueprint):
             raise UserError(
                 f"{_files(blueprint)} of the blueprint comes from a repository, and none is named; say `ref`, and "

@@ -105,7 +105,7 @@ def test_a_name_that_two_have_is_told_with_both(test_cloud: CloudUnderTest, tmp_
     [
         ({"image": "no-image"}, "no image 'no-image'; there are: plain"),
         ({"resources": Resources(1000, 64, 1)}, "no flavor has 1000 vCPU"),
-        ({"custom": Custom(flavor="m1.tiny")}, "sets its flavor, which the provider's settings do not allow"),
+        ({"custom": Custom(flavor="m1.tiny")}, "`server.flavor` m1.tiny is not allowed there"),
     ],
 )
 def test_a_request_that_never_works_makes_nothing(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pipeline.domain.errors import CapacityError, InfraError, PermanentError, TransientError
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import (
+    Can,
     Capabilities,
     EnvironmentRequest,
     Listing,
@@ -27,9 +28,10 @@ class MemoryCloud:
     `finish` is called. `faults`: node name to the fault it comes up with; `bad_images` and `bad_machines`: the same by
     image, and by machine as `machine_of` knows it (environment id, node name), since drivers are not told. `outage`:
     what every call says while it is not empty. `room`: nodes that fit, None for any number. `inventory`: what the cloud
-    reports of its machines. `loads`: what it measures of them. `lies`: so many calls of destroy return although
-    everything still stands. `mistakes`: what a check finds. `login_keys` says who may log in beside Greenroom, by
-    environment.
+    reports of its machines. `loads`: what it measures of them. `can`: what it does for nodes, and `custom` what its
+    operator lets projects set; everything at first. `requests`: what it was asked for last, by environment. `lies`: so
+    many calls of destroy return although everything still stands. `mistakes`: what a check finds. `login_keys` says who
+    may log in beside Greenroom, by environment.
     """
 
     nodes: dict[tuple[str, str], NodeView] = field(default_factory=dict)
@@ -46,6 +48,9 @@ class MemoryCloud:
     room: int | None = None
     inventory: Inventory | None = None
     loads: dict[str, Load] = field(default_factory=dict)
+    can: frozenset[Can] = frozenset(Can)
+    custom: frozenset[str] = frozenset({"flavor", "metadata", "user_data", "extra_specs"})
+    requests: dict[str, EnvironmentRequest] = field(default_factory=dict)
     lies: int = 0
     mistakes: list[str] = field(default_factory=list)
     login_keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -78,13 +83,19 @@ class MemoryDriver:
     def __init__(self, cloud: MemoryCloud, deployment: str, *, images: Sequence[str] = (), login: bool = False) -> None:
         self._cloud = cloud
         self._deployment = deployment
-        self.capabilities = Capabilities(login=login, images=tuple(images))
+        self._login = login
+        self._images = tuple(images)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(self._login, self._images, self._cloud.can, self._cloud.custom)
 
     def create(self, request: EnvironmentRequest) -> None:
         with self._cloud.lock:
             self._cloud.answer(self._cloud.fail_create)
             self._check(request)
             self._cloud.marks[request.environment_id] = (request.deployment, request.ends_at)
+            self._cloud.requests[request.environment_id] = request
             self._cloud.login_keys[request.environment_id] = request.login_keys
             for node in request.nodes:
                 self._add(request.environment_id, node)
@@ -142,6 +153,7 @@ class MemoryDriver:
                     del self._cloud.nodes[id, name]
             if nodes is None:
                 self._cloud.marks.pop(environment_id, None)
+                self._cloud.requests.pop(environment_id, None)
 
     def inventory(self) -> Inventory | None:
         return self._cloud.inventory

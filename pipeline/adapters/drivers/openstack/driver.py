@@ -47,7 +47,7 @@ class OpenStackDriver:
         self._clouds: dict[Account, Cloud] = {}
         self._connecting = threading.Lock()
         can = frozenset(Can) if terms.external_network else frozenset(Can) - {Can.FLOATING}
-        self.capabilities = Capabilities(login=terms.login, images=tuple(terms.images), can=can)
+        self.capabilities = Capabilities(terms.login, tuple(terms.images), can, terms.custom)
 
     def create(self, request: EnvironmentRequest) -> None:
         cloud = self._cloud(self._accounts.get(request.project, self._accounts[""]))

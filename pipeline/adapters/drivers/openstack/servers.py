@@ -12,6 +12,7 @@ from pipeline.adapters.drivers.openstack.userdata import user_data
 from pipeline.adapters.drivers.openstack.wires import Wires
 from pipeline.clients.openstack import marks, told
 from pipeline.clients.openstack.marks import Mark
+from pipeline.domain.allowances import not_allowed
 from pipeline.domain.errors import PermanentError
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
 
@@ -40,12 +41,9 @@ def of_environment(cloud: Cloud, mark: Mark) -> list[Any]:
 
 def check_custom(cloud: Cloud, node: NodeRequest) -> None:
     """PermanentError when the node's project sets what the operator does not let it."""
-    for name, value in vars(node.custom).items():
-        if value and name not in cloud.terms.custom:
-            raise PermanentError(
-                f"node {node.name} sets its {name}, which the provider's settings do not allow: "
-                f"leave it out, or add {name!r} to `custom` there"
-            )
+    refused = not_allowed(node.custom, cloud.terms.custom)
+    if refused:
+        raise PermanentError(f"node {node.name}: {refused}")
 
 
 def image_of(cloud: Cloud, node: NodeRequest) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 class Terms:
     """`network` is the one that every node is attached to, `external_network` where floating addresses come from.
 
-    `images` names the cloud's images as blueprints do. `custom`: the fields of `Custom` that projects may set.
+    `images` names the cloud's images as blueprints do. `custom`: what projects may set of their servers.
     `create_flavors`: the account may make flavors, so promises are
     made part of one. `choose_machine`: it may name the hypervisor. `login` is false where nobody can log in to servers.
     """
