@@ -81,9 +81,7 @@ class ProjectView(BaseModel):
 
 
 def _limits(quota: Quota, use: Use) -> dict[str, LimitView]:
-    """Every limit; nothing uses floating addresses yet."""
-    used = vars(use)
-    return {name: LimitView(limit=limit, used=used.get(name, 0)) for name, limit in vars(quota).items()}
+    return {name: LimitView(limit=limit, used=getattr(use, name)) for name, limit in vars(quota).items()}
 
 
 class NewProject(Wish):

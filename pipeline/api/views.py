@@ -165,6 +165,7 @@ class CostView(BaseModel):
     vcpu: float
     memory_mib: float
     disk_gib: float
+    floating_addresses: int
 
 
 class ContractView(BaseModel):

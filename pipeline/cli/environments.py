@@ -161,7 +161,6 @@ def _facts(found: Json) -> dict[str, str]:
     contract = found["contract"]
     if contract is None:
         return {"run": found["owner"], "reason": found["reason"], "fault": found["fault"]}
-    costs = contract["costs"]
     return {
         "name": contract["name"],
         "owner": contract["owner"],
@@ -172,6 +171,13 @@ def _facts(found: Json) -> dict[str, str]:
         "warning": "its end is near; `greenroom env extend` puts it off" if contract["warned"] else "",
         "protected": contract["protected"],
         "may end": "; ".join(contract["may_end_earlier"]),
-        "costs": f"{costs['nodes']} nodes, {costs['vcpu']:g} vcpu, {costs['memory_mib'] / 1024:g} GiB memory, "
-        f"{costs['disk_gib']:g} GiB disk of its project's quota",
+        "costs": _costs(contract["costs"]),
     }
+
+
+def _costs(costs: Json) -> str:
+    floating = f", {costs['floating_addresses']} floating addresses" if costs["floating_addresses"] else ""
+    return (
+        f"{costs['nodes']} nodes, {costs['vcpu']:g} vcpu, {costs['memory_mib'] / 1024:g} GiB memory, "
+        f"{costs['disk_gib']:g} GiB disk{floating} of its project's quota"
+    )

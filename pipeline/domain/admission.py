@@ -120,6 +120,7 @@ class Use:
     memory_mib: float = 0.0
     disk_gib: float = 0.0
     environments: int = 0
+    floating_addresses: int = 0
 
     def plus(self, other: Use, sign: int = 1) -> Use:
         return Use(
@@ -128,6 +129,7 @@ class Use:
             self.memory_mib + sign * other.memory_mib,
             self.disk_gib + sign * other.disk_gib,
             self.environments + sign * other.environments,
+            self.floating_addresses + sign * other.floating_addresses,
         )
 
 
@@ -140,6 +142,7 @@ def use_of(environment: Environment) -> Use:
         float(sum(one.memory_mib for one in nodes)),
         float(sum(one.disk_gib for one in nodes)),
         1,
+        sum(node.wiring.floating for node in environment.nodes),
     )
 
 
@@ -165,9 +168,9 @@ def shares_of(uses: Mapping[str, Use], weight: Callable[[str], float]) -> Callab
 
 def over_quota(quota: Quota, used: Use, wanted: Use) -> str:
     """What of a project's own quota is short, and what to do; empty when nothing is."""
-    for name in ("nodes", "vcpu", "memory_mib", "disk_gib", "environments"):
+    for name in vars(quota):
         most, now, more = getattr(quota, name), getattr(used, name), getattr(wanted, name)
-        if most is not None and now + more > most:
+        if most is not None and more > 0 and now + more > most:  # a lowered one holds up only who wants more
             return (
                 f"over the project's own quota of {name}: {more:g} are wanted, {now:g} of {most:g} are in use; "
                 "give an environment back, ask for less, or let an operator raise the quota"

@@ -19,7 +19,7 @@ NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 class Quota:
     """What all environments of a project may take together; None is not limited.
 
-    `floating_addresses` is kept, and nothing asks for any yet.
+    `floating_addresses` are those that blueprints ask for, not those that a provider gives to all its nodes.
     """
 
     nodes: int | None = None

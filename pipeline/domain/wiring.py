@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 _OPENING = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?/(tcp|udp)", re.ASCII)
 MOST_PORT = 65535
 ANYWHERE = "0.0.0.0/0"
+#: Nova takes 65535 bytes in base64; a part of a MIME message is in base64 within that, and Greenroom has a part, too.
+USER_DATA_BYTES = 30_000
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,16 @@ def parse_opening(text: str, source: str = ANYWHERE) -> Opening:
     return Opening(match[3], first, last, source)
 
 
+def parse_user_data(text: str) -> str:
+    """What cloud-init reads, `USER_DATA_BYTES` at most; ValueError for anything else."""
+    size = len(text.encode())
+    if size > USER_DATA_BYTES:
+        raise ValueError(f"expected at most {USER_DATA_BYTES} bytes, got {size}; let it fetch what is larger")
+    if not text.startswith(("#!", "#cloud-config")):
+        raise ValueError("expected a script (#!) or a #cloud-config: nobody would read anything else")
+    return text
+
+
 def parse_cidr(text: str) -> str:
     """A network such as `10.40.0.0/24`; ValueError for anything else, also for an address within one."""
     try:
@@ -95,5 +107,29 @@ def parse_address(text: str) -> str:
 
 
 def lies_in(address: str, cidr: str) -> bool:
-    """Whether a node may have this address in a network."""
-    return ipaddress.ip_address(address) in ipaddress.ip_network(cidr)
+    """Whether a node may have this address in a network; ValueError when one of them is none."""
+    one, network = ipaddress.ip_address(address), ipaddress.ip_network(cidr)
+    return one in network and one not in _nobodys(network)
+
+
+def room_in(cidr: str) -> int:
+    """Addresses that nodes may have in a network; ValueError when it is none."""
+    network = ipaddress.ip_network(cidr)
+    return network.num_addresses - len(_nobodys(network))
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two networks have an address in common; ValueError when one of them is none."""
+    first, second = ipaddress.ip_network(one), ipaddress.ip_network(other)
+    return first.version == second.version and first.overlaps(second)
+
+
+def _nobodys(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> tuple[object, ...]:
+    """Addresses that mean the network, or all nodes in it (RFC 919, RFC 4291 2.6.1); two are too few to give any away
+    (RFC 3021, RFC 6164).
+    """
+    if network.num_addresses <= 2:  # said above
+        return ()
+    if network.version == 4:  # a version is its own name
+        return network.network_address, network.broadcast_address
+    return (network.network_address,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -245,6 +246,20 @@ def test_a_quota_says_what_is_short_and_what_to_do() -> None:
     assert over_quota(Quota(nodes=3), Use(), use) == ""
     told = over_quota(Quota(nodes=5), Use(nodes=4), use)
     assert told.startswith("over the project's own quota of nodes: 3 are wanted, 4 of 5 are in use; give")
+
+
+def test_floating_addresses_count_where_a_blueprint_asks_for_them() -> None:
+    roles = (RoleSpec("web", 2, floating=True), RoleSpec("db"))
+    wired = replace(environment("new", 0), nodes=planned_nodes(EnvironmentSpec("debian-12", roles)))
+    use = use_of(wired)
+    assert (use.nodes, use.floating_addresses) == (3, 2)
+    assert use.plus(use, -1) == Use()
+    quota = Quota(floating_addresses=2)
+    assert over_quota(quota, Use(), use) == ""
+    assert "quota of floating_addresses: 2 are wanted, 1 of 2 are in use" in over_quota(
+        quota, Use(floating_addresses=1), use
+    )
+    assert over_quota(quota, Use(floating_addresses=3), use_of(environment("none", 3))) == ""
 
 
 def test_requests_are_served_by_priority_then_age() -> None:

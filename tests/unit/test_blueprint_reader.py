@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from pipeline.domain.rules import (
     Strategy,
     Within,
 )
-from pipeline.domain.wiring import Attachment, Custom, Network, Opening, Wiring
+from pipeline.domain.wiring import Attachment, Custom, Network, Opening, Wiring, lies_in, room_in
 
 READER = YamlBlueprintReader()
 
@@ -232,18 +233,52 @@ def test_networks_openings_and_servers() -> None:
         ("8000-8010", "8010-8000", "expected ports such as 443/tcp"),
         ("from: 10.0.0.0/8", "from: 10.0.0.1/8", "expected a network such as"),
         ("[10.40.0.11, 10.40.0.12]", "[10.40.0.11]", "expected an address for each of 2 nodes, got 1"),
-        ("10.40.0.12]", "10.40.0.11]", "10.40.0.11 stands there twice"),
-        ("10.40.0.12]", "10.41.0.12]", "10.41.0.12 is no address of 10.40.0.0/24"),
+        ("10.40.0.12]", "10.40.0.11]", "10.40.0.11 stands in line 10 already"),
+        ("10.40.0.12]", "10.41.0.12]", "10.41.0.12 is no address for a node in 10.40.0.0/24"),
+        ("10.40.0.12]", "10.40.0.0]", "10.40.0.0 is no address for a node in 10.40.0.0/24"),
+        ("10.40.0.12]", "10.40.0.255]", "10.40.0.255 is no address for a node in 10.40.0.0/24"),
+        ("{cidr: 10.40.0.0/24}", "{cidr: 10.40.0.8/30}", "10.40.0.8/30 has addresses for 2 nodes, and 3 are attached"),
+        ("{shared: office-net}", "{cidr: 10.40.0.128/25}", "10.40.0.128/25 overlaps with network backend in line 5"),
+        ("{cidr: 10.40.0.0/24}", "{shared: office-net}", "office-net is that of network backend in line 5"),
+        ("icmp,", "443-443/tcp,", "443-443/tcp is open to 0.0.0.0/0 already"),
+        ("port: 22/tcp, from: 10.0.0.0/8", "port: 443/tcp, from: 0.0.0.0/0", "443/tcp is open to 0.0.0.0/0 already"),
+        ("[backend, office]", "[office, office]", "expected every entry once"),
+        ("metadata: {team: shop}", "extra_specs: {'hw:x': a}", "leave `flavor` or `extra_specs` out"),
+        ("metadata: {team: shop}", "user_data: hello", "expected a script (#!) or a #cloud-config"),
+        ("metadata: {team: shop}", f"user_data: '#!{'ü' * 15_000}'", "expected at most 30000 bytes, got 30002"),
+        ("metadata: {team: shop}", "metadatas: {team: shop}", "unknown key; did you mean metadata?"),
+        ("floating: true", "floating: 1", "expected true or false"),
+        ("virtual_address: 10.20.0.100", "virtual_address: 10.20.0.0/24", "expected an address such as"),
         ("10.40.0.12]", "10.40.0]", "expected an address such as"),
         ("[backend, office]", "[backend, offise]", "no network offise in environment.networks; did you mean office?"),
         ("{backend: [10", "{backent: [10", "did you mean backend?"),
         ("{team: shop}", "{greenroom-node: x}", "are Greenroom's own marks"),
+        ("{team: shop}", "{Greenroom_node: x}", "are Greenroom's own marks"),
         ("office-net}", "office-net, cidr: 10.41.0.0/24}", "expected"),
     ],
 )
 def test_mistakes_of_networks_and_openings(right: str, wrong: str, told: str) -> None:
     assert right in WIRED
     assert told in " ".join(finding.message for finding in findings(WIRED.replace(right, wrong, 1)))
+
+
+def test_all_mistakes_of_a_wired_blueprint_at_once_each_in_its_place() -> None:
+    text = WIRED.replace("443/tcp", "443").replace("10.40.0.12]", "10.41.0.12]").replace("office]", "offise]")
+    found = [(finding.line, finding.key) for finding in findings(text)]
+    assert found == [
+        (9, "environment.roles.web.open[0]"),
+        (10, "environment.roles.web.networks.backend[1]"),
+        (13, "environment.roles.db.networks[1]"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cidr", "room"),
+    [("10.0.0.0/24", 254), ("10.0.0.0/30", 2), ("10.0.0.0/31", 2), ("10.0.0.0/32", 1), ("fd::/126", 3)],
+)
+def test_a_network_has_room_for_so_many_nodes(cidr: str, room: int) -> None:
+    assert room_in(cidr) == room
+    assert sum(lies_in(str(address), cidr) for address in ip_network(cidr)) == room
 
 
 def test_near_a_service_of_the_whole_environment_or_one_role() -> None:

@@ -15,7 +15,7 @@ from pipeline.cli.client import Message
 from pipeline.cli.commands import env
 from pipeline.cli.output import Complaint
 
-COSTS = {"environments": 1, "nodes": 2, "vcpu": 2.0, "memory_mib": 1024.0, "disk_gib": 10.0}
+COSTS = {"environments": 1, "nodes": 2, "vcpu": 2.0, "memory_mib": 1024.0, "disk_gib": 10.0, "floating_addresses": 0}
 CONTRACT = {
     "owner": "ada", "why": "a bug", "name": "demo", "ttl_s": 7200.0, "most_s": 86400.0, "ready_at": 2.0,
     "dies_at": 7202.0, "last_end": 86402.0, "warned": True, "protected": "", "may_end_earlier": ["it is given back"],

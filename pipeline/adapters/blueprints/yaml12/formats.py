@@ -10,7 +10,7 @@ from pipeline.domain.durations import parse_duration, parse_positive_duration
 from pipeline.domain.qos import disk_rate, network_rate
 from pipeline.domain.resources import parse_size
 from pipeline.domain.triggers import ref_refusal
-from pipeline.domain.wiring import parse_address, parse_cidr, parse_opening
+from pipeline.domain.wiring import parse_address, parse_cidr, parse_opening, parse_user_data
 
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _SELECTOR = re.compile(r"([a-z][a-z0-9-]*)(?:\[(\d{1,6})\])?", re.ASCII)
@@ -85,6 +85,7 @@ FORMATS: Mapping[str, Callable[[str], object]] = {
     "greenroom-opening": parse_opening,
     "greenroom-cidr": parse_cidr,
     "greenroom-address": parse_address,
+    "greenroom-user-data": parse_user_data,
     "greenroom-absolute-path": _absolute_path,
     "greenroom-repository-path": _repository_path,
     "greenroom-report-path": _path,

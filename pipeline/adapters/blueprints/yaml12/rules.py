@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.adapters.blueprints.yaml12.formats import parse_selector
 from pipeline.adapters.blueprints.yaml12.placement import placement_findings
-from pipeline.adapters.blueprints.yaml12.wiring import wiring_findings
+from pipeline.adapters.blueprints.yaml12.wiring import node_count, wiring_findings
 from pipeline.clients.yaml12.check import nearest
 from pipeline.clients.yaml12.loose import mapping, mappings, sequence
 from pipeline.clients.yaml12.tree import Path, Tree
@@ -30,7 +30,7 @@ def rule_findings(tree: Tree, profiles: Collection[str]) -> Iterator[Finding]:
 
 
 def _too_many_nodes(tree: Tree, roles: Mapping[str, Any]) -> Iterator[Finding]:
-    total = sum(_count(role) for role in roles.values())
+    total = sum(node_count(role) for role in roles.values())
     if total > LIMIT_NODES:
         message = f"expected at most {LIMIT_NODES} nodes in an environment, got {total}"
         yield tree.at_value(("environment", "roles"), message)
@@ -65,8 +65,10 @@ def _selected(tree: Tree, path: Path, selector: object, roles: Mapping[str, Any]
     role, index = parsed
     if role not in roles:
         yield tree.at_value(path, f"no role {role[:80]} in environment.roles{nearest(role, [*roles, 'all'])}")
-    elif index is not None and index >= _count(roles[role]):
-        yield tree.at_value(path, f"role {role} has {_count(roles[role])} nodes, counted from 0; got {role}[{index}]")
+    elif index is not None and index >= node_count(roles[role]):
+        yield tree.at_value(
+            path, f"role {role} has {node_count(roles[role])} nodes, counted from 0; got {role}[{index}]"
+        )
 
 
 def _parsed(selector: object) -> tuple[str, int | None] | None:
@@ -76,8 +78,3 @@ def _parsed(selector: object) -> tuple[str, int | None] | None:
         return parse_selector(selector)
     except ValueError:
         return None  # the schema's format says so
-
-
-def _count(role: object) -> int:
-    count = mapping(role).get("count", 1)
-    return count if isinstance(count, int) and count > 0 else 1
