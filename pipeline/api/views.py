@@ -8,7 +8,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.domain import admission
-from pipeline.domain.environments import Environment, EnvironmentState, NodeState
+from pipeline.domain.environments import Environment, EnvironmentState, Node, NodeState
 from pipeline.domain.intake import TriggerRecord, TriggerState
 from pipeline.domain.leases import may_end
 from pipeline.domain.reports import CaseStatus, TestReport
@@ -138,15 +138,40 @@ def _wait(environment: Environment | None) -> dict[str, Any]:
     return {"position": wait.position if wait else None, "estimate_s": wait.estimate_s if wait else None}
 
 
+class NetworkView(BaseModel):
+    """A network beside the main one: the environment's own, over `cidr`, or the provider's that is called `shared`."""
+
+    name: str
+    cidr: str
+    shared: str
+
+
 class NodeView(BaseModel):
     name: str
     role: str
     image: str
     state: NodeState
     address: str | None
+    inside_address: str = Field(description="where nodes of the environment reach it; empty: at its address")
+    networks: dict[str, str] = Field(description="further networks, with its fixed address there, if it has one")
+    open: list[str] = Field(description="ports that are open to the outside, such as `443/tcp from 10.0.0.0/8`")
+    virtual_address: str = Field(description="the address that it may take over from other nodes, if any")
+    floating: bool = Field(description="it was asked for with an address of its own for the outside")
     fault: str
     machine: str
     zone: str
+
+    @classmethod
+    def of(cls, node: Node) -> NodeView:
+        wiring = node.wiring
+        wired = {
+            "networks": {one.network: one.address for one in wiring.attachments},
+            "open": [str(one) for one in wiring.openings],
+            "virtual_address": wiring.virtual_address,
+            "floating": wiring.floating,
+        }
+        shown = {name: getattr(node, name) for name in cls.model_fields if name not in wired}
+        return cls.model_validate({**shown, **wired})
 
 
 class NoticeView(BaseModel):
@@ -225,21 +250,19 @@ class EnvironmentView(BaseModel):
     notice: NoticeView | None
     contract: ContractView | None = Field(description="what holds for whoever asked for it; null: a run did")
     links: dict[str, str]
+    networks: list[NetworkView]
     nodes: list[NodeView]
 
     @classmethod
     def of(cls, environment: Environment) -> EnvironmentView:
-        made = {"nodes", "notice", "position", "estimate_s", "contract", "links"}
+        made = {"networks", "nodes", "notice", "position", "estimate_s", "contract", "links"}
         shown = {name: getattr(environment, name) for name in cls.model_fields if name not in made}
         notice = NoticeView(**vars(environment.notice)) if environment.notice is not None else None
-        nodes = [
-            NodeView.model_validate({name: getattr(node, name) for name in NodeView.model_fields})
-            for node in environment.nodes
-        ]
         mine = {
             "contract": ContractView.of(environment),
             "links": _links(environment),
-            "nodes": nodes,
+            "networks": [NetworkView(**vars(one)) for one in environment.networks],
+            "nodes": [NodeView.of(node) for node in environment.nodes],
             "notice": notice,
         }
         return cls.model_validate({**shown, **_wait(environment), **mine})

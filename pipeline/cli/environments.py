@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from pipeline.cli import render
+from pipeline.cli import render, wiring
 from pipeline.cli.client import Client
 from pipeline.cli.output import FAILED, REFUSED, Complaint, Output
 from pipeline.domain.durations import format_duration
@@ -155,6 +155,8 @@ def one(out: Output, found: Json) -> None:
         for node in found["nodes"]
     ]
     out.table(("node", "state", "address", "zone", "machine", "fault"), rows)
+    for line in wiring.of_nodes(found["nodes"]):
+        out.show(f"  {render.plain(line)}")
 
 
 def _facts(found: Json) -> dict[str, str]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli import wiring
 from pipeline.cli.output import Output
 
 if TYPE_CHECKING:
@@ -174,6 +175,8 @@ def _environment(out: Output, run_id: str, environment: Json) -> None:
         for node in environment["nodes"]
     ]
     out.table(("node", "state", "address", "zone", "machine", "fault"), rows)
+    for line in wiring.of_nodes(environment["nodes"]):
+        out.show(f"  {plain(line)}")
     for note in environment["notes"]:
         out.say(plain(note))
     if state == "held":

@@ -42,6 +42,12 @@ class Opening:
     last: int
     source: str = ANYWHERE
 
+    def __str__(self) -> str:
+        """As a blueprint says it: `443/tcp`, `22/tcp from 10.0.0.0/8`."""
+        ports = str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+        what = self.protocol if self.protocol == "icmp" else f"{ports}/{self.protocol}"
+        return what if self.source == ANYWHERE else f"{what} from {self.source}"
+
 
 @dataclass(frozen=True)
 class Wiring:

@@ -3,11 +3,12 @@
 `runs`: in order of their making: `verdict`, `state`, `reason` (a part of it), `stages` (name to state), `attempts`
 (name to the states of all attempts), `tests` (counts), `superseded_by` (number of a run), `logs` (log to a part of it)
 and `artifacts` (name to content). `environments`: their states, in order. `faults`: environments' faults (parts).
-`triggers`: `state`, and `reason` (a part). `statuses`: what the forge took, as `STATE RUN-NUMBER`.
-`noticed`: which environments were told to go, by number. `reasons`: environments' reasons (parts). `machines`: name to
-its state, `on probation` and the reason (parts). `audit`: targets of quarantines and returns. `breakers`: kind of call
-to its state. `made`: nodes ever made. `servers`: nodes in the cloud (default 0 when nothing is held or runs).
-`broken_jobs`: errors that jobs ended with.
+`triggers`: `state`, and `reason` (a part). `statuses`: what the forge took, as `STATE RUN-NUMBER`. `noticed`: which
+environments were told to go, by number. `reasons`: environments' reasons (parts). `machines`: name to its state, `on
+probation` and the reason (parts). `networks`: what the cloud was asked for last, name to `cidr` or `shared`. `wiring`:
+the same by node: `networks` (name to address), `open`, `virtual_address`, `floating`, `server`. `audit`: targets of
+quarantines and returns. `breakers`: kind of call to its state. `made`: nodes ever made. `servers`: nodes in the cloud
+(default 0 when nothing is held or runs). `broken_jobs`: errors that jobs ended with.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pipeline.domain.environments import QUOTA_STATES, Environment, EnvironmentS
 from pipeline.domain.environments import TRANSITIONS as ENVIRONMENT_TRANSITIONS
 from pipeline.domain.runs import RUN_TRANSITIONS, AttemptState, Run, RunState, StageState
 from pipeline.envs.calls import Breakers
+from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
 from pipeline.ports.stores import Event
 from tests.scenarios.world import World
 
@@ -143,6 +145,32 @@ def _machines(world: World, expected: Mapping[str, str]) -> None:
         assert said.startswith(part if " on probation" in part else f"{part}{'' if ':' in part else ':'}"), said
 
 
+def _networks(world: World, expected: Mapping[str, str]) -> None:
+    request = _asked_last(world)
+    assert request.project == world.all_environments()[-1].project
+    assert {one.name: one.cidr or one.shared for one in request.networks} == expected
+
+
+def _wiring(world: World, expected: Mapping[str, Expected]) -> None:
+    assert {node.name: _wires(node) for node in _asked_last(world).nodes} == expected
+
+
+def _asked_last(world: World) -> EnvironmentRequest:
+    return world.cloud.requests[world.all_environments()[-1].id]
+
+
+def _wires(node: NodeRequest) -> Expected:
+    """What is not usual of a node."""
+    told = {
+        "networks": {one.network: one.address for one in node.wiring.attachments},
+        "open": [str(one) for one in node.wiring.openings],
+        "virtual_address": node.wiring.virtual_address,
+        "floating": node.wiring.floating,
+        "server": {name: value for name, value in vars(node.custom).items() if value},
+    }
+    return {name: value for name, value in told.items() if value}
+
+
 def _audit(world: World, expected: list[str]) -> None:
     events = world.store.events("audit")
     assert [event.data["target"] for event in events if event.type == "audit.quarantine"] == expected
@@ -167,6 +195,8 @@ _CHECKS: Mapping[str, Callable[[World, Any], None]] = {
     "triggers": _triggers,
     "statuses": _statuses,
     "machines": _machines,
+    "networks": _networks,
+    "wiring": _wiring,
     "audit": _audit,
     "breakers": _breakers,
     "made": _made,

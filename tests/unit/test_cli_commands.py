@@ -114,6 +114,15 @@ def test_validate_knows_the_sample(greenroom: Greenroom) -> None:
     assert "service shop with web × 2, db × 1" in done.stdout
 
 
+def test_validate_tells_how_nodes_are_connected(tmp_path: Path, greenroom: Greenroom) -> None:
+    file = tmp_path / "greenroom.yml"
+    wired = "{open: [443/tcp], networks: {back: 10.40.0.7}, server: {flavor: m1.large}}"
+    environment = f"{{image: i, networks: {{back: {{cidr: 10.40.0.0/24}}}}, roles: {{web: {wired}, db: }}}}"
+    file.write_text(f"version: 1\nservice: shop\nenvironment: {environment}\ntest: []\n")
+    done = greenroom("validate", str(file))
+    assert done.stdout.splitlines()[1:] == ["  web: in back (10.40.0.7); open 443/tcp; sets flavor of its servers"]
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, greenroom: Greenroom) -> None:
     done = greenroom("validate", str(tmp_path / "no.yml"))
     assert done.returncode == 1

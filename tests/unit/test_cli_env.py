@@ -124,6 +124,20 @@ def test_the_contract_is_shown(speak: Speak, capsys: pytest.CaptureFixture[str])
         assert part in said
 
 
+def test_it_is_shown_how_nodes_are_connected(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
+    node = {
+        "name": "db-0", "state": "in-service", "address": "192.0.2.1", "zone": "", "machine": "", "fault": "",
+        "networks": {}, "open": [], "virtual_address": "", "floating": False,
+    }  # fmt: skip
+    wires = {"networks": {"backend": "10.40.0.11", "office": ""}, "open": ["443/tcp", "icmp"], "floating": True}
+    web = {**node, "name": "web-0", **wires, "virtual_address": "10.20.0.100"}
+    speak(**{ONE: [{**READY, "nodes": [node, web]}]})
+    env.show("env-1")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if ": in " in line or "db-0:" in line]
+    told = "in backend (10.40.0.11), office; open 443/tcp, icmp; may take over 10.20.0.100; floating address"
+    assert line == f"  web-0: {told}"
+
+
 @pytest.mark.parametrize("word", ["demo", "1", "last"])
 def test_an_environment_is_found_by_its_name_or_a_part_of_its_id(speak: Speak, word: str) -> None:
     api = speak(**{"ITEMS /v1/environments": [[READY]], "POST /v1/environments/env-1/extend": [READY]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from pipeline.cli import wiring
 from pipeline.cli.commands import Json, files
 from pipeline.cli.output import FAILED, Complaint, Output
 
@@ -33,6 +34,9 @@ def validate(
         out.data({"file": str(path), "service": blueprint.service, "findings": []})
     else:
         out.say(f"{path} is good: service {blueprint.service} with {roles}")
+        for role in blueprint.environment.roles:
+            if told := wiring.of_role(role):
+                out.show(f"  {role.name}: {told}")
 
 
 def schema() -> None:
