@@ -153,7 +153,7 @@ class NodeView(BaseModel):
     state: NodeState
     address: str | None
     inside_address: str = Field(description="where nodes of the environment reach it; empty: at its address")
-    networks: dict[str, str] = Field(description="further networks, with its fixed address there, if it has one")
+    networks: dict[str, str] = Field(description="further networks, with its address there; empty: not known yet")
     open: list[str] = Field(description="ports that are open to the outside, such as `443/tcp from 10.0.0.0/8`")
     virtual_address: str = Field(description="the address that it may take over from other nodes, if any")
     floating: bool = Field(description="it was asked for with an address of its own for the outside")
@@ -165,7 +165,7 @@ class NodeView(BaseModel):
     def of(cls, node: Node) -> NodeView:
         wiring = node.wiring
         wired = {
-            "networks": {one.network: one.address for one in wiring.attachments},
+            "networks": {one.network: node.addresses.get(one.network, one.address) for one in wiring.attachments},
             "open": [str(one) for one in wiring.openings],
             "virtual_address": wiring.virtual_address,
             "floating": wiring.floating,

@@ -108,7 +108,8 @@ NODE_TRANSITIONS: Mapping[NodeState, frozenset[NodeState]] = {
 class Node:
     """One server of an environment. `sealed_host_key` is its private host key as `Secrets.seal` wrote it.
 
-    Other nodes reach it at its `inside_address`, if it has one, else at its `address`.
+    Other nodes reach it at its `inside_address`, if it has one, else at its `address`. `addresses` are those in further
+    networks, by their names.
 
     `machine` and `zone` are where placement put it; empty until then. `apart_from` are the services with which it
     shares no machine, by all rules that held when it was placed.
@@ -130,6 +131,7 @@ class Node:
     zone: str = ""
     apart_from: tuple[str, ...] = ()
     inside_address: str = ""
+    addresses: Mapping[str, str] = field(default_factory=dict)
     wiring: Wiring = field(default_factory=Wiring)
     custom: Custom = field(default_factory=Custom)
 
@@ -281,7 +283,10 @@ MAX_AGAIN = 3
 
 def rebuilt_later(environment: Environment, now: float, reason: str) -> Environment:
     """What was begun is taken back: it keeps its place, and is built once more."""
-    planned = (replace(node, state=N.PLANNED, address=None, fault="") for node in environment.nodes)
+    planned = (
+        replace(node, state=N.PLANNED, fault="", address=None, inside_address="", addresses={})
+        for node in environment.nodes
+    )
     return environment.to(E.RESERVED, now, reason).with_nodes(planned)
 
 

@@ -420,6 +420,7 @@ def _seen(node: Node, view: NodeView | None) -> Node:
             node.to(N.ACTIVE),
             address=view.address,
             inside_address=view.inside_address,
+            addresses=view.addresses,
             port=view.port,
             driver_id=view.driver_id,
         )

@@ -70,7 +70,7 @@ class NodeView:
     """One node as it is in the world; `fault` is the provider's own text when the status is error.
 
     `machine` is where it stands, empty where the provider does not tell. `inside_address` is where the other nodes of
-    its environment reach it; empty: where everybody does.
+    its environment reach it; empty: where everybody does. `addresses` are those in further networks, by their names.
     """
 
     environment_id: str
@@ -82,6 +82,7 @@ class NodeView:
     fault: str = ""
     machine: str = ""
     inside_address: str = ""
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

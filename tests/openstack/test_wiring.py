@@ -99,6 +99,12 @@ def test_a_node_has_a_port_in_each_of_its_networks(wired: Wired) -> None:
     assert ports["db-0.office"].fixed_ips[0]["ip_address"].startswith("10.41.0.")
 
 
+def test_a_node_is_shown_with_all_its_addresses(wired: Wired) -> None:
+    [view] = [view for view in wired.driver.nodes() if view.name == "db-0"]
+    office = wired.ports()["db-0.office"].fixed_ips[0]["ip_address"]
+    assert view.addresses == {"backend": "10.40.0.11", "office": office}
+
+
 def test_a_virtual_address_is_kept_and_let_through_to_every_node_that_names_it(wired: Wired) -> None:
     ports = wired.ports()
     assert [one["ip_address"] for one in ports[f"virtual-{VIRTUAL}"].fixed_ips] == [VIRTUAL]

@@ -230,6 +230,24 @@ def test_over_quota_is_a_clear_answer_at_once(world: World) -> None:
         world.requests.make(INLINE)
 
 
+def test_it_is_shown_how_nodes_are_connected(world: World) -> None:
+    networks = {"backend": {"cidr": "10.40.0.0/24"}, "office": {"shared": "office-net"}}
+    web = {"open": ["443/tcp"], "networks": {"backend": "10.40.0.11"}, "virtual_address": "10.20.0.9"}
+    roles = {"web": web, "db": {"networks": ["office"], "floating": True}}
+    wired = {**PLAIN, "environment": {"image": "debian-12", "networks": networks, "roles": roles}}
+    shown = EnvironmentView.of(made(world, replace(INLINE, blueprint=json.dumps(wired))))
+    assert [one.model_dump() for one in shown.networks] == [
+        {"name": "backend", "cidr": "10.40.0.0/24", "shared": ""},
+        {"name": "office", "cidr": "", "shared": "office-net"},
+    ]
+    first, second = shown.nodes
+    assert (first.networks, first.open, first.virtual_address) == ({"backend": "10.40.0.11"}, ["443/tcp"], "10.20.0.9")
+    assert second.networks["office"].startswith("198.51.100.")
+    assert (first.floating, second.floating) == (False, True)
+    assert shown.contract is not None
+    assert shown.contract.costs.floating_addresses == 1
+
+
 def test_a_full_cloud_lets_it_wait_with_its_place_in_the_line(tmp_path: Path) -> None:
     world = World(str(tmp_path), max_nodes=3)
     world.project("shop")

@@ -126,6 +126,10 @@ class MemoryDriver:
             address=f"192.0.2.{self._cloud.made % 250 + 1}",
             fault=fault,
             machine=node.machine,
+            addresses={
+                one.network: one.address or f"198.51.100.{self._cloud.made % 250 + 1}"
+                for one in node.wiring.attachments
+            },
         )
 
     def nodes(self) -> Sequence[NodeView]:

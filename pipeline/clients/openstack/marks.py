@@ -17,6 +17,8 @@ ENDS_AT = "greenroom-ends-at"
 #: Where a node is reached, and where its neighbours reach it, known before the server exists.
 ADDRESS = "greenroom-address"
 INSIDE = "greenroom-inside"
+#: The same in a further network, whose name follows.
+FURTHER = "greenroom-address."
 _DESCRIBED = re.compile(r"greenroom ([a-z0-9]{1,20}) ([a-z0-9][a-z0-9-]{0,62})")
 _NAMED = re.compile(r"greenroom-([a-z0-9]{1,20})-until-(\d{1,12})")
 

@@ -128,6 +128,7 @@ def _metadata(mark: Mark, request: EnvironmentRequest, node: NodeRequest, wires:
         marks.ENDS_AT: f"{request.ends_at:.0f}",
         marks.ADDRESS: wires.address,
         marks.INSIDE: wires.inside,
+        **{f"{marks.FURTHER}{network}": address for network, address in wires.further.items()},
     }
 
 
@@ -151,6 +152,11 @@ def view(server: Any, mark: Mark) -> NodeView:
         fault=_fault(server) if status is NodeStatus.ERROR else "",
         machine=server.compute_host or "",
         inside_address=server.metadata.get(marks.INSIDE, ""),
+        addresses={
+            key.removeprefix(marks.FURTHER): address
+            for key, address in server.metadata.items()
+            if key.startswith(marks.FURTHER)
+        },
     )
 
 

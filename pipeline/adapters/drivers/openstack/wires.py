@@ -21,11 +21,14 @@ VIRTUAL = "virtual"
 
 @dataclass(frozen=True)
 class Wires:
-    """What a server is connected by: its ports in the order of its networks, where it is reached, and where inside."""
+    """What a server is connected by: its ports in the order of its networks, where it is reached, where inside, and its
+    addresses in further networks.
+    """
 
     ports: tuple[str, ...]
     address: str
     inside: str
+    further: Mapping[str, str]
 
 
 def networks(cloud: Cloud, mark: Mark, wanted: Sequence[Network]) -> Mapping[str, str]:
@@ -146,7 +149,12 @@ def _floating(
 
 
 def _wires(mark: Mark, node: NodeRequest, ports: Mapping[str, Any], floating: Mapping[str, str]) -> Wires:
-    found = [ports[name] for name, _, _ in _names(mark, node)]
-    addresses = found[0].fixed_ips
-    inside = str(addresses[0]["ip_address"]) if addresses else ""
-    return Wires(tuple(port.id for port in found), floating.get(node.name, inside), inside)
+    found = {network: ports[name] for name, network, _ in _names(mark, node)}
+    further = {network: _address(port) for network, port in found.items()}
+    inside = further.pop(MAIN)
+    return Wires(tuple(port.id for port in found.values()), floating.get(node.name, inside), inside, further)
+
+
+def _address(port: Any) -> str:
+    """Empty on a network that gives none."""
+    return str(port.fixed_ips[0]["ip_address"]) if port.fixed_ips else ""
