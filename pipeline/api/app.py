@@ -7,7 +7,18 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.responses import Response
 
-from pipeline.api import doctor, environments, hooks, inventories, metrics, placements, problems, projects, runs
+from pipeline.api import (
+    doctor,
+    environments,
+    hooks,
+    inventories,
+    metrics,
+    placements,
+    problems,
+    projects,
+    runs,
+    servers,
+)
 from pipeline.api.gate import Gate
 from pipeline.bootstrap import Application
 
@@ -22,7 +33,7 @@ def create(app: Application) -> FastAPI:
     problems.install(api)
     api.add_middleware(Gate, token=app.token, token_file=str(app.settings.token_file))
     api.include_router(hooks.router(app.intake, app.settings.public_url))
-    for part in (projects, runs, environments, placements, inventories, doctor):
+    for part in (projects, runs, environments, placements, inventories, servers, doctor):
         api.include_router(part.router(app), prefix="/v1", responses=PROBLEMS)
 
     @api.get("/healthz", summary="Whether this process answers")

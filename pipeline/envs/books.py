@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.domain.admission import RANK
 from pipeline.domain.breakers import Breaker
+from pipeline.domain.drift import Row
 from pipeline.domain.environments import (
     BUILD_STATES,
     LEAVING_STATES,
@@ -200,6 +201,21 @@ class QosCheck:
         return bool(self.found) and not self.fault and all(one.kept for one in self.found)
 
 
+@dataclass(frozen=True)
+class Survey:
+    """What a provider showed at `at` (epoch seconds; 0: never): servers and nodes compared, and its machines.
+
+    `fault`: why the look at `tried_at` failed, if it did; the rest is older then. `inventory` is None where it tells
+    none.
+    """
+
+    at: float = 0.0
+    tried_at: float = 0.0
+    fault: str = ""
+    rows: tuple[Row, ...] = ()
+    inventory: Inventory | None = None
+
+
 RUNS = Kind("run", Run, _run_indexes)
 ENVIRONMENTS = Kind("environment", Environment, _environment_indexes)
 TRIGGERS = Kind("trigger", TriggerRecord, _trigger_indexes)
@@ -214,6 +230,8 @@ BUCKETS: Kind[Bucket] = Kind("bucket", Bucket, lambda _: {})
 SLOTS: Kind[Slots] = Kind("slots", Slots, lambda _: {})
 #: What came of a provider's builds lately.
 HISTORIES: Kind[History] = Kind("history", History, lambda _: {})
+#: One a provider.
+SURVEYS: Kind[Survey] = Kind("survey", Survey, lambda _: {})
 QOS_CHECKS: Kind[QosCheck] = Kind("qos_check", QosCheck, lambda _: {})
 LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
 REPORTS: Kind[TestReport] = Kind("report", TestReport, lambda _: {})
@@ -308,6 +326,7 @@ class Books:
         self.buckets = Book(store, BUCKETS)
         self.slots = Book(store, SLOTS)
         self.histories = Book(store, HISTORIES)
+        self.surveys = Book(store, SURVEYS)
 
     def store_version(self, kind: str, id: str) -> int:
         """The version of a document, 0 when there is none."""

@@ -52,6 +52,7 @@ from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
 from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
+from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
 from pipeline.ports.common import Limits, Secret, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
@@ -380,6 +381,7 @@ class World:
             self._retention(),
             self._qos_checks(),
             Measuring(self._provider, self.inventories),
+            Surveys(self.books, self._provider, self.inventories, self.clock, "world", lambda _: None),
         )
 
     def _qos_checks(self) -> QosChecks:
