@@ -21,6 +21,7 @@ from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.census import Censuses
 from pipeline.envs.gate import Asking, Budget, Gate
 from pipeline.envs.inventories import Inventories
+from pipeline.envs.leases import Leases
 from pipeline.envs.lifecycle import Lifecycle
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.placements import Placements
@@ -34,6 +35,7 @@ from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
 from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
+from pipeline.envs.templates import Templates
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.clouds import Cloud
 from pipeline.ports.common import Secret
@@ -46,12 +48,14 @@ from pipeline.ports.stores import AsyncStore
 from pipeline.ports.transports import Transport
 from pipeline.ports.verifiers import Verifier
 from pipeline.settings import ProviderSettings, Settings
+from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import BY_HAND, Control
 from pipeline.stages.intake import Intake
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
+from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Pulse, Runner
 from pipeline.stages.statuses import Statuses
@@ -397,6 +401,25 @@ class Application:
         return Control(self.tools, self.reaper)
 
     @cached_property
+    def templates(self) -> Templates:
+        return Templates(self.books, self.reader, self.gate, self.clock)
+
+    @cached_property
+    def leases(self) -> Leases:
+        return Leases(self.books, self.secrets, self.clock)
+
+    @cached_property
+    def requests(self) -> Requests:
+        from pipeline.adapters.keys import SshKeys
+
+        default, names = self.settings.default_provider, tuple(self.settings.providers)
+        return Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), default, names)
+
+    @cached_property
+    def commands(self) -> Commands:
+        return Commands(self.tools)
+
+    @cached_property
     def projects(self) -> Projects:
         names = tuple(self.settings.providers)
         return Projects(self.books, self.secrets, self.clock, self.ids, self.gate, names)
@@ -428,6 +451,7 @@ class Application:
             self.qos_checks,
             Measuring(self.provider, self.inventories),
             self.surveys,
+            self.commands,
         )
 
     @cached_property

@@ -68,3 +68,7 @@ def report_status(run_id: str) -> None:
 
 def check_qos(check_id: str) -> None:
     work().check_qos(check_id)
+
+
+def run_command(command_id: str) -> None:
+    work().run_command(command_id)

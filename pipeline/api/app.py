@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from pipeline.api import (
+    commands,
     doctor,
     environments,
     hooks,
@@ -16,8 +17,10 @@ from pipeline.api import (
     placements,
     problems,
     projects,
+    requests,
     runs,
     servers,
+    templates,
 )
 from pipeline.api.gate import Gate
 from pipeline.bootstrap import Application
@@ -33,7 +36,7 @@ def create(app: Application) -> FastAPI:
     problems.install(api)
     api.add_middleware(Gate, token=app.token, token_file=str(app.settings.token_file))
     api.include_router(hooks.router(app.intake, app.settings.public_url))
-    for part in (projects, runs, environments, placements, inventories, servers, doctor):
+    for part in (projects, runs, environments, requests, commands, templates, placements, inventories, servers, doctor):
         api.include_router(part.router(app), prefix="/v1", responses=PROBLEMS)
 
     @api.get("/healthz", summary="Whether this process answers")

@@ -128,7 +128,7 @@ def _budget(app: Application, name: str) -> tuple[bool, str, str]:
 
 def _is_leaked(app: Application, environment: Environment, now: float) -> bool:
     """Whether nobody uses it any more; an adopted one stays until the time that its mark names."""
-    if environment.state in KEPT_STATES:
+    if environment.state in KEPT_STATES or environment.contract is not None:
         return False
     if environment.state is EnvironmentState.ADOPTED:
         return environment.ends_at < now

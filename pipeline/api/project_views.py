@@ -56,6 +56,8 @@ class ProjectView(BaseModel):
     max_runs: int
     active_runs: int
     weight: float
+    ttl_s: float = Field(description="an environment on request lives so long where nobody says how long")
+    most_ttl_s: float = Field(description="and so long at most, with all extensions and holds")
     rules: list[RuleView]
 
     @classmethod
@@ -66,6 +68,8 @@ class ProjectView(BaseModel):
             max_runs=project.max_runs,
             active_runs=overview.active_runs,
             weight=project.weight,
+            ttl_s=project.ttl_s,
+            most_ttl_s=project.most_ttl_s,
             rules=[RuleView.of(rule) for rule in project.rules],
             name=project.name,
             repository=project.repository,
@@ -96,12 +100,15 @@ class NewProject(Wish):
 class ProjectWish(Wish):
     """What is to change; what is left out stays. `quota`: amounts by limit, sizes with their unit (`"64GiB"`), null
     for no limit; `"quota": null` takes all limits away. An empty `provider` is the deployment's own.
+    `ttl` and `most_ttl` are durations such as `2h`.
     """
 
     quota: dict[str, StrictInt | StrictFloat | StrictStr | None] | None = Field(default_factory=dict)
     max_runs: StrictInt | None = None
     weight: StrictInt | StrictFloat | None = None
     provider: str | None = None
+    ttl: str | None = Field(default=None, max_length=40)
+    most_ttl: str | None = Field(default=None, max_length=40)
 
 
 class NewRules(Wish):

@@ -102,7 +102,15 @@ def _changes(app: Application, routes: APIRouter) -> None:
             app.provider(wish.provider)
         app.projects.change(
             name,
-            ProjectChange(wish.quota or {}, wish.quota is None, wish.max_runs, wish.weight, wish.provider),
+            ProjectChange(
+                wish.quota or {},
+                wish.quota is None,
+                wish.max_runs,
+                wish.weight,
+                wish.provider,
+                ttl=wish.ttl,
+                most_ttl=wish.most_ttl,
+            ),
         )
         return ProjectView.of(app.projects.overview(name))
 

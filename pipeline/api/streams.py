@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from starlette.responses import StreamingResponse
 
+from pipeline.domain.environments import FINAL_STATES
 from pipeline.ports.logs import LogStore
 from pipeline.ports.stores import AsyncStore, Event
 
@@ -33,6 +34,14 @@ async def run_events(store: AsyncStore, run_id: str, after: str) -> AsyncIterato
     async for event in store.follow(run_id, after=after):
         yield message(event.type, {"at": event.at, **event.data}, event.position)
         if event.type == "run.finished":
+            return
+
+
+async def environment_events(store: AsyncStore, environment_id: str, after: str) -> AsyncIterator[bytes]:
+    """All events of an environment after a position, then each as it comes, until nothing of it exists."""
+    async for event in store.follow(environment_id, after=after):
+        yield message(event.type, {"at": event.at, **event.data}, event.position)
+        if event.type.removeprefix("environment.") in FINAL_STATES:
             return
 
 

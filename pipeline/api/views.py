@@ -7,8 +7,10 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline.domain import admission
 from pipeline.domain.environments import Environment, EnvironmentState, NodeState
 from pipeline.domain.intake import TriggerRecord, TriggerState
+from pipeline.domain.leases import may_end
 from pipeline.domain.reports import CaseStatus, TestReport
 from pipeline.domain.runs import AttemptState, Run, RunState, StageName, StageRun, StageState, Verdict
 from pipeline.domain.triggers import TriggerKind
@@ -155,6 +157,54 @@ class NoticeView(BaseModel):
     reason: str
 
 
+class CostView(BaseModel):
+    """What it counts against its project's quota; nothing before it is reserved, and after it is gone."""
+
+    environments: int
+    nodes: int
+    vcpu: float
+    memory_mib: float
+    disk_gib: float
+
+
+class ContractView(BaseModel):
+    """Durations in seconds, moments since the epoch, null where nobody can say it yet."""
+
+    owner: str
+    why: str
+    name: str
+    ttl_s: float = Field(description="it lives for so long once its nodes are in service")
+    most_s: float = Field(description="and for so long at most, with all extensions and holds")
+    ready_at: float | None = Field(description="when it was configured and deployed, too")
+    dies_at: float | None
+    last_end: float | None = Field(description="no extension or hold goes beyond")
+    warned: bool
+    protected: str
+    may_end_earlier: list[str]
+    costs: CostView
+
+    @classmethod
+    def of(cls, environment: Environment) -> ContractView | None:
+        contract = environment.contract
+        if contract is None:
+            return None
+        alive = contract.began_at > 0
+        return cls(
+            owner=contract.owner,
+            why=contract.why,
+            name=contract.name,
+            ttl_s=contract.ttl_s,
+            most_s=contract.most_s,
+            ready_at=contract.ready_at or None,
+            dies_at=environment.ends_at if alive and not environment.protected else None,
+            last_end=contract.last_end if alive else None,
+            warned=alive and contract.warned == environment.ends_at,
+            protected=environment.protected,
+            may_end_earlier=may_end(environment),
+            costs=CostView(**vars(admission.use_of(environment))),
+        )
+
+
 class EnvironmentView(BaseModel):
     id: str
     project: str
@@ -172,18 +222,33 @@ class EnvironmentView(BaseModel):
     notes: tuple[str, ...]
     preempted: int
     notice: NoticeView | None
+    contract: ContractView | None = Field(description="what holds for whoever asked for it; null: a run did")
+    links: dict[str, str]
     nodes: list[NodeView]
 
     @classmethod
     def of(cls, environment: Environment) -> EnvironmentView:
-        made = {"nodes", "notice", "position", "estimate_s"}
+        made = {"nodes", "notice", "position", "estimate_s", "contract", "links"}
         shown = {name: getattr(environment, name) for name in cls.model_fields if name not in made}
         notice = NoticeView(**vars(environment.notice)) if environment.notice is not None else None
         nodes = [
             NodeView.model_validate({name: getattr(node, name) for name in NodeView.model_fields})
             for node in environment.nodes
         ]
-        return cls.model_validate({**shown, **_wait(environment), "nodes": nodes, "notice": notice})
+        mine = {
+            "contract": ContractView.of(environment),
+            "links": _links(environment),
+            "nodes": nodes,
+            "notice": notice,
+        }
+        return cls.model_validate({**shown, **_wait(environment), **mine})
+
+
+def _links(environment: Environment) -> dict[str, str]:
+    own = f"/v1/environments/{environment.id}"
+    parts = ("nodes", "events", "logs", "ssh", "extend", "hold", "protect", "release")
+    run = {"run": f"/v1/runs/{environment.owner}"} if environment.owner else {}
+    return {"self": own, **{part: f"{own}/{part}" for part in parts}, **run}
 
 
 class MeasuredView(BaseModel):

@@ -1,4 +1,4 @@
-"""What must be settled before a deployment stops: active runs and held nodes."""
+"""What must be settled before a deployment stops: active runs, held nodes, and environments on request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def settle(out: Output, settings: Settings, *, release: bool, force: bool) -> li
         client.post(f"/v1/runs/{run['id']}/cancel", _wish(force=True))
     if active:
         until_none(lambda: [run for run in client.items("/v1/runs", LOOKED_AT) if run["state"] != "finished"])
-    held = [one for one in standing(client) if one["state"] == "held"]
+    held = [one for one in standing(client) if one["state"] == "held" or one["contract"] is not None]
     if release:
         return _release(out, client, held, force=force)
     for one in held:
@@ -50,7 +50,8 @@ def standing(client: Client) -> list[Json]:
 
 def _release(out: Output, client: Client, held: list[Json], *, force: bool) -> list[str]:
     for one in held:
-        client.post(f"/v1/runs/{one['owner']}/release", _wish(force=force))
+        whose = f"environments/{one['id']}" if one["contract"] is not None else f"runs/{one['owner']}"
+        client.post(f"/v1/{whose}/release", _wish(force=force))
     if force:
         for one in standing(client):
             client.post(f"/v1/environments/{one['id']}/destroy", _wish(force=True))

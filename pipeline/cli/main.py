@@ -10,6 +10,7 @@ import typer
 from pipeline.cli.commands import (
     audit,
     blueprint,
+    env,
     inventory,
     machines,
     placement,
@@ -46,9 +47,12 @@ app.add_typer(machines.machine, name="machine", rich_help_panel="Placement")
 app.add_typer(providers.providers, name="providers", rich_help_panel="Placement")
 app.add_typer(inventory.inventory, name="inventory", rich_help_panel="Placement")
 app.add_typer(qos.qos, name="qos", rich_help_panel="Nodes")
+app.add_typer(env.env, name="env", rich_help_panel="Nodes")
 app.add_typer(projects.hook, name="hook", rich_help_panel="Projects")
 # What stands after RUN belongs to the node's command, options included.
 app.command(rich_help_panel="Nodes", context_settings={"allow_interspersed_args": False})(runs.ssh)
+env.env.command("ssh", context_settings={"allow_interspersed_args": False})(env.ssh)
+env.env.command("run", context_settings={"allow_interspersed_args": False})(env.run)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
+from pipeline.domain.contracts import Contract
 from pipeline.domain.durations import SKEW_S
 from pipeline.domain.errors import InvalidTransition
 from pipeline.domain.qos import QosProfile
@@ -166,9 +167,10 @@ class Nomination:
 class Environment:
     """Nodes that are requested, leased and destroyed together. Times are seconds since the epoch, 0: not yet.
 
-    Its use: `owner` is the id of the run that uses it. `ends_at` is when its lease or hold ends: after that it is taken
-    back. `protected` is why nothing but its owner may take it back, if so. `sealed_key` is the private SSH key of all
-    its nodes. `preempted` counts how often its run was taken back for somebody else; `notice` is why it goes.
+    Its use: `owner` is the id of the run that uses it, `contract` what holds for whoever asked for it by itself; then
+    the run only prepares it. `ends_at` is when its lease or hold ends: after that it is taken back. `protected` is why
+    nothing but its owner may take it back, if so. `sealed_key` is the private SSH key of all its nodes. `preempted`
+    counts how often its run was taken back for somebody else; `notice` is why it goes.
 
     Its place: `wait` is how it waits for one, and `told_at` when that was last written. `placed_at` is when its nodes
     got their machines, `placed_under` the version of the inventory that placement saw, `notes` what placement says of
@@ -215,6 +217,7 @@ class Environment:
     avoid: tuple[str, ...] = ()
     placed_again: int = 0
     wait: Wait | None = None
+    contract: Contract | None = None
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""
@@ -227,6 +230,11 @@ class Environment:
 
     def of_role(self, role: str) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.role == role)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is built for a run or a person, and not for the warm pool."""
+        return bool(self.owner) or self.contract is not None
 
     @property
     def final(self) -> bool:

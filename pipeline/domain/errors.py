@@ -9,6 +9,8 @@ GreenroomError                  .code is the metric label and the problem+json t
     Unauthenticated             401
     NotFound                    404
     AlreadyExists               409
+    KeyReused                   422: the name of one request on another one
+    OverQuota                   409: more than the project may have
     TooLarge                    413
   InvalidTransition             409: the object is not in a state that allows the act
     StaleAttempt                a worker that lost its attempt tried to write
@@ -104,6 +106,20 @@ class AlreadyExists(UserError):
     """An object of that name is there already."""
 
     code = "already-exists"
+    status = 409
+
+
+class KeyReused(UserError):
+    """A request that bears the Idempotency-Key of another one."""
+
+    code = "idempotency-key-reused"
+    status = 422
+
+
+class OverQuota(UserError):
+    """More than the project may have together; says what is in use."""
+
+    code = "over-quota"
     status = 409
 
 

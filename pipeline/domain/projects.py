@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from pipeline.domain.durations import parse_positive_duration
 from pipeline.domain.errors import UserError
 from pipeline.domain.resources import parse_size
 from pipeline.domain.rules import OperatorRule
@@ -35,7 +36,8 @@ class Project:
 
     `local_repositories` are the paths of this machine that its deliveries may name; a delivery that names another one
     is refused, so that who may sign deliveries cannot read what else lies here. `max_runs` run at a time; `weight` is
-    its share of what several projects want at once. `rules` are laid on all that it requests.
+    its share of what several projects want at once. `rules` are laid on all that it requests. An environment on request
+    lives `ttl_s` where nobody says how long, and never longer than `most_ttl_s`, in seconds.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Project:
     quota: Quota = field(default_factory=Quota)
     weight: float = 1.0
     rules: tuple[OperatorRule, ...] = ()
+    ttl_s: float = 2 * 3600.0
+    most_ttl_s: float = 24 * 3600.0
 
 
 def local_path(repository: str) -> str:
@@ -95,6 +99,8 @@ class ProjectChange:
     weight: float | None = None
     provider: str | None = None
     rules: tuple[OperatorRule, ...] | None = None
+    ttl: str | None = None
+    most_ttl: str | None = None
 
 
 def changed(project: Project, change: ProjectChange) -> Project:
@@ -108,6 +114,8 @@ def changed(project: Project, change: ProjectChange) -> Project:
         weight=project.weight if change.weight is None else _weight(change.weight),
         provider=project.provider if change.provider is None else change.provider,
         rules=project.rules if change.rules is None else _own(project, change.rules),
+        ttl_s=project.ttl_s if change.ttl is None else _duration("ttl", change.ttl),
+        most_ttl_s=project.most_ttl_s if change.most_ttl is None else _duration("most_ttl", change.most_ttl),
     )
 
 
@@ -148,6 +156,13 @@ def _size(name: str, amount: str | float) -> float:
 def _expected(name: str) -> str:
     what = "a size such as 64GiB" if name in {"memory", "disk"} else "a number from 0 on"
     return f"expected {what}, or `{NONE}` for no limit"
+
+
+def _duration(name: str, text: str) -> float:
+    try:
+        return parse_positive_duration(text)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from error
 
 
 def _runs(most: int) -> int:

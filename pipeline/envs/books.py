@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -26,6 +26,7 @@ from pipeline.domain.environments import (
 from pipeline.domain.errors import NotFound, PermanentError, VersionConflict
 from pipeline.domain.intake import TriggerRecord, TriggerState
 from pipeline.domain.inventory import Inventory, Load, Machine
+from pipeline.domain.leases import warning_due
 from pipeline.domain.limits import Bucket, Slots
 from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
@@ -145,7 +146,13 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         indexes["environments:noticed"] = environment.notice.at
     if environment.final:
         indexes["environments:final"] = environment.state_since
-    return indexes
+    return {**indexes, **_contract_indexes(environment)}
+
+
+def _contract_indexes(environment: Environment) -> Mapping[str, float]:
+    contract, warning = environment.contract, warning_due(environment)
+    owned = {} if contract is None else {f"environments:of:{contract.owner}": environment.created_at}
+    return owned if warning is None else {**owned, "environments:warning": warning}
 
 
 def _trigger_indexes(record: TriggerRecord) -> Mapping[str, float]:
@@ -216,6 +223,42 @@ class Survey:
     inventory: Inventory | None = None
 
 
+@dataclass(frozen=True)
+class Template:
+    """A blueprint that is kept: the `text` of its greenroom.yml. Times are seconds since the epoch."""
+
+    name: str
+    text: str
+    created_at: float
+    changed_at: float
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command on `nodes` of an environment, which may take `timeout_s` on each. Times are seconds since the epoch.
+
+    `statuses` are exit statuses by node; `fault` is why it could not be run on all of them, if so.
+    """
+
+    id: str
+    environment: str
+    nodes: tuple[str, ...]
+    text: str
+    timeout_s: float
+    asked_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    fault: str = ""
+
+    @property
+    def exit_status(self) -> int | None:
+        """The first that is not 0, else 0; None until it is finished everywhere."""
+        if self.finished_at is None or self.fault:
+            return None
+        return next((status for status in self.statuses.values() if status), 0)
+
+
 RUNS = Kind("run", Run, _run_indexes)
 ENVIRONMENTS = Kind("environment", Environment, _environment_indexes)
 TRIGGERS = Kind("trigger", TriggerRecord, _trigger_indexes)
@@ -234,6 +277,8 @@ HISTORIES: Kind[History] = Kind("history", History, lambda _: {})
 SURVEYS: Kind[Survey] = Kind("survey", Survey, lambda _: {})
 QOS_CHECKS: Kind[QosCheck] = Kind("qos_check", QosCheck, lambda _: {})
 LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
+COMMANDS: Kind[Command] = Kind("command", Command, lambda _: {})
+TEMPLATES = Kind("template", Template, lambda template: {"templates": template.created_at})
 REPORTS: Kind[TestReport] = Kind("report", TestReport, lambda _: {})
 
 
@@ -322,6 +367,8 @@ class Books:
         self.machines = Book(store, MACHINES)
         self.loads = Book(store, LOADS)
         self.qos_checks = Book(store, QOS_CHECKS)
+        self.commands = Book(store, COMMANDS)
+        self.templates = Book(store, TEMPLATES)
         self.breakers = Book(store, BREAKERS)
         self.buckets = Book(store, BUCKETS)
         self.slots = Book(store, SLOTS)

@@ -61,6 +61,10 @@ def qos_check(check_id: str) -> JobRequest:
     return JobRequest(check_id, WORK_QUEUE, "check_qos", (check_id,))
 
 
+def command(command_id: str) -> JobRequest:
+    return JobRequest(command_id, WORK_QUEUE, "run_command", (command_id,))
+
+
 def wake(run: Run) -> JobRequest:
     """A waiting attempt may go on."""
     return JobRequest(f"{run.id}_wake", provider_queue(run.provider), "wake_run", (run.id,))

@@ -39,6 +39,7 @@ from pipeline.domain.errors import (
     VersionConflict,
 )
 from pipeline.domain.failsafe import GiveUp, OpenBreaker, RetryAt, WaitForCapacity
+from pipeline.domain.leases import begun
 from pipeline.envs import events, places
 from pipeline.envs.access import access_of
 from pipeline.envs.books import LEDGERS, Books, Ledger, Loaded
@@ -225,6 +226,7 @@ class Lifecycle:
             environment_id=environment.id,
             service=environment.service,
             authorized_key=environment.public_key,
+            login_keys=environment.contract.keys if environment.contract is not None else (),
             ends_at=environment.ends_at,
             nodes=tuple(self._node_request(node) for node in environment.nodes),
             project=environment.project,
@@ -327,9 +329,9 @@ class Lifecycle:
                 told = f"node {name} does not answer: {why}"
                 return self._still_building(loaded, environment, provider, told, silent)
         serving = [node.to(N.REACHABLE).to(N.IN_SERVICE) for node in environment.nodes]
-        state = E.LEASED if environment.owner else E.READY
+        state = E.LEASED if environment.wanted else E.READY
         now = self._clock.now()
-        serving_now = replace(environment.to(state, now), built_at=now).with_nodes(serving)
+        serving_now = begun(replace(environment.to(state, now), built_at=now), now).with_nodes(serving)
         built = self._steps.save(loaded, serving_now).value
         self._suspects.succeeded(built)
         return built

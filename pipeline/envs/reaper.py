@@ -57,7 +57,8 @@ class Reaper:
         ids = self._books.store.index("environments:ending", limit=PAGE, offset=self._looked_at)
         self._looked_at = self._looked_at + PAGE if len(ids) == PAGE else 0
         timed = self._books.environments.many(ids)
-        leased = [one for one in timed if one.value.state is EnvironmentState.LEASED and not one.value.protected]
+        timed = [one for one in timed if not one.value.protected and one.value.contract is None]
+        leased = [one for one in timed if one.value.state is EnvironmentState.LEASED]
         owners = self._books.runs.many(sorted({one.value.owner for one in leased if one.value.owner}))
         over = {loaded.value.id for loaded in owners if loaded.value.state is RunState.FINISHED}
         left = self._affordable(one for one in leased if one.value.owner in over)

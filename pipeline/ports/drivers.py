@@ -36,7 +36,8 @@ class NodeRequest:
 
 @dataclass(frozen=True)
 class EnvironmentRequest:
-    """Nodes to create together. `authorized_key` is one public OpenSSH line for root's login.
+    """Nodes to create together. `authorized_key` is one public OpenSSH line for root's login,
+    and `login_keys` are further ones.
 
     `project` is whose it is: a driver may hold an account of its own for it. `networks` are those that nodes are
     attached to beside the environment's own.
@@ -53,6 +54,7 @@ class EnvironmentRequest:
     nodes: tuple[NodeRequest, ...]
     project: str = ""
     networks: tuple[Network, ...] = ()
+    login_keys: tuple[str, ...] = ()
 
 
 class NodeStatus(StrEnum):

@@ -125,12 +125,18 @@ class Control:
         old, now = self._books.runs.get(run_id).value, self._tools.clock.now()
         self._books.projects.get(old.project)
         self._tools.providers(old.provider)
+        self._check_own(old)
         new_id = self._tools.ids.new("run")
         if first is None or first is StageName.DELIVER:
             run = runs.rerun(old, new_id, now, StageName.DELIVER, "")
             save_run(self._tools, None, run)
             return run
         return self._rerun_from(old, new_id, first, now)
+
+    def _check_own(self, old: Run) -> None:
+        asked = self._books.environments.find(old.environment_id) if old.environment_id else None
+        if asked is not None and asked.value.contract is not None:
+            raise InvalidTransition(f"run {old.id} prepared an environment on request; ask for a new environment")
 
     def _rerun_from(self, old: Run, new_id: str, first: StageName, now: float) -> Run:
         if first is StageName.DESTROY:

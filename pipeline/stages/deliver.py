@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
 from pipeline.domain.errors import InfraError, PermanentError, TransientError
+from pipeline.domain.leases import LIVING
 from pipeline.domain.runs import Outcome, StageState
 from pipeline.envs import events, jobs
 from pipeline.stages.context import PASSED, Answer, Done, Stage, Waiting
@@ -31,6 +32,8 @@ def _standing(stage: Stage) -> Environment | None:
         return None
     environment = stage.environment().value
     ending = environment.final or environment.state is EnvironmentState.DESTROYING
+    if ending and environment.contract is not None:
+        raise _fault(environment)  # whoever asked was told of this one: another one would be nobody's
     return None if ending else environment
 
 
@@ -57,7 +60,7 @@ def _requested(stage: Stage) -> Environment:
 def resume(stage: Stage) -> Answer | None:
     """Judge the environment; None while it is on its way."""
     environment = stage.environment().value
-    if environment.state is EnvironmentState.LEASED:
+    if environment.state in LIVING:
         return _delivered(stage, environment)
     if environment.state is EnvironmentState.REJECTED:
         return Outcome(StageState.ERROR, environment.reason, "infeasible")
@@ -68,7 +71,8 @@ def resume(stage: Stage) -> Answer | None:
 
 def _fault(environment: Environment) -> InfraError:
     text = f"environment {environment.id}: {environment.fault or environment.reason}"
-    return TransientError(text) if not environment.fault else PermanentError(text)
+    again = not environment.fault and environment.contract is None
+    return TransientError(text) if again else PermanentError(text)
 
 
 def _delivered(stage: Stage, environment: Environment) -> Done:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pipeline.domain.environments import Environment, EnvironmentState, hold
 from pipeline.domain.errors import GreenroomError, GuardRefused
+from pipeline.domain.leases import LIVING, ready
 from pipeline.domain.moments import to_the_second
-from pipeline.domain.runs import HELD, Outcome, StageState, Verdict
+from pipeline.domain.runs import HELD, Outcome, Run, StageState, Verdict
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
 from pipeline.envs.gate import Asking
 from pipeline.ports.common import LimitExceeded
+from pipeline.ports.stores import Event
 from pipeline.stages import artifacts
 from pipeline.stages.context import PASSED, Answer, Decision, Done, Stage, Waiting, line
 
@@ -25,6 +27,8 @@ def start(stage: Stage) -> Answer | Decision:
     """Keep artifacts, then hold or begin to take back."""
     if not stage.run.environment_id:
         return PASSED
+    if stage.environment().value.contract is not None and stage.run.verdict is Verdict.PASSED:
+        return lambda: _hand_over(stage)
     if stage.environment().value.state is EnvironmentState.LEASED:
         _keep_artifacts(stage)
     return lambda: _decide(stage)
@@ -37,6 +41,17 @@ def _decide(stage: Stage) -> Answer:
     if _to_hold(stage, loaded.value):
         return _hold(stage, loaded)
     return _take_back(stage, loaded)
+
+
+def _hand_over(stage: Stage) -> Answer:
+    """What was prepared well is its requester's; it ends with its own time."""
+    loaded, now = stage.environment(), stage.tools.clock.now()
+    if loaded.value.state not in LIVING:
+        return PASSED
+    prepared = ready(loaded.value, now)
+    write = stage.tools.books.environments.kind.put(prepared.id, prepared, loaded.version)
+    told = Event(prepared.id, "environment.prepared", now, {"environment": prepared.id, "run": stage.run.id})
+    return Done(Outcome(StageState.SKIPPED, f"handed over: {prepared.id}"), writes=(write,), events=(told,))
 
 
 def resume(stage: Stage) -> Answer | Decision | None:
@@ -83,7 +98,7 @@ def _hold(stage: Stage, loaded: Loaded[Environment]) -> Done:
 def _take_back(stage: Stage, loaded: Loaded[Environment]) -> Answer:
     run, now = stage.run, stage.tools.clock.now()
     overrides = run.stop.overrides if run.stop is not None else {}
-    asking = Asking(run.id, f"run {run.id} {run.verdict}", overrides, again=True)
+    asking = Asking(run.id, _why(run, loaded.value), overrides, again=True)
     try:
         begun = stage.tools.removals.begin(loaded.value, asking)
     except GuardRefused as refused:
@@ -96,6 +111,12 @@ def _take_back(stage: Stage, loaded: Loaded[Environment]) -> Answer:
     if going.final:
         return Done(PASSED, writes=writes, events=told, jobs=(jobs.ADMIT,))
     return Waiting(going.id, writes, told, (jobs.advance(going, loaded.version),))
+
+
+def _why(run: Run, environment: Environment) -> str:
+    """Whoever asked for an environment looks at it, not at the run that prepared it."""
+    told = f": {run.reason}" if environment.contract is not None and run.reason else ""
+    return f"run {run.id} {run.verdict}{told}"
 
 
 def _refused(environment: Environment, refused: GuardRefused, now: float) -> Answer:

@@ -79,6 +79,8 @@ class Preempted:
 
     def _owner(self, environment: Environment) -> Loaded[Run] | None:
         """The run that must begin again, if there is one that still needs it."""
+        if environment.contract is not None:  # its requester was told of this one
+            return None
         loaded = self._books.runs.find(environment.owner) if environment.owner else None
         if loaded is None or loaded.value.state not in {RunState.PENDING, RunState.RUNNING}:
             return None

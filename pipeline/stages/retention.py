@@ -35,7 +35,7 @@ class Retention:
         books = self._books
         for index, find, forget in (
             ("runs:finished", books.runs.due, self._forget_run),
-            ("environments:final", books.environments.due, self._forget(books.environments.kind.name)),
+            ("environments:final", books.environments.due, self._forget_environment),
             ("triggers:settled", books.triggers.due, self._forget(books.triggers.kind.name)),
         ):
             while self._forget_some(find(index, self._clock.now() - self._keep_s), forget):
@@ -55,6 +55,11 @@ class Retention:
 
     def _forget(self, kind: str) -> Callable[[Loaded[Any]], None]:
         return lambda loaded: self._books.commit(Delete(kind, loaded.value.id, loaded.version))
+
+    def _forget_environment(self, loaded: Loaded[Any]) -> None:
+        """The output of commands on it goes first, as a run's files do."""
+        self._logs.delete(loaded.value.id)
+        self._forget(self._books.environments.kind.name)(loaded)
 
     def _forget_run(self, loaded: Loaded[Any]) -> None:
         """Its files go first: as long as its document stands, they are found again."""

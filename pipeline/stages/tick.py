@@ -12,7 +12,7 @@ from pipeline.domain.durations import SKEW_S
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import Fenced, GuardRefused, PermanentError, TransientError, VersionConflict
 from pipeline.domain.runs import Attempt, AttemptState, Run, StageName
-from pipeline.envs import jobs
+from pipeline.envs import jobs, warnings
 from pipeline.envs.books import Loaded
 from pipeline.envs.gate import TICK, Asking
 from pipeline.envs.inventories import Inventories
@@ -168,7 +168,8 @@ class Tick:
         now, run = self.tools.clock.now(), loaded.value
         lease = self.tools.books.environments.find(run.environment_id) if run.environment_id else None
         writes: tuple[Put, ...] = ()
-        if lease is not None and lease.value.owner == run.id and lease.value.state is EnvironmentState.LEASED:
+        own = lease is not None and lease.value.contract is None and lease.value.owner == run.id
+        if lease is not None and own and lease.value.state is EnvironmentState.LEASED:
             renewed = replace(lease.value, ends_at=now + run.plan.timeout_s + GRACE_S)
             writes = (self.tools.books.environments.kind.put(renewed.id, renewed, lease.version),)
         self._save(loaded, runs.admit(run, now), fence, writes)
@@ -190,6 +191,7 @@ class Tick:
         for environment_id in self.preempted.noticed():
             self._survive(environment_id, self.preempted.settle, environment_id)
         self._survive("ends of leases", self._end_leases)
+        self._survive("warnings of ends", warnings.warn, self.tools.books, self.tools.clock.now())
         self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)

@@ -14,6 +14,7 @@ from pipeline.envs.measuring import Measuring
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.surveys import Surveys
+from pipeline.stages.commands import Commands
 from pipeline.stages.planner import Planner
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Runner
@@ -36,6 +37,7 @@ class Work:
     qos_checks: QosChecks
     measuring: Measuring
     surveys: Surveys
+    commands: Commands
 
     def plan_trigger(self, trigger_id: str) -> None:
         self.planner.plan(trigger_id)
@@ -74,6 +76,9 @@ class Work:
 
     def check_qos(self, check_id: str) -> None:
         self.qos_checks.carry_out(check_id)
+
+    def run_command(self, command_id: str) -> None:
+        self.commands.carry_out(command_id)
 
     def forget_old(self) -> None:
         self.retention.forget_old()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 
 from tests.bench import (
+    cold,
     intake,
     local_env,
     memory,
@@ -24,6 +25,7 @@ BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "run_overhead": run_overhead.measure,
     "memory": memory.measure,
     "local_env": local_env.measure,
+    "cold": cold.measure,
     "placement_lag": placement_lag.measure,
     "placement_vs_nova": placement_vs_nova.measure,
     "placement": placement.measure,

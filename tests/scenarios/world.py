@@ -43,6 +43,7 @@ from pipeline.envs.books import Books
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.gate import Budget, Gate
 from pipeline.envs.inventories import Inventories
+from pipeline.envs.leases import Leases
 from pipeline.envs.lifecycle import Lifecycle
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.preemption import Preemptions
@@ -54,6 +55,7 @@ from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
 from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
+from pipeline.envs.templates import Templates
 from pipeline.ports.common import Limits, Secret, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
 from pipeline.ports.drivers import EnvironmentRequest
@@ -61,11 +63,13 @@ from pipeline.ports.forges import CommitStatus, Delivery, Received
 from pipeline.ports.stores import Commit, Document, Fence, JobRequest
 from pipeline.ports.transports import Connection
 from pipeline.ports.verifiers import VerifyRequest, VerifyResult
+from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
+from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import BEAT_TTL_S, Runner
 from pipeline.stages.statuses import Statuses
@@ -335,6 +339,9 @@ class World:
         self.reaper = Reaper(self.books, self._provider, self.clock, self.gate, self.removals)
         self.control = Control(self.tools, self.reaper)
         self.projects = Projects(self.books, self.secrets, self.clock, self.ids, self.gate, ("cloud",))
+        self.templates = Templates(self.books, YamlBlueprintReader(), self.gate, self.clock)
+        self.leases = Leases(self.books, self.secrets, self.clock)
+        self.requests = Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), "cloud", ("cloud",))
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()
@@ -382,6 +389,7 @@ class World:
             self._qos_checks(),
             Measuring(self._provider, self.inventories),
             Surveys(self.books, self._provider, self.inventories, self.clock, "world", lambda _: None),
+            Commands(self.tools),
         )
 
     def _qos_checks(self) -> QosChecks:

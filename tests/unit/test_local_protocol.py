@@ -102,6 +102,8 @@ def test_names_that_are_none(name: object) -> None:
     [
         ({"authorized_key": "ssh-ed25519 AAAA\nssh-ed25519 BBBB"}, "authorized_key: expected one OpenSSH public key"),
         ({"authorized_key": 'command="id" ssh-ed25519 AAAA'}, "authorized_key"),
+        ({"login_keys": "ssh-ed25519 AAAA"}, "login_keys: expected a list of at most 20"),
+        ({"login_keys": ['command="id" ssh-ed25519 AAAA']}, "login_keys: expected OpenSSH public keys"),
         ({"ends_at": "soon"}, "ends_at: expected a number"),
         ({"ends_at": True}, "ends_at: expected a number"),
         ({"ends_at": float("nan")}, "ends_at: expected a number"),

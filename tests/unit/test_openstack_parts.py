@@ -74,7 +74,7 @@ def test_flavors_that_are_made_have_one_name_for_one_shape() -> None:
 
 
 def decoded(node: NodeRequest) -> str:
-    return base64.b64decode(user_data(node, "ssh-ed25519 LOGIN")).decode()
+    return base64.b64decode(user_data(node, ["ssh-ed25519 LOGIN"])).decode()
 
 
 def test_a_server_knows_its_host_key_at_the_first_boot() -> None:
@@ -95,7 +95,7 @@ def test_a_projects_user_data_cannot_replace_ours() -> None:
 
 def test_user_data_that_nobody_would_read_is_refused() -> None:
     with pytest.raises(PermanentError, match="web-0"):
-        user_data(replace(NODE, custom=Custom(user_data="hello")), "key")
+        user_data(replace(NODE, custom=Custom(user_data="hello")), ["key"])
 
 
 @given(

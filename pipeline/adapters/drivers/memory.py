@@ -28,7 +28,8 @@ class MemoryCloud:
     image, and by machine as `machine_of` knows it (environment id, node name), since drivers are not told. `outage`:
     what every call says while it is not empty. `room`: nodes that fit, None for any number. `inventory`: what the cloud
     reports of its machines. `loads`: what it measures of them. `lies`: so many calls of destroy return although
-    everything still stands. `mistakes`: what a check finds.
+    everything still stands. `mistakes`: what a check finds. `login_keys` says who may log in beside Greenroom, by
+    environment.
     """
 
     nodes: dict[tuple[str, str], NodeView] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class MemoryCloud:
     loads: dict[str, Load] = field(default_factory=dict)
     lies: int = 0
     mistakes: list[str] = field(default_factory=list)
+    login_keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     made: int = 0
 
@@ -83,6 +85,7 @@ class MemoryDriver:
             self._cloud.answer(self._cloud.fail_create)
             self._check(request)
             self._cloud.marks[request.environment_id] = (request.deployment, request.ends_at)
+            self._cloud.login_keys[request.environment_id] = request.login_keys
             for node in request.nodes:
                 self._add(request.environment_id, node)
 

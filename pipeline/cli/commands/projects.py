@@ -97,16 +97,21 @@ def change(
     max_runs: Annotated[int | None, typer.Option(help="runs at a time")] = None,
     weight: Annotated[float | None, typer.Option(help="its share of what several projects want at once")] = None,
     provider: Annotated[str | None, typer.Option(help="where its nodes are made; empty for the usual one")] = None,
+    ttl: Annotated[str | None, typer.Option(help="how long its environments live where nobody says it")] = None,
+    most_ttl: Annotated[str | None, typer.Option(help="and how long at most")] = None,
     json: Json = False,
 ) -> None:
     """Change what a project may use."""
     from pipeline.cli import render
     from pipeline.cli.client import connect
 
-    given = {"max_runs": max_runs, "weight": weight, "provider": provider, **_quota(quota or [])}
+    amounts = {"max_runs": max_runs, "weight": weight, "provider": provider, "ttl": ttl, "most_ttl": most_ttl}
+    given = {**amounts, **_quota(quota or [])}
     wish = {key: value for key, value in given.items() if value is not None or key == "quota"}
     if not wish:
-        raise Complaint("nothing is to change; name a --quota, --max-runs, --weight or --provider", USAGE)
+        raise Complaint(
+            "nothing is to change; name a --quota, --max-runs, --weight, --provider, --ttl or --most-ttl", USAGE
+        )
     now = connect().patch(f"/v1/projects/{name}", wish)
     out = Output(json)
     if json:

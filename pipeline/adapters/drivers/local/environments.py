@@ -173,7 +173,8 @@ class Environments:
     ) -> None:
         def build(node: NodeRequest) -> None:
             record = _record(request, node, home)
-            self._builder.build(node, record, home, known[node.image], request.authorized_key)
+            keys = "\n".join((request.authorized_key, *request.login_keys))
+            self._builder.build(node, record, home, known[node.image], keys)
 
         self._each(build, missing)
 

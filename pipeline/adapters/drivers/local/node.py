@@ -174,7 +174,7 @@ def hosts(home: EnvironmentRecord) -> str:
     return "\n".join(["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback", *lines]) + "\n"
 
 
-def lay_out(place: Path, request: NodeRequest, hosts_file: str, authorized_key: str) -> None:
+def lay_out(place: Path, request: NodeRequest, hosts_file: str, authorized_keys: str) -> None:
     """Write a node's own files into its empty upper layer, owned by its root."""
     for name in ("upper", "work", "rootfs"):
         (place / name).mkdir()
@@ -188,7 +188,7 @@ def lay_out(place: Path, request: NodeRequest, hosts_file: str, authorized_key: 
         "etc/hosts": (hosts_file, 0o644),
         "etc/ssh/ssh_host_ed25519_key": (request.host_key.reveal().rstrip("\n") + "\n", 0o600),
         "etc/ssh/ssh_host_ed25519_key.pub": (request.host_public_key + "\n", 0o644),
-        "root/.ssh/authorized_keys": (authorized_key + "\n", 0o600),
+        "root/.ssh/authorized_keys": (authorized_keys + "\n", 0o600),
     }
     for name, (content, mode) in files.items():
         _own_file(upper / name, content, mode)

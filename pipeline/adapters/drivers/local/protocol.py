@@ -29,6 +29,7 @@ PRIVATE_KEY = re.compile(
 )
 MAX_LINE = 4 * 1024 * 1024
 MAX_NODES = 240
+MAX_KEYS = 20
 
 
 class Refused(Exception):
@@ -125,6 +126,12 @@ class Fields:
             raise self.refuse(key, f"a list of at most {MAX_NODES} names")
         return tuple(Fields({"name": item}, f"{self._where}.{key}").name("name") for item in value)
 
+    def lines(self, key: str, pattern: re.Pattern[str], what: str) -> tuple[str, ...]:
+        value = self.take(key)
+        if not isinstance(value, list) or len(value) > MAX_KEYS:
+            raise self.refuse(key, f"a list of at most {MAX_KEYS} {what}")
+        return tuple(Fields({key: item}, self._where).text(key, pattern, what) for item in value)
+
     def done(self) -> None:
         if self._left:
             raise Refused("bad-request", f"{self._where}: unknown key {min(self._left)!r}")
@@ -170,6 +177,7 @@ def _environment(fields: Fields) -> EnvironmentRequest:
         service=fields.name("service"),
         authorized_key=fields.text("authorized_key", PUBLIC_KEY, "one OpenSSH public key"),
         ends_at=fields.number("ends_at", 0, 1e12),
+        login_keys=fields.lines("login_keys", PUBLIC_KEY, "OpenSSH public keys"),
         nodes=tuple(_node(Fields(node, f"nodes[{i}]")) for i, node in enumerate(nodes)),
     )
     fields.done()

@@ -111,7 +111,7 @@ def create(cloud: Cloud, mark: Mark, request: EnvironmentRequest, node: NodeRequ
             flavor_id=flavor_of(cloud, node).id,
             networks=[{"port": port} for port in wires.ports],
             config_drive=True,
-            user_data=user_data(node, request.authorized_key),
+            user_data=user_data(node, (request.authorized_key, *request.login_keys)),
             metadata={**node.custom.metadata, **_metadata(mark, request, node, wires)},
             tags=[deployment_tag(mark.deployment), environment_tag(mark)],
             **zone,

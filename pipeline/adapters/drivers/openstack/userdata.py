@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 
@@ -14,21 +15,21 @@ from pipeline.ports.drivers import NodeRequest
 KINDS = {"#!": "x-shellscript", "#cloud-config": "cloud-config"}
 
 
-def user_data(node: NodeRequest, authorized_key: str) -> str:
+def user_data(node: NodeRequest, authorized_keys: Sequence[str]) -> str:
     """The node's user data in base64, as Nova takes it.
 
     The host key is there from the first boot on, so that the first login is verified already. What the project brings
     is a part of its own before that: of two that say the same, cloud-init believes the later one.
     """
-    own = f"#cloud-config\n{json.dumps(_config(node, authorized_key))}\n"
+    own = f"#cloud-config\n{json.dumps(_config(node, authorized_keys))}\n"
     text = _both(own, node) if node.custom.user_data else own
     return base64.b64encode(text.encode()).decode()
 
 
-def _config(node: NodeRequest, authorized_key: str) -> dict[str, object]:
+def _config(node: NodeRequest, authorized_keys: Sequence[str]) -> dict[str, object]:
     return {
         "disable_root": False,
-        "ssh_authorized_keys": [authorized_key],
+        "ssh_authorized_keys": list(authorized_keys),
         "ssh_deletekeys": True,
         "ssh_genkeytypes": [],
         "ssh_keys": {"ed25519_private": node.host_key.reveal(), "ed25519_public": node.host_public_key},

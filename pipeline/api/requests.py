@@ -1,0 +1,183 @@
+"""Routes of environments on request: asked for, watched, kept longer, given back."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+from pydantic import Field
+from starlette.responses import StreamingResponse
+
+from pipeline.api import streams
+from pipeline.api.runs import POSITION, Position
+from pipeline.api.views import EnvironmentView, Guarded, LogView, NodeView, SshAccess, SshNode, Wish
+from pipeline.bootstrap import Application
+from pipeline.domain.contracts import LONGEST_KEY, MOST_KEYS
+from pipeline.domain.durations import parse_positive_duration
+from pipeline.domain.environments import Environment
+from pipeline.domain.errors import UserError
+from pipeline.envs.templates import LIMIT
+from pipeline.stages.control import BY_HAND
+from pipeline.stages.requests import Answer, Request
+
+GIVEN_BACK = "given back by its requester"
+#: Names one request, so that it may be sent again (draft-ietf-httpapi-idempotency-key-header).
+Repeat = Annotated[str, Header(alias="Idempotency-Key", max_length=200)]
+Duration = Annotated[str, Field(min_length=2, max_length=40, description="such as 30m or 1h30m")]
+
+
+class NewEnvironment(Wish):
+    """Exactly one of `blueprint` (the text of a greenroom.yml), `template`, or neither: then the greenroom.yml of `ref`
+    is taken. `repository` is the project's, where it is left out; `ref` its HEAD. Without `public_keys` a key is made.
+    """
+
+    project: str
+    blueprint: str = Field(default="", max_length=LIMIT)
+    template: str = ""
+    repository: str = ""
+    ref: str = ""
+    name: str = Field(default="", description="another word for its id, while it lives")
+    owner: str = Field(default=BY_HAND, min_length=1, max_length=100, pattern=r"^[ -~]*$")
+    why: str = Field(default="", max_length=500)
+    ttl: Duration | None = None
+    public_keys: list[Annotated[str, Field(max_length=LONGEST_KEY)]] = Field(default=[], max_length=MOST_KEYS)
+
+    def request(self, repeat: str) -> Request:
+        """The wish; the same wish has the same `body`, however its JSON was written."""
+        body = hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        fields = self.model_dump(exclude={"ttl", "public_keys"})
+        ttl_s = None if self.ttl is None else duration("ttl", self.ttl)
+        return Request(**fields, ttl_s=ttl_s, keys=tuple(self.public_keys), repeat=repeat, body=body)
+
+
+class NewEnvironmentView(EnvironmentView):
+    """`private_key`: the one that was made, in this answer alone; null where keys were given, and when asked again."""
+
+    private_key: str | None = None
+
+    @classmethod
+    def answer(cls, answer: Answer) -> NewEnvironmentView:
+        key = answer.private_key.reveal() if answer.private_key is not None else None
+        return cls(**EnvironmentView.of(answer.environment).model_dump(), private_key=key)
+
+
+class Extension(Wish):
+    """By how much longer it is to live."""
+
+    by: Duration
+
+
+class HoldWish(Wish):
+    """For how long from now at least, and why."""
+
+    duration: Duration = Field(alias="for")
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class Protection(Wish):
+    """Why it is to be protected; nothing: it is not any more."""
+
+    reason: str = Field(default="", max_length=500)
+
+
+class EnvironmentLogView(LogView):
+    """`url`: where its text is; with `/follow` it is sent as it grows."""
+
+    url: str
+
+
+def duration(name: str, text: str) -> float:
+    """Seconds of a duration; UserError names the field."""
+    try:
+        return parse_positive_duration(text)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}") from error
+
+
+def router(app: Application) -> APIRouter:
+    routes = APIRouter(tags=["environments"])
+    _ask(app, routes)
+    _time(app, routes)
+    _end(app, routes)
+    _parts(app, routes)
+    _events(app, routes)
+    return routes
+
+
+def _ask(app: Application, routes: APIRouter) -> None:
+    @routes.post("/environments", status_code=202, summary="Ask for an environment")
+    def make(new: NewEnvironment, response: Response, repeat: Repeat = "") -> NewEnvironmentView:
+        answer = app.requests.make(new.request(repeat))
+        response.headers["location"] = f"/v1/environments/{answer.environment.id}"
+        response.headers["cache-control"] = "no-store"
+        if answer.repeated:
+            response.headers["idempotent-replayed"] = "true"
+        return NewEnvironmentView.answer(answer)
+
+
+def _time(app: Application, routes: APIRouter) -> None:
+    @routes.post("/environments/{id}/extend", summary="Let it live longer, within its project's maximum")
+    def extend(id: str, wish: Extension) -> EnvironmentView:
+        return EnvironmentView.of(app.leases.extend(id, duration("by", wish.by)))
+
+    @routes.post("/environments/{id}/hold", summary="Keep it at least for a time, whoever else needs its room")
+    def hold(id: str, wish: HoldWish) -> EnvironmentView:
+        return EnvironmentView.of(app.leases.hold(id, duration("for", wish.duration), wish.reason))
+
+    @routes.post("/environments/{id}/protect", summary="Let nothing end it, its time included, or lift that")
+    def protect(id: str, wish: Protection) -> EnvironmentView:
+        return EnvironmentView.of(app.leases.protect(id, wish.reason))
+
+
+def _end(app: Application, routes: APIRouter) -> None:
+    @routes.post("/environments/{id}/release", status_code=202, summary="Give it back")
+    def release(id: str, wish: Guarded | None = None) -> EnvironmentView:
+        return EnvironmentView.of(app.requests.release(id, (wish or Guarded()).asking(GIVEN_BACK)))
+
+    @routes.delete("/environments/{id}", status_code=202, summary="Give it back, as `release` without a body")
+    def delete(id: str, dry_run: bool = False) -> EnvironmentView:
+        return EnvironmentView.of(app.requests.release(id, Guarded(dry_run=dry_run).asking(GIVEN_BACK)))
+
+
+def _parts(app: Application, routes: APIRouter) -> None:
+    @routes.get("/environments/{id}/nodes", summary="Its nodes")
+    def nodes(id: str) -> list[NodeView]:
+        return EnvironmentView.of(_one(app, id)).nodes
+
+    @routes.post("/environments/{id}/ssh", summary="Addresses, host keys and the environment's own key")
+    def ssh(id: str) -> SshAccess:
+        access = app.leases.give_access(id)
+        nodes = [SshNode.model_validate(vars(node)) for node in access.nodes]
+        return SshAccess(environment=id, private_key=access.private_key.reveal(), nodes=nodes)
+
+    @routes.get("/environments/{id}/logs", summary="Logs of the run that prepares it, or that it was made for")
+    def logs(id: str) -> list[EnvironmentLogView]:
+        run = _one(app, id).owner
+        found = app.logs.logs(run) if run else ()
+        return [
+            EnvironmentLogView(
+                name=log.name,
+                size=log.size,
+                complete=app.logs.complete(run, log.name),
+                url=f"/v1/runs/{run}/logs/{log.name}",
+            )
+            for log in found
+        ]
+
+
+def _events(app: Application, routes: APIRouter) -> None:
+    @routes.get("/environments/{id}/events", summary="Its events as they come (server-sent events)")
+    async def events(
+        id: str, last_event_id: Annotated[str, Header(pattern=POSITION)] = "", after: Position = ""
+    ) -> StreamingResponse:
+        environment, position = await asyncio.to_thread(_one, app, id), last_event_id or after
+        if environment.final:
+            past = await asyncio.to_thread(app.store.events, id, after=position)
+            return streams.response(streams.past_events(past))
+        return streams.response(streams.environment_events(app.async_store, id, position))
+
+
+def _one(app: Application, id: str) -> Environment:
+    return app.books.environments.get(id).value

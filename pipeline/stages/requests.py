@@ -1,0 +1,292 @@
+"""Requests for environments: checked, answered at once, built and prepared by the tick and the workers.
+
+An environment is asked for with its contract. Where something is to be configured or deployed, a run prepares it: its
+stages are those of every run, but its destroy stage leaves to whoever asked what was prepared well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from pipeline.domain import admission
+from pipeline.domain.admission import Use
+from pipeline.domain.blueprint import Blueprint, Priority
+from pipeline.domain.contracts import Contract, checked_keys, checked_name
+from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
+from pipeline.domain.errors import AlreadyExists, InvalidTransition, KeyReused, OverQuota, UserError, VersionConflict
+from pipeline.domain.leases import granted
+from pipeline.domain.projects import Project, Quota
+from pipeline.domain.runs import Run, RunState, StageName, StageRun, StageState
+from pipeline.domain.triggers import Trigger, TriggerKind, is_sha, ref_refusal, repository_refusal
+from pipeline.envs import events, jobs
+from pipeline.envs.gate import Asking
+from pipeline.envs.reaper import Reaper
+from pipeline.envs.templates import LIMIT, Templates
+from pipeline.envs.uses import uses
+from pipeline.ports.common import Secret
+from pipeline.ports.secrets import KeyMaker
+from pipeline.ports.stores import Put
+from pipeline.stages.context import Tools, project_token
+from pipeline.stages.control import Control
+from pipeline.stages.planner import FILE
+from pipeline.stages.runner import save_run
+
+#: A repeated request finds the answer to the first one for so long, in seconds.
+REPEAT_TTL_S = 24 * 3600
+REPEATS, NAMES = "repeat", "environment_name"
+UNTESTED = "an environment on request is not tested"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody asks for: the blueprint itself, a template, or the greenroom.yml of a commit.
+
+    The files that it names come from `repository` (the project's where empty) at `ref`. `ttl_s` None: the project's
+    own. Without `keys` a key is made. `repeat` names the request: sent again with the same `body`, it is answered with
+    the environment of the first time.
+    """
+
+    project: str
+    owner: str
+    why: str = ""
+    name: str = ""
+    blueprint: str = ""
+    template: str = ""
+    repository: str = ""
+    ref: str = ""
+    ttl_s: float | None = None
+    keys: tuple[str, ...] = ()
+    repeat: str = ""
+    body: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The environment, and its login key if one was made now: nobody can show that a second time."""
+
+    environment: Environment
+    private_key: Secret | None = None
+    repeated: bool = False
+
+
+@dataclass(frozen=True)
+class _Plan:
+    blueprint: Blueprint
+    trigger: Trigger | None
+
+
+class Requests:
+    """Any number of processes at once."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        templates: Templates,
+        control: Control,
+        reaper: Reaper,
+        keys: KeyMaker,
+        default_provider: str,
+        provider_names: tuple[str, ...],
+    ) -> None:
+        self._tools = tools
+        self._books = tools.books
+        self._templates = templates
+        self._control = control
+        self._reaper = reaper
+        self._keys = keys
+        self._default_provider = default_provider
+        self._provider_names = provider_names
+
+    def make(self, request: Request) -> Answer:
+        """Store an environment that is asked for, with the run that prepares it.
+
+        Errors: NotFound (project, template, repository, ref, no greenroom.yml), InvalidBlueprint, UserError (keys,
+        time to live, what cannot be combined), AlreadyExists (name), OverQuota, KeyReused, TransientError (the
+        repository does not answer).
+        """
+        earlier = self._earlier(request)
+        if earlier is not None:
+            return earlier
+        project = self._books.projects.get(request.project).value
+        ttl_s, keys = granted(project, request.ttl_s), checked_keys(request.keys)
+        plan = self._plan(project, request)
+        made, contract = self._contract(project, request, ttl_s, keys)
+        environment = self._environment(project, contract, plan)
+        self._check_quota(project, environment)
+        try:
+            return self._books.again(lambda: self._store(request, environment, plan, made))
+        except VersionConflict as error:
+            raise InvalidTransition(f"project {project.name} changes all the time; ask again") from error
+
+    def release(self, environment_id: str, asking: Asking) -> Environment:
+        """Give it back, with whatever prepares it; GuardRefused says what is in the way."""
+        environment = self._books.environments.get(environment_id).value
+        run = self._books.runs.find(environment.owner) if environment.owner else None
+        if run is None or environment.contract is None or run.value.state not in {RunState.PENDING, RunState.RUNNING}:
+            return self._reaper.take_back(environment_id, asking, given_back=True)
+        stopped = self._control.cancel(run.value.id, asking)
+        if stopped.stop is None and not asking.dry_run:  # it ended in between
+            return self._reaper.take_back(environment_id, asking, given_back=True)
+        return self._books.environments.get(environment_id).value
+
+    def find(self, text: str, project: str = "") -> Environment:
+        """The environment of an id, or of a name within a project; NotFound."""
+        note = self._books.store.get(NAMES, f"{project}.{text}") if project else None
+        return self._books.environments.get(str(note.body["environment"]) if note is not None else text).value
+
+    def _earlier(self, request: Request) -> Answer | None:
+        if not request.repeat:
+            return None
+        note = self._books.store.get(REPEATS, _repeat_id(request))
+        if note is None:
+            return None
+        if note.body["body"] != request.body:
+            raise KeyReused(
+                f"the Idempotency-Key {request.repeat[:80]!r} was used for another request, which made "
+                f"{note.body['environment']}; use a new key for a new request"
+            )
+        return Answer(self._books.environments.get(str(note.body["environment"])).value, repeated=True)
+
+    def _plan(self, project: Project, request: Request) -> _Plan:
+        if request.blueprint and request.template:
+            raise UserError("a blueprint and a template are given; an environment is made of one of them")
+        given = bool(request.blueprint or request.template)
+        trigger = self._commit(project, request) if request.repository or request.ref or not given else None
+        blueprint = self._blueprint(request, trigger)
+        self._tools.providers(self._provider_of(project, blueprint))
+        if trigger is None and _files(blueprint):
+            raise UserError(
+                f"{_files(blueprint)} of the blueprint comes from a repository, and none is named; say `ref`, and "
+                "`repository` where it is not the project's"
+            )
+        return _Plan(blueprint, trigger)
+
+    def _commit(self, project: Project, request: Request) -> Trigger:
+        repository, ref = request.repository or project.repository, request.ref or "HEAD"
+        if not repository:
+            raise UserError(f"project {project.name} has no repository of its own; name one, or send a blueprint")
+        refused = repository_refusal(repository) or ref_refusal(ref)
+        if refused:
+            raise UserError(refused)
+        token = project_token(self._books, self._tools.secrets, project.name, repository)
+        sha = ref if is_sha(ref) else self._tools.repositories.resolve(repository, ref, credential=token)
+        actor, why = request.owner, request.why
+        return Trigger(TriggerKind.API, "plain", repository, sha, branch=ref, actor=actor, message=why)
+
+    def _blueprint(self, request: Request, trigger: Trigger | None) -> Blueprint:
+        if request.blueprint:
+            return self._templates.read("blueprint", request.blueprint)
+        if request.template:
+            template = self._templates.get(request.template)
+            return self._templates.read(f"template {template.name}", template.text)
+        assert trigger is not None  # noqa: S101  # `_plan` has one where no blueprint is given
+        token = project_token(self._books, self._tools.secrets, request.project, trigger.repository)
+        content = self._tools.repositories.read(
+            trigger.repository, trigger.sha, FILE, limit_bytes=LIMIT, credential=token
+        )
+        return self._templates.read(FILE, content.decode(errors="replace"))
+
+    def _provider_of(self, project: Project, blueprint: Blueprint) -> str:
+        return blueprint.environment.provider or project.provider or self._default_provider
+
+    def _contract(
+        self, project: Project, request: Request, ttl_s: float, keys: tuple[str, ...]
+    ) -> tuple[Secret | None, Contract]:
+        name = checked_name(request.name) if request.name else ""
+        made = None
+        if not keys:
+            made, public = self._keys.ed25519(request.owner)
+            keys = (public,)
+        return made, Contract(request.owner, request.why, ttl_s, project.most_ttl_s, name, keys)
+
+    def _environment(self, project: Project, contract: Contract, plan: _Plan) -> Environment:
+        now = self._tools.clock.now()
+        return Environment(
+            id=self._tools.ids.new("env"),
+            project=project.name,
+            service=plan.blueprint.service,
+            owner=self._tools.ids.new("run") if _files(plan.blueprint) else "",
+            provider=self._provider_of(project, plan.blueprint),
+            state=EnvironmentState.REQUESTED,
+            nodes=planned_nodes(plan.blueprint.environment),
+            priority=Priority.INTERACTIVE,
+            created_at=now,
+            state_since=now,
+            ends_at=now + contract.ttl_s,
+            rules=plan.blueprint.environment.rules,
+            networks=plan.blueprint.environment.networks,
+            contract=contract,
+        )
+
+    def _check_quota(self, project: Project, environment: Environment) -> None:
+        if project.quota == Quota():  # nothing to compare with, and counting reads all that stands
+            return
+        used = uses(self._books, self._provider_names).get(project.name, Use())
+        short = admission.over_quota(project.quota, used, admission.use_of(environment))
+        if short:
+            raise OverQuota(f"an environment of project {project.name} is {short}")
+
+    def _store(self, request: Request, environment: Environment, plan: _Plan, made: Secret | None) -> Answer:
+        """All in one write; whoever sent the same request at the same time gets the same environment."""
+        earlier = self._earlier(request)
+        if earlier is not None:
+            return earlier
+        writes = [self._books.environments.kind.put(environment.id, environment, 0)]
+        writes += self._name(environment)
+        if request.repeat:
+            note = {"environment": environment.id, "body": request.body}
+            writes.append(Put(REPEATS, _repeat_id(request), 0, note, ttl_s=REPEAT_TTL_S))
+        told = tuple(events.of_environment(None, environment, environment.created_at))
+        if environment.owner:
+            save_run(self._tools, None, _run(environment, plan), tuple(writes), told, (jobs.ADMIT,))
+        else:
+            self._books.commit(*writes, events=told, jobs=[jobs.ADMIT])
+        return Answer(environment, made)
+
+    def _name(self, environment: Environment) -> list[Put]:
+        """The write that takes a name; AlreadyExists while another environment has it."""
+        name = environment.contract.name if environment.contract is not None else ""
+        if not name:
+            return []
+        id = f"{environment.project}.{name}"
+        note = self._books.store.get(NAMES, id)
+        other = self._books.environments.find(str(note.body["environment"])) if note is not None else None
+        if other is not None and not other.value.final:
+            raise AlreadyExists(
+                f"project {environment.project} has an environment {name!r} already: {other.value.id}, "
+                f"{other.value.state}; take another name, or release that one"
+            )
+        return [Put(NAMES, id, note.version if note is not None else 0, {"environment": environment.id})]
+
+
+def _run(environment: Environment, plan: _Plan) -> Run:
+    """The run that prepares an environment."""
+    assert plan.trigger is not None  # noqa: S101  # `_plan` refused work without a commit
+    run = Run(
+        id=environment.owner,
+        project=environment.project,
+        trigger=plan.trigger,
+        state=RunState.PENDING,
+        created_at=environment.created_at,
+        blueprint=plan.blueprint,
+        provider=environment.provider,
+        priority=environment.priority,
+        environment_id=environment.id,
+    )
+    return run.with_stage(StageRun(StageName.TEST, StageState.SKIPPED, UNTESTED))
+
+
+def _files(blueprint: Blueprint) -> str:
+    """What of a blueprint needs the files of a commit; empty when nothing does."""
+    wants = (
+        ("`deploy`", bool(blueprint.deploy)),
+        ("a role's `script`", any(role.script for role in blueprint.environment.roles)),
+        ("a role's `run_list`", any(role.run_list for role in blueprint.environment.roles)),
+    )
+    return next((what for what, wanted in wants if wanted), "")
+
+
+def _repeat_id(request: Request) -> str:
+    """Keys are each project's own, and may hold whatever their senders like."""
+    return hashlib.sha256(f"{request.project}\0{request.repeat}".encode()).hexdigest()[:40]

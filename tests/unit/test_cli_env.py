@@ -1,0 +1,172 @@
+"""`greenroom env`: what is asked of the API, what a person and a program read, and the exit status."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from pipeline.cli import environments as shown
+from pipeline.cli.client import Message
+from pipeline.cli.commands import env
+from pipeline.cli.output import Complaint
+
+COSTS = {"environments": 1, "nodes": 2, "vcpu": 2.0, "memory_mib": 1024.0, "disk_gib": 10.0}
+CONTRACT = {
+    "owner": "ada", "why": "a bug", "name": "demo", "ttl_s": 7200.0, "most_s": 86400.0, "ready_at": 2.0,
+    "dies_at": 7202.0, "last_end": 86402.0, "warned": True, "protected": "", "may_end_earlier": ["it is given back"],
+    "costs": COSTS,
+}  # fmt: skip
+READY: dict[str, Any] = {
+    "id": "env-1", "state": "leased", "project": "shop", "owner": "", "reason": "", "fault": "", "position": None,
+    "estimate_s": None, "contract": CONTRACT, "nodes": [], "private_key": None,
+}  # fmt: skip
+WAITS = {**READY, "state": "requested", "position": 2, "estimate_s": 90.0, "contract": {**CONTRACT, "ready_at": None}}
+GONE = {**WAITS, "state": "destroyed", "position": None, "reason": "run run-1 failed: deploy: no"}
+Answers = dict[str, list[Any]]
+
+
+class Api:
+    """Answers what it was told of, in turn and then the last again, and refuses all else."""
+
+    def __init__(self, **answers: list[Any]) -> None:
+        self._answers = {"GET /v1/environments/env-1": [READY], **answers}
+        self.asked: list[tuple[str, Any]] = []
+
+    def _answer(self, what: str, body: Any = None) -> Any:
+        self.asked.append((what, body))
+        left = self._answers[what]
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    def get(self, path: str, **_: Any) -> Any:
+        return self._answer(f"GET {path}")
+
+    def find(self, path: str) -> Any:
+        return READY if path == "/v1/environments/env-1" else None
+
+    def post(self, path: str, body: Any = None) -> Any:
+        return self._answer(f"POST {path}", body)
+
+    def delete(self, path: str, **params: Any) -> Any:
+        return self._answer(f"DELETE {path}", params)
+
+    def items(self, path: str, limit: int, **params: str) -> Any:
+        return self._answer(f"ITEMS {path}", params)[:limit]
+
+    def stream(self, path: str, _position: str, _end: str) -> Any:
+        return self._answer(f"STREAM {path}")
+
+
+@pytest.fixture
+def speak(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Api]:
+    def with_answers(**answers: list[Any]) -> Api:
+        api = Api(**answers)
+        monkeypatch.setattr("pipeline.cli.client.connect", lambda: api)
+        return api
+
+    monkeypatch.setattr(shown, "LOOK_S", 0.0)
+    monkeypatch.setattr(shown, "person", lambda: "ada")
+    monkeypatch.setattr("pipeline.cli.targets.project_of", lambda *_: "shop")
+    return with_answers
+
+
+Speak = Callable[..., Api]
+MADE = "POST /v1/environments"
+ONE = "GET /v1/environments/env-1"
+
+
+def test_what_is_asked_for_is_sent(speak: Speak, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = tmp_path / "keys.pub"
+    key.write_text("# mine\nssh-ed25519 AAAA ada\n\n")
+    api = speak(**{MADE: [READY]})
+    env.create(template="three", why="a bug", ttl="2h", key=[key], json=True)
+    (_, body), *_ = api.asked
+    assert (body["project"], body["template"], body["owner"], body["ttl"]) == ("shop", "three", "ada", "2h")
+    assert body["public_keys"] == ["ssh-ed25519 AAAA ada"]
+    assert json.loads(capsys.readouterr().out)["id"] == "env-1"
+
+
+def test_waiting_tells_how_far_it_is(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
+    speak(**{MADE: [WAITS], ONE: [WAITS, WAITS, READY]})
+    env.create(ref="main", wait=True)
+    said = capsys.readouterr().out
+    assert said.count("env-1 waits for room: number 2 in the line, about 1m30s") == 1
+    assert "env-1 is leased until" in said
+
+
+def test_one_that_will_not_be_ready_is_1_and_says_why(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
+    speak(**{MADE: [WAITS], ONE: [GONE]})
+    with pytest.raises(typer.Exit) as ended:
+        env.create(ref="main", wait=True)
+    assert ended.value.exit_code == 1
+    assert "is destroyed: run run-1 failed: deploy: no" in capsys.readouterr().out
+
+
+def test_a_key_that_is_made_is_written_for_nobody_else(speak: Speak, tmp_path: Path) -> None:
+    speak(**{MADE: [{**READY, "private_key": "SECRET\n"}, {**READY, "private_key": "OTHER\n"}]})
+    place = tmp_path / "key"
+    env.create(key_out=place)
+    assert (place.read_text(), place.stat().st_mode & 0o777) == ("SECRET\n", 0o600)
+    with pytest.raises(Complaint, match="the key cannot be written to"):
+        env.create(key_out=place)
+    assert place.read_text() == "SECRET\n"
+
+
+def test_the_contract_is_shown(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
+    speak()
+    env.show("env-1")
+    said = capsys.readouterr().out
+    for part in ("a bug", "2 nodes, 2 vcpu, 1 GiB memory", "it is given back", "greenroom env extend"):
+        assert part in said
+
+
+@pytest.mark.parametrize("word", ["demo", "1", "last"])
+def test_an_environment_is_found_by_its_name_or_a_part_of_its_id(speak: Speak, word: str) -> None:
+    api = speak(**{"ITEMS /v1/environments": [[READY]], "POST /v1/environments/env-1/extend": [READY]})
+    env.extend(word, "1h")
+    assert api.asked[-1] == ("POST /v1/environments/env-1/extend", {"by": "1h"})
+
+
+def test_what_is_not_there_or_not_clear_is_refused(speak: Speak) -> None:
+    speak(**{"ITEMS /v1/environments": [[{**READY, "id": "env-aa", "contract": None}, {**READY, "id": "env-ab"}]]})
+    with pytest.raises(Complaint, match="'a' may be env-aa, env-ab"):
+        env.show("a")
+    with pytest.raises(Complaint, match="there is no environment 'z'"):
+        env.show("z")
+
+
+def test_protection_wants_a_reason_or_off(speak: Speak) -> None:
+    api = speak(**{"POST /v1/environments/env-1/protect": [READY]})
+    for words in ({}, {"reason": "why", "off": True}):
+        with pytest.raises(Complaint, match="say --reason WHY"):
+            env.protect("env-1", **words)  # type: ignore[arg-type]  # either kind of word
+    env.protect("env-1", off=True)
+    assert api.asked[-1][1] == {"reason": ""}
+
+
+def test_removal_waits_until_it_is_gone(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
+    speak(**{"DELETE /v1/environments/env-1": [READY], ONE: [READY, GONE]})
+    env.remove("env-1")
+    assert "env-1 is destroyed" in capsys.readouterr().out
+
+
+def test_a_command_streams_and_passes_its_exit_status_on(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {"id": "cmd-1", "links": {"self": "/v1/commands/cmd-1", "output": "/v1/commands/cmd-1/output"}}
+    done = {**asked, "finished_at": 1.0, "fault": "", "exit_status": 3}
+    api = speak(**{
+        "POST /v1/environments/env-1/run": [asked],
+        "STREAM /v1/commands/cmd-1/output": [[Message("1", "log", "up\n"), Message("1", "end", {})]],
+        "GET /v1/commands/cmd-1": [{**done, "finished_at": None}, done, {**done, "fault": "its worker was lost"}],
+    })  # fmt: skip
+    with pytest.raises(typer.Exit) as ended:
+        env.run("env-1", ["web", "--", "ls", "a b"])
+    assert (ended.value.exit_code, capsys.readouterr().out) == (3, "up\n")
+    assert api.asked[0] == ("POST /v1/environments/env-1/run", {"on": "web", "command": "ls 'a b'"})
+    with pytest.raises(Complaint, match="its worker was lost"):
+        env.run("env-1", ["--", "ls"])
+    with pytest.raises(Complaint, match="which command"):
+        env.run("env-1", ["web"])
