@@ -33,9 +33,11 @@ from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
 from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
+from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
 from pipeline.envs.templates import Templates
 from pipeline.ports.blueprints import BlueprintReader
+from pipeline.ports.clouds import Cloud
 from pipeline.ports.common import Secret
 from pipeline.ports.configurators import Configurator
 from pipeline.ports.drivers import Driver
@@ -144,10 +146,13 @@ class Application:
 
     def declared_inventory(self, provider: str) -> Inventory | None:
         """What the settings of a provider, or else its driver, say of its machines; None when neither knows any."""
-        settings = self.settings.providers[provider]
-        if settings.inventory is not None:
-            return self.inventory_file(settings.inventory)
-        return self.provider(provider).driver.inventory()
+        file = self.inventory_of_file(provider)
+        return file if file is not None else self.provider(provider).driver.inventory()
+
+    def inventory_of_file(self, provider: str) -> Inventory | None:
+        """What the file says that a provider's settings name; None when they name none."""
+        path = self.settings.providers[provider].inventory
+        return None if path is None else self.inventory_file(path)
 
     def inventory_file(self, path: Path) -> Inventory:
         """The inventory of a file, parsed again only when it changed: a large one takes longer than an office lasts."""
@@ -175,6 +180,12 @@ class Application:
         declared = self.declared_inventory(provider)
         if declared is not None:
             self.inventories.sync(provider, declared)
+
+    @cached_property
+    def surveys(self) -> Surveys:
+        return Surveys(
+            self.books, self.provider, self.inventories, self.clock, self.settings.deployment, self.inventory_of_file
+        )
 
     @cached_property
     def censuses(self) -> Censuses:
@@ -308,6 +319,8 @@ class Application:
             build_s=settings.build_s,
             poll_s=settings.poll_s,
             max_builds=settings.max_builds,
+            cloud=self._cloud(settings),
+            sync_s=settings.sync_s,
         )
 
     def _driver(self, settings: ProviderSettings) -> tuple[Driver, Transport]:
@@ -324,6 +337,18 @@ class Application:
         state = self.settings.helper_state
         pose = Pose(state, settings.zones, settings.machines_per_zone, settings.full, settings.drain)
         return LocalDriver(str(self.settings.helper_socket), self.settings.deployment, pose), self.transport
+
+    def _cloud(self, settings: ProviderSettings) -> Cloud | None:
+        """What tells of servers that are not ours; None where the driver is all there is to ask."""
+        if settings.driver != "openstack":
+            return None
+        from pipeline.adapters.clouds.openstack import OpenStackCloud
+        from pipeline.clients.openstack import Account
+
+        told = settings.cloud()
+        file = str(told.clouds_file or "")
+        accounts = [Account(cloud, file, told.region) for cloud in (told.cloud, *told.projects.values())]
+        return OpenStackCloud(accounts, Account(told.admin_cloud, file, told.region) if told.admin_cloud else None)
 
     def _openstack(self, settings: ProviderSettings) -> Driver:
         from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
@@ -425,6 +450,7 @@ class Application:
             self.retention,
             self.qos_checks,
             Measuring(self.provider, self.inventories),
+            self.surveys,
             self.commands,
         )
 

@@ -42,11 +42,13 @@ class OpenStackSettings(BaseModel):
     `ssh_from` are the CIDRs from which Greenroom logs in. `images` names the cloud's images as blueprints do. `custom`:
     what blueprints may set of their servers, as `domain.allowances` reads it. `create_flavors`: the account may make
     flavors, so that promises of nodes are kept by the cloud. `choose_machine`: it may name the hypervisor. `login` is
-    false where nobody can log in to servers, as on fake hypervisors.
+    false where nobody can log in to servers, as on fake hypervisors. `admin_cloud`: an entry whose account may see the
+    machines and everybody's servers; nothing is made or removed by it.
     """
 
     cloud: str
     clouds_file: Path | None = None
+    admin_cloud: str = ""
     region: str = ""
     projects: dict[str, str] = {}
     network: str
@@ -67,7 +69,8 @@ class ProviderSettings(BaseModel):
     as `zones` racks of `machines_per_zone` machines, and limits their measured load by `full` and `drain`: shares of
     what there is, by dimension. It builds `max_builds` and deletes `max_deletes` environments at a time, and takes
     `calls_per_s`; None: any number. Of its own accord Greenroom removes at most `delete_budget` environments in any
-    `delete_interval_s` seconds.
+    `delete_interval_s` seconds. Every `sync_s` seconds a cloud's servers are compared with the books,
+    and its machines are taken over where no file declares them.
     """
 
     driver: Literal["local", "memory", "openstack"]
@@ -85,6 +88,7 @@ class ProviderSettings(BaseModel):
     max_builds: int | None = Field(default=None, ge=1)
     max_deletes: int | None = Field(default=None, ge=1)
     calls_per_s: float | None = Field(default=None, gt=0)
+    sync_s: float = Field(default=60.0, ge=1)
     openstack: OpenStackSettings | None = None
 
     @model_validator(mode="after")

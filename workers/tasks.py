@@ -54,6 +54,10 @@ def measure_provider(provider: str) -> None:
     work().measure_provider(provider)
 
 
+def survey_provider(provider: str, how: str) -> None:
+    work().survey_provider(provider, how)
+
+
 def forget_old() -> None:
     work().forget_old()
 

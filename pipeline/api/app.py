@@ -19,6 +19,7 @@ from pipeline.api import (
     projects,
     requests,
     runs,
+    servers,
     templates,
 )
 from pipeline.api.gate import Gate
@@ -35,7 +36,7 @@ def create(app: Application) -> FastAPI:
     problems.install(api)
     api.add_middleware(Gate, token=app.token, token_file=str(app.settings.token_file))
     api.include_router(hooks.router(app.intake, app.settings.public_url))
-    for part in (projects, runs, environments, requests, commands, templates, placements, inventories, doctor):
+    for part in (projects, runs, environments, requests, commands, templates, placements, inventories, servers, doctor):
         api.include_router(part.router(app), prefix="/v1", responses=PROBLEMS)
 
     @api.get("/healthz", summary="Whether this process answers")

@@ -15,6 +15,7 @@ from pipeline.cli.commands import (
     machines,
     placement,
     projects,
+    providers,
     qos,
     runs,
     simulate,
@@ -34,7 +35,7 @@ COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Runs": (runs.run, runs.runs, runs.show, runs.logs, runs.cancel, runs.rerun),
     "Nodes": (runs.release, runs.destroy, runs.environments),
     "Simulation": (simulate.simulate,),
-    "Placement": (placement.place, machines.machines, audit.guards, audit.audit),
+    "Placement": (placement.place, machines.machines, providers.servers, audit.guards, audit.audit),
     "Projects": (projects.triggers,),
     "greenroom.yml": (blueprint.validate, blueprint.schema, blueprint.version),
 }
@@ -43,6 +44,7 @@ for panel, commands in COMMANDS.items():
         app.command(rich_help_panel=panel)(command)
 app.add_typer(projects.project, name="project", rich_help_panel="Projects")
 app.add_typer(machines.machine, name="machine", rich_help_panel="Placement")
+app.add_typer(providers.providers, name="providers", rich_help_panel="Placement")
 app.add_typer(inventory.inventory, name="inventory", rich_help_panel="Placement")
 app.add_typer(qos.qos, name="qos", rich_help_panel="Nodes")
 app.add_typer(env.env, name="env", rich_help_panel="Nodes")

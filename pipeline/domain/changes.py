@@ -10,6 +10,8 @@ from pipeline.domain.inventory import Inventory, Machine, MachineState
 
 #: Why a machine is down that the file or the driver does not name.
 UNDECLARED = "it is not declared any more"
+#: How the reason of a state begins that the cloud reports: it follows the cloud, where an operator gave no other.
+REPORTED = "the cloud says: "
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Changes:
 def changes(known: Inventory, declared: Inventory, in_use: frozenset[str], now: float) -> Changes:
     """What is declared against what is known; `in_use`: machines on which nodes stand."""
     before = {machine.name: machine for machine in known.machines}
-    wanted = {one.name: _with_state(one, before.get(one.name)) for one in declared.machines}
+    wanted = {one.name: _with_state(one, before.get(one.name), now) for one in declared.machines}
     missing = [machine for name, machine in before.items() if name not in wanted]
     stranded = tuple(machine for machine in missing if machine.name in in_use)
     frame = _frame(known, declared, stranded)
@@ -60,10 +62,17 @@ def differences(before: Machine, after: Machine) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _with_state(declared: Machine, known: Machine | None) -> Machine:
-    """What is declared, in the state that it has; one that was missing for a while comes back as declared."""
+def _with_state(declared: Machine, known: Machine | None, now: float) -> Machine:
+    """What is declared, in the state that it has; one that was missing for a while comes back as declared.
+
+    What the cloud reports takes a machine out of service, and its end puts it back.
+    """
     if known is None or (_is_down(known) and known.state_reason == UNDECLARED):
         return declared
+    if _is_reported(known) or (_is_reported(declared) and known.state is MachineState.IN_SERVICE):
+        reported = replace(known, state=declared.state, state_reason=declared.state_reason, state_since=now)
+        same = (known.state, known.state_reason) == (declared.state, declared.state_reason)
+        known = known if same else reported
     return replace(
         declared,
         state=known.state,
@@ -73,6 +82,10 @@ def _with_state(declared: Machine, known: Machine | None) -> Machine:
         quarantines=known.quarantines,
         probation=known.probation,
     )
+
+
+def _is_reported(machine: Machine) -> bool:
+    return machine.state_reason.startswith(REPORTED)
 
 
 def _is_down(machine: Machine) -> bool:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.domain.admission import RANK
 from pipeline.domain.breakers import Breaker
+from pipeline.domain.drift import Row
 from pipeline.domain.environments import (
     BUILD_STATES,
     LEAVING_STATES,
@@ -208,6 +209,21 @@ class QosCheck:
 
 
 @dataclass(frozen=True)
+class Survey:
+    """What a provider showed at `at` (epoch seconds; 0: never): servers and nodes compared, and its machines.
+
+    `fault`: why the look at `tried_at` failed, if it did; the rest is older then. `inventory` is None where it tells
+    none.
+    """
+
+    at: float = 0.0
+    tried_at: float = 0.0
+    fault: str = ""
+    rows: tuple[Row, ...] = ()
+    inventory: Inventory | None = None
+
+
+@dataclass(frozen=True)
 class Template:
     """A blueprint that is kept: the `text` of its greenroom.yml. Times are seconds since the epoch."""
 
@@ -257,6 +273,8 @@ BUCKETS: Kind[Bucket] = Kind("bucket", Bucket, lambda _: {})
 SLOTS: Kind[Slots] = Kind("slots", Slots, lambda _: {})
 #: What came of a provider's builds lately.
 HISTORIES: Kind[History] = Kind("history", History, lambda _: {})
+#: One a provider.
+SURVEYS: Kind[Survey] = Kind("survey", Survey, lambda _: {})
 QOS_CHECKS: Kind[QosCheck] = Kind("qos_check", QosCheck, lambda _: {})
 LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
 COMMANDS: Kind[Command] = Kind("command", Command, lambda _: {})
@@ -355,6 +373,7 @@ class Books:
         self.buckets = Book(store, BUCKETS)
         self.slots = Book(store, SLOTS)
         self.histories = Book(store, HISTORIES)
+        self.surveys = Book(store, SURVEYS)
 
     def store_version(self, kind: str, id: str) -> int:
         """The version of a document, 0 when there is none."""

@@ -43,6 +43,12 @@ def measure(provider: str) -> JobRequest:
     return JobRequest(f"{provider}_measure", provider_queue(provider), "measure_provider", (provider,))
 
 
+def survey(provider: str, *, takes_over: bool) -> JobRequest:
+    """A look at all of a provider's servers and machines; `takes_over`: the machines are put in force at once."""
+    id = f"{provider}_{'sync' if takes_over else 'survey'}"
+    return JobRequest(id, provider_queue(provider), "survey_provider", (provider, "sync" if takes_over else ""))
+
+
 def plan(trigger_id: str, tries: int) -> JobRequest:
     return JobRequest(f"{trigger_id}_plan_{tries}", WORK_QUEUE, "plan_trigger", (trigger_id,))
 

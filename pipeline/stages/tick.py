@@ -71,6 +71,7 @@ class Tick:
     _measure_at: float = 0.0
     _troubles: dict[str, str] = field(default_factory=dict)
     _poll_at: dict[str, float] = field(default_factory=dict)
+    _survey_at: dict[str, float] = field(default_factory=dict)
 
     def step(self, fence: Fence) -> None:
         """Wait for work for a moment at most, and do what is there. Fenced when the office was lost."""
@@ -91,6 +92,7 @@ class Tick:
         self._seen_at = now
         self._chores_at = self._reap_at = self._forget_at = self._measure_at = 0.0
         self._poll_at.clear()
+        self._survey_at.clear()
         for name in self.provider_names:
             moving = self.tools.books.environments.everything(f"environments:moving:{name}")
             self.queue.enqueue([jobs.advance(loaded.value, loaded.version) for loaded in moving])
@@ -319,9 +321,19 @@ class Tick:
         if now >= self._measure_at:
             self._measure_at = now + MEASURE_S
             self._survive("measurements", self._measure)
+        self._survive("surveys", self._survey)
         if now >= self._forget_at:
             self._forget_at = now + FORGET_S
             self.queue.enqueue([jobs.FORGET])
+
+    def _survey(self) -> None:
+        """Of clouds alone: whatever else there is shows nothing but our nodes, which the reaper compares."""
+        now = self.tools.clock.now()
+        clouds = [name for name in self.provider_names if self.tools.providers(name).cloud is not None]
+        due = [name for name in clouds if now >= self._survey_at.get(name, 0.0)]
+        for name in due:
+            self._survey_at[name] = now + self.tools.providers(name).sync_s
+        self.queue.enqueue([jobs.survey(name, takes_over=True) for name in due])
 
     def _measure(self) -> None:
         limited = [name for name in self.provider_names if self.inventories.limited(name)]

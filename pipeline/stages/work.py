@@ -6,13 +6,14 @@ import logging
 from dataclasses import dataclass
 
 from pipeline.domain.environments import Environment
-from pipeline.domain.errors import StaleAttempt
+from pipeline.domain.errors import InfraError, StaleAttempt, UserError
 from pipeline.domain.runs import StageName
 from pipeline.envs.books import Books
 from pipeline.envs.lifecycle import SETTLED, Lifecycle
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
+from pipeline.envs.surveys import Surveys
 from pipeline.stages.commands import Commands
 from pipeline.stages.planner import Planner
 from pipeline.stages.retention import Retention
@@ -35,6 +36,7 @@ class Work:
     retention: Retention
     qos_checks: QosChecks
     measuring: Measuring
+    surveys: Surveys
     commands: Commands
 
     def plan_trigger(self, trigger_id: str) -> None:
@@ -64,6 +66,13 @@ class Work:
 
     def measure_provider(self, provider: str) -> None:
         self.measuring.measure(provider)
+
+    def survey_provider(self, provider: str, how: str) -> None:
+        """A failure stands in the survey, where whoever waits for it looks."""
+        try:
+            self.surveys.survey(provider, takes_over=how == "sync")
+        except (InfraError, UserError) as error:
+            log.warning("provider %s could not be surveyed: %s", provider, error)
 
     def check_qos(self, check_id: str) -> None:
         self.qos_checks.carry_out(check_id)

@@ -22,17 +22,19 @@ from pipeline.api.hooks import LIMIT_BYTES
 from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import Blueprint, EnvironmentSpec, RoleSpec
 from pipeline.domain.breakers import FAILURES, Call
-from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
+from pipeline.domain.drift import Alert, Drift, Row, Server
+from pipeline.domain.environments import Environment, EnvironmentState, Node, planned_nodes
 from pipeline.domain.errors import TransientError
 from pipeline.domain.guards import Act, Facts
-from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone
+from pipeline.domain.inventory import Aggregate, Inventory, Load, LoadLimits, Machine, MachineState, Zone
 from pipeline.domain.promises import Measured
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
+from pipeline.domain.resources import Resources
 from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, lose_attempt, start_attempt, wait_attempt
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.domain.waits import Hindrance, Wait
 from pipeline.envs import events
-from pipeline.envs.books import ENVIRONMENTS, QOS_CHECKS, REPORTS, RUNS
+from pipeline.envs.books import ENVIRONMENTS, QOS_CHECKS, REPORTS, RUNS, SURVEYS, Survey
 from pipeline.envs.calls import Breakers
 from pipeline.envs.gate import AUDIT, Asking
 from pipeline.ports.common import Secret
@@ -871,3 +873,41 @@ async def test_what_does_not_stand_is_not_measured(app: Application, client: htt
     check_problem(answer, 409, "invalid-transition", "env-1 is destroying: its nodes cannot be measured")
     check_problem(await client.post("/v1/environments/env-9/qos-checks"), 404, "not-found", "env-9")
     check_problem(await client.get("/v1/qos-checks/qos-9"), 404, "not-found", "qos-9")
+
+
+async def test_servers_are_shown_as_they_were_seen_with_what_to_do(app: Application, client: httpx.AsyncClient) -> None:
+    assert (await client.get("/v1/servers")).json() == []
+    refused = await client.post("/v1/providers/memory/sync", json={})
+    assert refused.status_code == 409
+    assert "providers sync memory" in refused.json()["detail"]
+    asked = await client.post("/v1/providers/memory/survey")
+    assert (asked.status_code, asked.json()["survey"]) == (202, None)
+    assert [job.task for job in app.store.peek(10)] == ["survey_provider"]
+    node = Node("web-0", "web", "debian", Resources(1, 512, 5), machine="m1", zone="z")
+    alert = Alert(Drift.MISSING, "its server is gone", "greenroom destroy env-1")
+    rows = (
+        Row(Server("s1", "theirs", "active", flavor="m1.tiny", machine="m1", zone="z"), alerts=()),
+        Row(None, "env-1", node, "shop", "team", (alert,)),
+    )
+    inventory = Inventory((Machine("m1", "z", {"vcpu": 4.0}, ("gold",)),), (Zone("z"),), (Aggregate("gold"),))
+    app.books.commit(SURVEYS.put("memory", Survey(5.0, 5.0, "", rows, inventory), 0))
+    dry = (await client.post("/v1/providers/memory/sync", json={"dry_run": True})).json()
+    assert (dry["added"], app.inventories.version("memory")) == (["m1"], 0)
+    assert (await client.post("/v1/providers/memory/sync", json={})).json() == dry
+    assert app.inventories.version("memory") > 0
+    first, second = (await client.get("/v1/servers")).json()
+    assert (first["id"], first["hardware"], first["seen_at"]) == ("s1", ["m1.tiny", "gold"], 5.0)
+    assert (second["hostname"], second["role"], second["service"], second["state"]) == (
+        "web-0",
+        "web",
+        "shop",
+        "planned",
+    )
+    assert second["alerts"] == [{"drift": "missing", "text": alert.text, "action": alert.action}]
+    assert (await client.get("/v1/servers", params={"alerts": "true"})).json() == [second]
+    assert (await client.get("/v1/servers", params={"project": "team"})).json() == [second]
+    (provider,) = (await client.get("/v1/providers")).json()
+    assert provider["survey"] == {
+        "at": 5.0, "tried_at": 5.0, "fault": "", "servers": 1, "alerts": 1, "tells_machines": True,
+    }  # fmt: skip
+    assert (await client.get("/v1/servers", params={"provider": "nowhere"})).status_code == 400

@@ -53,6 +53,7 @@ from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
 from pipeline.envs.removals import Removals
 from pipeline.envs.scheduler import Scheduler
+from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
 from pipeline.envs.templates import Templates
 from pipeline.ports.common import Limits, Secret, Sink
@@ -387,6 +388,7 @@ class World:
             self._retention(),
             self._qos_checks(),
             Measuring(self._provider, self.inventories),
+            Surveys(self.books, self._provider, self.inventories, self.clock, "world", lambda _: None),
             Commands(self.tools),
         )
 

@@ -161,7 +161,7 @@ def is_command(root: object, words: list[str]) -> bool:
         if not isinstance(command, TyperGroup):
             break
         command = command.commands.get(word)
-    return command is not None and not isinstance(command, TyperGroup)
+    return command is not None and (not isinstance(command, TyperGroup) or command.invoke_without_command)
 
 
 def test_documents_name_only_commands_that_exist() -> None:

@@ -55,7 +55,7 @@ def diff(
     if json:
         out.data(found)
     else:
-        _tell(out, found)
+        tell_changes(out, found)
 
 
 def _read(out: Output, file: Path) -> Inventory:
@@ -98,7 +98,8 @@ def _amounts(promisable: Mapping[str, float]) -> tuple[str, str, str]:
     return f"{vcpu:,.6g}", f"{memory / 1024:,.6g} GiB", f"{disk:,.6g} GiB"
 
 
-def _tell(out: Output, found: Mapping[str, Any]) -> None:
+def tell_changes(out: Output, found: Mapping[str, Any]) -> None:
+    """What an inventory would change, or did."""
     rows = [("added", name, "") for name in found["added"]]
     rows += [("changed", one["machine"], _told(one)) for one in found["changed"]]
     rows += [("gone", one["machine"], _left(one)) for one in found["gone"]]

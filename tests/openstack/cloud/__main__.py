@@ -48,13 +48,14 @@ def down(state: State, *, wipe: bool) -> None:
     say = Progress()
     processes = Processes(state.run / "pids", state.logs, plane.environment(state))
     hypervisor.end_guests(state)
+    made = hypervisor.links_and_namespaces(state)  # its switch has to be asked while it lives
     names = processes.names()
     # what they would write down in order is thrown away
     processes.stop([name for name in names if name not in LAST], signal.SIGKILL, 10.0)
     for name in LAST:
         gently = name in {"libvirtd", "switch", "switch-database"}
         processes.stop([name], signal.SIGTERM if gently else signal.SIGKILL, 15.0)
-    hypervisor.clear_away(state)
+    hypervisor.clear_away(state, *made)
     shutil.rmtree(state.run, ignore_errors=True)
     if wipe:
         shutil.rmtree(state.root, ignore_errors=True)

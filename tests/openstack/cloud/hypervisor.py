@@ -6,6 +6,7 @@ machine has is touched, and in which a shim stands before `tc`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -29,9 +30,8 @@ SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 PLACES = {"/etc/libvirt": "libvirt-etc", "/run/libvirt": "libvirt-run", "/var/lib/libvirt": "libvirt-var"}
 AGENTS = {"switch-agent": "openvswitch-agent", "dhcp-agent": "dhcp-agent", "router-agent": "l3-agent"}
 QUEUES = ("q-plugin", "q-l3-plugin", "q-reports-plugin")
-#: Names that Neutron gives to what it makes in the kernel.
+#: How Neutron calls the network namespaces that it makes.
 NAMESPACES = ("qdhcp-", "qrouter-")
-LINKS = ("tap", "br-ex", "br-int", "br-tun", "ovs-netdev")
 
 
 def start(state: State, processes: Processes) -> None:
@@ -168,23 +168,42 @@ def _upload(state: State, cloud: Connection) -> None:
 def end_guests(state: State) -> None:
     """End the guests' processes, which are no children of ours, by the records that libvirt keeps of them."""
     for record in (state.run / PLACES["/run/libvirt"] / "qemu").glob("*.pid"):
-        try:
-            os.kill(int(record.read_text()), signal.SIGKILL)
-        except (ValueError, ProcessLookupError):
-            continue
+        _end(int(record.read_text() or 0), str(state.run))
 
 
-def clear_away(state: State) -> None:
-    """Remove the namespaces and links that Neutron made, with what runs in them."""
-    if not (state.run / "ovs").exists():
-        return
-    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
-    for name in [line.split()[0] for line in listed.splitlines() if line.startswith(NAMESPACES)]:
-        pids = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False).stdout
-        for pid in pids.split():
-            if str(state.run).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(int(pid), signal.SIGKILL)
+def _end(pid: int, mark: str) -> None:
+    """Kill a process if its command line says that it is the cloud's: a record may be older than what has its id."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        if mark.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+
+
+def links_and_namespaces(state: State) -> tuple[list[str], list[str]]:
+    """What Neutron made in the kernel: the ports of our switch, and the namespaces that lead to them."""
+    control = ["ovs-vsctl", f"--db=unix:{state.run / 'ovs/db.sock'}", "--timeout=10"]
+    bridges = _lines([*control, "list-br"])
+    ports = [port for bridge in bridges for port in _lines([*control, "list-ports", bridge])]
+    namespaces = [line.split()[0] for line in _lines(["ip", "netns", "list"])]
+    own = [name for name in namespaces if name.startswith(NAMESPACES) and _has_one_of(name, ports)]
+    return [*bridges, *ports, "ovs-netdev"] if bridges else [], own
+
+
+def _has_one_of(namespace: str, ports: list[str]) -> bool:
+    """Whether a network namespace holds a port of ours."""
+    shown = _lines(["ip", "netns", "exec", namespace, "ip", "-br", "link"])
+    return any(line.split()[0] in ports for line in shown if line)
+
+
+def _lines(argv: list[str]) -> list[str]:
+    """What a command says; nothing when it cannot be asked any more."""
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines()
+
+
+def clear_away(state: State, links: list[str], namespaces: list[str]) -> None:
+    """Remove them, with what runs in the namespaces."""
+    for name in namespaces:
+        for pid in _lines(["ip", "netns", "pids", name]):
+            _end(int(pid), str(state.run))
         subprocess.run(["ip", "netns", "del", name], check=False)
-    for link in Path("/sys/class/net").iterdir():
-        if link.name.startswith(LINKS):
-            subprocess.run(["ip", "link", "del", link.name], capture_output=True, check=False)
+    for link in links:
+        subprocess.run(["ip", "link", "del", link], capture_output=True, check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,7 +18,11 @@ TAIL = 2000
 
 @dataclass(frozen=True)
 class Started:
-    """A process by its id and when it began, in ticks since the machine's start: ids are used again."""
+    """A process, which leads a group and a session, by its id and when it began, in ticks since the machine's start.
+
+    Ids are used again, but not while a session of that id has members; what such a leader left belongs to it if it
+    began later than the leader.
+    """
 
     pid: int
     ticks: int
@@ -26,9 +31,25 @@ class Started:
         return _ticks(self.pid) == self.ticks
 
     def signal(self, number: int) -> None:
-        """Tell its whole group, if it is still the same."""
-        if self.lives():
-            os.killpg(self.pid, number)
+        """Tell everything of its session that is still there."""
+        for pid in self.members():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def members(self) -> list[int]:
+        """Who lives of its session, itself or not."""
+        return [pid for pid in _processes() if _session(pid) == self.pid and _ticks(pid) >= self.ticks]
+
+
+def _processes() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 def _ticks(pid: int) -> int:
@@ -85,7 +106,7 @@ class Processes:
         for started in found.values():
             started.signal(number)
         deadline = time.monotonic() + within_s
-        while any(started.lives() for started in found.values()) and time.monotonic() < deadline:
+        while any(started.members() for started in found.values()) and time.monotonic() < deadline:
             time.sleep(LOOK_S)
         for name, started in found.items():
             started.signal(signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""What clouds show beyond our own nodes."""

@@ -1,0 +1,57 @@
+"""Nova and Placement asked for everything at once, in a handful of calls and two more for each machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.adapters.clouds.openstack.machines import machines_of
+from pipeline.adapters.clouds.openstack.servers import server_of
+from pipeline.clients.openstack import Account, connect, told
+from pipeline.domain.drift import Server
+from pipeline.ports.clouds import Sight
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+
+class OpenStackCloud:
+    """`Cloud` of a provider. `accounts` see their own projects' servers; `admin`, if there is one, sees everything."""
+
+    def __init__(self, accounts: Sequence[Account], admin: Account | None) -> None:
+        self._accounts = tuple(dict.fromkeys(accounts))
+        self._admin = admin
+        self._connections: dict[Account, Connection] = {}
+        self._connecting = threading.Lock()
+
+    def look(self) -> Sight:
+        zones = self._zones()
+        if self._admin is None:
+            servers = [one for account in self._accounts for one in self._servers(account)]
+            return Sight(tuple({one.id: one for one in servers}.values()), zones=zones)
+        servers = self._servers(self._admin, everybody=True)
+        with told(f"reading the machines of {self._admin}"):
+            inventory, used = machines_of(self._connection(self._admin))
+        return Sight(tuple(servers), inventory, used, zones)
+
+    def close(self) -> None:
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+
+    def _zones(self) -> frozenset[str]:
+        account = self._admin or self._accounts[0]
+        with told(f"listing availability zones of {account}"):
+            zones = self._connection(account).compute.availability_zones()
+            return frozenset(zone.name for zone in zones if zone.state.get("available", False))
+
+    def _servers(self, account: Account, *, everybody: bool = False) -> list[Server]:
+        with told(f"listing all servers of {account}"):
+            return [server_of(one) for one in self._connection(account).compute.servers(all_projects=everybody)]
+
+    def _connection(self, account: Account) -> Connection:
+        with self._connecting:
+            if account not in self._connections:
+                self._connections[account] = connect(account)
+            return self._connections[account]
