@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import threading
 import time
@@ -18,28 +19,39 @@ HOP = frozenset({"connection", "transfer-encoding", "content-length", "keep-aliv
 
 @dataclass(frozen=True)
 class Answer:
-    """What an API said; `None` as the whole answer: the connection is closed without a word."""
+    """What an API said; `None` as the whole answer: the connection is closed without a word.
+
+    `missing`: bytes of the body that are announced and do not come.
+    """
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    missing: int = 0
 
 
 Forward = Callable[[], Answer]
+Spoil = Callable[[Forward], Answer | None]
 
 
 @dataclass
 class Fault:
-    """Spoils the first `times` calls of a method whose path matches; `spoil` may forward the call or not."""
+    """Spoils the first `times` calls of a method whose path matches; `spoil` may forward the call or not.
+
+    `about`: words that its query or body must have, as those of all calls about one environment do. Methods may be
+    several, as in `POST|DELETE`.
+    """
 
     name: str
     method: str
     path: str
-    spoil: Callable[[Forward], Answer | None]
+    spoil: Spoil
     times: int = 1
+    about: str = ""
 
-    def meets(self, method: str, path: str) -> bool:
-        return self.times > 0 and method == self.method and re.search(self.path, path) is not None
+    def meets(self, method: str, path: str, body: bytes) -> bool:
+        meant = re.fullmatch(self.method, method) is not None and re.search(self.path, path) is not None
+        return meant and self.times > 0 and (self.about in path or self.about.encode() in body)
 
 
 @dataclass
@@ -56,11 +68,11 @@ class FaultyProxy:
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.port}/{name}"
 
-    def fault_of(self, method: str, path: str) -> Fault | None:
+    def fault_of(self, method: str, path: str, body: bytes) -> Fault | None:
         """The fault that this call meets, which is used up by it."""
         with self._lock:
             self.calls.append(f"{method} {path}")
-            found = next((one for one in self.faults if one.meets(method, path)), None)
+            found = next((one for one in self.faults if one.meets(method, path, body)), None)
             if found is not None:
                 found.times -= 1
                 self.happened.append(found.name)
@@ -87,10 +99,12 @@ def faulty_proxy(upstream: Mapping[str, str]) -> Iterator[FaultyProxy]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        #: Headers and body leave together: of two small packets the second would wait for the first's receipt.
+        wbufsize = -1
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            fault = proxy.fault_of(self.command, self.path)
+            fault = proxy.fault_of(self.command, self.path, body)
 
             def forward() -> Answer:
                 return proxy.forward(self.command, self.path, dict(self.headers), body)
@@ -102,9 +116,10 @@ def faulty_proxy(upstream: Mapping[str, str]) -> Iterator[FaultyProxy]:
             self.send_response(answer.status)
             for key, value in answer.headers.items():
                 self.send_header(key, value)
-            self.send_header("Content-Length", str(len(answer.body)))
+            self.send_header("Content-Length", str(len(answer.body) + answer.missing))
             self.end_headers()
             self.wfile.write(answer.body)
+            self.close_connection = self.close_connection or answer.missing > 0
 
         do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = handle_any  # noqa: N815  # http.server's names
 
@@ -124,10 +139,11 @@ def faulty_proxy(upstream: Mapping[str, str]) -> Iterator[FaultyProxy]:
         server.server_close()
 
 
-def says(status: int, **headers: str) -> Callable[[Forward], Answer]:
+def says(status: int, message: str = "an injected fault", **headers: str) -> Callable[[Forward], Answer]:
     """The API is not asked."""
+    body = json.dumps({"error": {"message": message}}).encode()
     told = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return lambda _: Answer(status, b'{"error": {"message": "an injected fault"}}', told)
+    return lambda _: Answer(status, body, told)
 
 
 def silent_after(forward: Forward) -> None:
@@ -144,6 +160,23 @@ def fails_after(forward: Forward) -> Answer:
 def truncated(forward: Forward) -> Answer:
     answer = forward()
     return Answer(answer.status, answer.body[: len(answer.body) // 2], answer.headers)
+
+
+def broken_off(forward: Forward) -> Answer:
+    """The act happens, and the connection ends within the answer."""
+    answer = forward()
+    half = len(answer.body) // 2
+    return Answer(answer.status, answer.body[:half], answer.headers, missing=len(answer.body) - half)
+
+
+def late(seconds: float) -> Callable[[Forward], None]:
+    """The act happens when whoever called no longer waits."""
+
+    def spoil(forward: Forward) -> None:
+        time.sleep(seconds)
+        forward()
+
+    return spoil
 
 
 def slow(forward: Forward) -> Answer:

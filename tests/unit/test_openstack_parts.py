@@ -142,6 +142,8 @@ CASES: list[tuple[Exception, type]] = [
     (auth.ConnectFailure("refused"), TransientError),
     (auth.DiscoveryFailure("no versions: connection refused"), TransientError),
     (auth.Unauthorized("wrong password"), PermanentError),
+    (auth.UnknownConnectionError("broken off", requests.exceptions.ChunkedEncodingError()), TransientError),
+    (auth.UnknownConnectionError("no such address", requests.exceptions.InvalidURL()), PermanentError),
     (auth.SSLError("self-signed certificate"), PermanentError),
     (auth.MissingRequiredOptions([]), PermanentError),
     (sdk.ConfigException("no such cloud"), PermanentError),

@@ -1,7 +1,7 @@
 """What several adapters share of OpenStack: which account, how to connect, marks, and what an error of it means."""
 
 from pipeline.clients.openstack.account import Account, connect
-from pipeline.clients.openstack.faults import told
+from pipeline.clients.openstack.faults import told, whole
 from pipeline.clients.openstack.marks import Mark, described, ends_at_of
 
-__all__ = ["Account", "Mark", "connect", "described", "ends_at_of", "told"]
+__all__ = ["Account", "Mark", "connect", "described", "ends_at_of", "told", "whole"]

@@ -45,11 +45,23 @@ def meant(what: str, error: Exception) -> InfraError:
 
 def _silent(error: Exception) -> bool:
     """Whether nobody answered, or not to the end."""
-    from keystoneauth1.exceptions import DiscoveryFailure, RetriableConnectionFailure, SSLError
-    from requests.exceptions import JSONDecodeError
+    from keystoneauth1.exceptions import DiscoveryFailure, RetriableConnectionFailure, SSLError, UnknownConnectionError
+    from requests.exceptions import ChunkedEncodingError, JSONDecodeError
 
+    if isinstance(error, UnknownConnectionError):  # keystoneauth keeps in it what requests said
+        return isinstance(error.original, ChunkedEncodingError)
     silent = RetriableConnectionFailure | DiscoveryFailure | JSONDecodeError
     return isinstance(error, silent) and not isinstance(error, SSLError)
+
+
+def whole(what: str, told_of: object) -> str:
+    """A part of an answer that no whole one lacks; openstacksdk passes over an answer that is no JSON.
+
+    TransientError when it is missing: the act happened, and whoever tries again finds what came of it.
+    """
+    if not told_of:
+        raise TransientError(f"{what}: the cloud answered with something that it did not finish")
+    return str(told_of)
 
 
 def _retry_after(error: Exception) -> float:

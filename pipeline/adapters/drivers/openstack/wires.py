@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.adapters.drivers.openstack.cloud import Cloud, each
 from pipeline.adapters.drivers.openstack.groups import of_node
-from pipeline.clients.openstack import Mark, told
+from pipeline.clients.openstack import Mark, told, whole
 from pipeline.domain.errors import PermanentError
 from pipeline.domain.wiring import Network
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
@@ -44,15 +44,17 @@ def networks(cloud: Cloud, mark: Mark, wanted: Sequence[Network]) -> Mapping[str
 
 def _own_network(cloud: Cloud, mark: Mark, wanted: Network, found: Any) -> str:
     name = mark.name_of(wanted.name)
-    with told(f"creating network {wanted.name} of environment {mark.environment_id}"):
+    what = f"creating network {wanted.name} of environment {mark.environment_id}"
+    with told(what):
         network = found or cloud.connection.network.create_network(name=name, description=mark.description)
+        id = whole(what, network.id)
         if not network.subnet_ids:
             version = 6 if ":" in wanted.cidr else 4
-            named: dict[str, Any] = {"network_id": network.id, "name": name, "description": mark.description}
+            named: dict[str, Any] = {"network_id": id, "name": name, "description": mark.description}
             # without DHCP, since the config drive tells nodes their addresses
             plain = {"ip_version": version, "cidr": wanted.cidr, "gateway_ip": None, "is_dhcp_enabled": False}
             cloud.connection.network.create_subnet(**named, **plain)
-    return str(network.id)
+    return id
 
 
 def connect(
@@ -139,11 +141,12 @@ def _floating(
         port = ports[mark.name_of(node.name)]
         if port.id in by_port:
             return str(by_port[port.id])
-        with told(f"creating the floating address of node {node.name} of environment {mark.environment_id}"):
+        what = f"creating the floating address of node {node.name} of environment {mark.environment_id}"
+        with told(what):
             made = cloud.connection.network.create_ip(
                 floating_network_id=external, port_id=port.id, description=mark.description
             )
-        return str(made.floating_ip_address)
+        return whole(what, made.floating_ip_address)
 
     return dict(zip([node.name for node in wanted], each(one, wanted), strict=True))
 
