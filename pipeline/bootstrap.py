@@ -47,7 +47,7 @@ from pipeline.ports.reports import ReportReader
 from pipeline.ports.stores import AsyncStore
 from pipeline.ports.transports import Transport
 from pipeline.ports.verifiers import Verifier
-from pipeline.settings import ProviderSettings, Settings
+from pipeline.settings import OpenStackSettings, ProviderSettings, Settings
 from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import BY_HAND, Control
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from pipeline.adapters.queues.rq import RqJobQueue
     from pipeline.adapters.stores.redis import RedisStore
     from pipeline.adapters.transports.openssh import OpenSshTransport
+    from pipeline.clients.openstack import Account
 
 #: The cookbooks that ship with Greenroom: beside the packages in a checkout, inside them in a wheel.
 COOKBOOKS = next(
@@ -343,21 +344,17 @@ class Application:
         if settings.driver != "openstack":
             return None
         from pipeline.adapters.clouds.openstack import OpenStackCloud
-        from pipeline.clients.openstack import Account
 
         told = settings.cloud()
-        file = str(told.clouds_file or "")
-        accounts = [Account(cloud, file, told.region) for cloud in (told.cloud, *told.projects.values())]
-        return OpenStackCloud(accounts, Account(told.admin_cloud, file, told.region) if told.admin_cloud else None)
+        accounts = [_account(told, entry) for entry in (told.cloud, *told.projects.values())]
+        return OpenStackCloud(accounts, _account(told, told.admin_cloud) if told.admin_cloud else None)
 
     def _openstack(self, settings: ProviderSettings) -> Driver:
         from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
         from pipeline.adapters.drivers.openstack.terms import Terms
-        from pipeline.clients.openstack import Account
 
         told = settings.cloud()
-        file = str(told.clouds_file or "")
-        accounts = {project: Account(cloud, file, told.region) for project, cloud in told.projects.items()}
+        accounts = {project: _account(told, entry) for project, entry in told.projects.items()}
         terms = Terms(
             network=told.network,
             external_network=told.external_network,
@@ -369,8 +366,8 @@ class Application:
             choose_machine=told.choose_machine,
             login=told.login,
         )
-        account = Account(told.cloud, file, told.region)
-        return OpenStackDriver(self.settings.deployment, account, accounts, terms, self.settings.run_dir / "builds")
+        locks = self.settings.run_dir / "builds"
+        return OpenStackDriver(self.settings.deployment, _account(told, told.cloud), accounts, terms, locks)
 
     @cached_property
     def lifecycle(self) -> Lifecycle:
@@ -534,6 +531,13 @@ class Application:
     def token(self) -> Secret:
         """The API's token, made at the first start with mode 0600."""
         return token_from(str(self.settings.token_file))
+
+
+def _account(told: OpenStackSettings, entry: str) -> Account:
+    """An entry of a provider's `clouds.yaml`."""
+    from pipeline.clients.openstack import Account
+
+    return Account(entry, str(told.clouds_file or ""), told.region)
 
 
 def load_placement() -> None:

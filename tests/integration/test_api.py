@@ -39,8 +39,9 @@ from pipeline.envs.calls import Breakers
 from pipeline.envs.gate import AUDIT, Asking
 from pipeline.ports.common import Secret
 from pipeline.ports.stores import Commit, Event
-from pipeline.settings import ProviderSettings, Settings
+from pipeline.settings import ProviderSettings
 from tests.plugins.redis_server import RedisServer
+from tests.tools.deployment import memory_settings
 
 pytestmark = pytest.mark.redis
 SECRET = "hook-secret"
@@ -51,13 +52,7 @@ TRIGGER = Trigger(TriggerKind.PUSH, "github", "https://forge.test/shop.git", SHA
 
 @pytest.fixture
 def app(redis_server: RedisServer, tmp_path: Path) -> Iterator[Application]:
-    settings = Settings(
-        home=tmp_path,
-        redis_url=redis_server.url,
-        default_provider="memory",
-        providers={"memory": ProviderSettings(driver="memory")},
-    )
-    app = Application(settings)
+    app = Application(memory_settings(tmp_path, redis_server.url))
     app.projects.add("shop", repository="https://forge.test/shop.git", hook_secret=Secret(SECRET))
     yield app
     app.redis.close()

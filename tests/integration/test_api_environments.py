@@ -15,9 +15,9 @@ from pipeline.api.app import create
 from pipeline.bootstrap import Application
 from pipeline.domain.environments import EnvironmentState
 from pipeline.domain.leases import begun
-from pipeline.settings import ProviderSettings, Settings
 from tests.integration.test_api import check_problem, opened
 from tests.plugins.redis_server import RedisServer
+from tests.tools.deployment import memory_settings
 
 pytestmark = pytest.mark.redis
 BLUEPRINT = "version: 1\nservice: s\nenvironment: {image: debian-12, roles: {web: {count: 2}}}\ntest: []\n"
@@ -27,13 +27,7 @@ WISH: dict[str, Any] = {"project": "shop", "blueprint": BLUEPRINT, "owner": "ada
 
 @pytest.fixture
 def app(redis_server: RedisServer, tmp_path: Path) -> Iterator[Application]:
-    settings = Settings(
-        home=tmp_path,
-        redis_url=redis_server.url,
-        default_provider="memory",
-        providers={"memory": ProviderSettings(driver="memory")},
-    )
-    app = Application(settings)
+    app = Application(memory_settings(tmp_path, redis_server.url))
     app.projects.add("shop", repository=str(tmp_path / "nowhere.git"))
     yield app
     app.redis.close()

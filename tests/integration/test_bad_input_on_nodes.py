@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.drivers.local.driver import LocalDriver
-from pipeline.domain.runs import Run, RunState, StageName, StageState, Verdict
+from pipeline.domain.runs import Run, StageName, StageState, Verdict
 from tests.plugins.local_nodes import why_not
 from tests.tools.deployed import PROJECT, Deployed, running
 from tests.tools.deployment import wait_for
@@ -93,7 +93,7 @@ def runs(up: Deployed) -> dict[str, Run]:
     """All cases at their end; they go on at the same time."""
     triggers = {name: _submit(up, name) for name in CASES}
     _destroy_behind_our_back(up, triggers["lost-node"])
-    return {name: wait_for(partial(_finished, up, trigger), name, PATIENCE_S) for name, trigger in triggers.items()}
+    return {name: wait_for(partial(up.finished, trigger), name, PATIENCE_S) for name, trigger in triggers.items()}
 
 
 def _submit(up: Deployed, name: str) -> str:
@@ -103,21 +103,11 @@ def _submit(up: Deployed, name: str) -> str:
     return up.app.control.submit(PROJECT, str(up.repository), sha, name, "tester").id
 
 
-def _run_of(up: Deployed, trigger: str) -> Run | None:
-    run_id = up.app.books.triggers.get(trigger).value.run_id
-    return up.app.books.runs.get(run_id).value if run_id else None
-
-
-def _finished(up: Deployed, trigger: str) -> Run | None:
-    run = _run_of(up, trigger)
-    return run if run is not None and run.state is RunState.FINISHED else None
-
-
 def _destroy_behind_our_back(up: Deployed, trigger: str) -> None:
     """As somebody with access to the provider would, in the middle of the test."""
 
     def waits() -> str | None:
-        run = _run_of(up, trigger)
+        run = up.run_of(trigger)
         return run.environment_id if run is not None and "waiting" in said(up, run, "test-1") else None
 
     environment = wait_for(waits, "the test on the node")

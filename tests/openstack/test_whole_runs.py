@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli.demo.developer import ANYWHERE, RACKS, SAMPLE
-from pipeline.domain.runs import STAGES, Run, RunState, StageState, Verdict
+from pipeline.domain.runs import STAGES, StageState, Verdict
 from tests.plugins.openstack_cloud import CloudUnderTest
 from tests.tools.deployed import PROJECT, Deployed, running
 from tests.tools.deployment import wait_for
@@ -64,12 +64,7 @@ def test_a_push_runs_on_openstack(up: Deployed) -> None:
     sha = up.commit(sample())
     trigger = up.app.control.submit(PROJECT, str(up.repository), sha, "main", "tester").id
 
-    def finished() -> Run | None:
-        run_id = up.app.books.triggers.get(trigger).value.run_id
-        run = up.app.books.runs.get(run_id).value if run_id else None
-        return run if run is not None and run.state is RunState.FINISHED else None
-
-    run = wait_for(finished, "the end of the run", PATIENCE_S)
+    run = wait_for(lambda: up.finished(trigger), "the end of the run", PATIENCE_S)
     assert run.verdict is Verdict.PASSED, f"{run.reason}\n{up.said()}"
     assert [run.stage(name).state for name in STAGES] == [StageState.PASSED] * len(STAGES)
     environment = up.app.books.environments.get(run.environment_id).value

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.clients.openstack import Account, connect
+
 if TYPE_CHECKING:
     from openstack.connection import Connection
 
@@ -40,11 +42,7 @@ def clouds_file() -> Path:
 
 def connection_of(cloud: CloudUnderTest, name: str) -> Connection:
     """A connection by an entry of the cloud's file; whoever asks for it closes it."""
-    import openstack
-    from openstack.config import OpenStackConfig
-
-    config = OpenStackConfig(config_files=[str(cloud.clouds_file)], load_envvars=False)
-    return openstack.connection.Connection(config=config.get_one(cloud=name))
+    return connect(Account(name, str(cloud.clouds_file)))
 
 
 @pytest.fixture(scope="session")

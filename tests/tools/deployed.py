@@ -20,6 +20,7 @@ from pipeline.adapters.drivers.local.records import RUN
 from pipeline.adapters.drivers.local.traces import traces
 from pipeline.bootstrap import Application
 from pipeline.cli.demo.place import free_ports
+from pipeline.domain.runs import Run, RunState
 from pipeline.settings import ProviderSettings, Settings
 from tests.plugins.local_nodes import image_state
 from tests.tools.deployment import wait_for
@@ -102,6 +103,16 @@ class Deployed:
         self.git("-C", "work", "commit", "--quiet", "--message", branch)
         self.git("-C", "work", "push", "--quiet", "--force", "origin", f"HEAD:refs/heads/{branch}")
         return self.git("-C", "work", "rev-parse", "HEAD")
+
+    def run_of(self, trigger: str) -> Run | None:
+        """The run of a trigger, once there is one."""
+        run_id = self.app.books.triggers.get(trigger).value.run_id
+        return self.app.books.runs.get(run_id).value if run_id else None
+
+    def finished(self, trigger: str) -> Run | None:
+        """The run of a trigger, once it is over."""
+        run = self.run_of(trigger)
+        return run if run is not None and run.state is RunState.FINISHED else None
 
     def said(self) -> str:
         """The last words of all processes."""

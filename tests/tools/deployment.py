@@ -39,6 +39,12 @@ def wait_for(look: Callable[[], T | None], what: str, within_s: float = PATIENCE
     raise AssertionError(f"{what} did not happen within {within_s:g} s")
 
 
+def memory_settings(home: Path, redis_url: str) -> Settings:
+    """Settings of a deployment whose only provider is in memory."""
+    memory = ProviderSettings(driver="memory")
+    return Settings(home=home, redis_url=redis_url, default_provider="memory", providers={"memory": memory})
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

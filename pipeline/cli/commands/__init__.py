@@ -9,4 +9,8 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="answer in JSON")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="its id, a unique part of it, or `last`")]
 Project = Annotated[str, typer.Option("--project", "-p", help="name of the project")]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NODE] [-- COMMAND...]", help="web, web[1] or web-1; default: the first"),
+]
 Count = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="how many, newest first")]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Count, Json, Project, guarded
+from pipeline.cli.commands import Count, Json, Project, Words, guarded
 from pipeline.cli.output import FAILED, REFUSED, USAGE, Complaint, Output
 
 env = typer.Typer(help="Environments on request: whole, yours for a time, given back.", no_args_is_help=True)
@@ -104,10 +104,7 @@ def show(environment: Name, *, json: Json = False) -> None:
 
 def ssh(
     environment: Name,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NODE] [-- COMMAND...]", help="web, web[1] or web-1; default: the first"),
-    ] = None,
+    words: Words = None,
 ) -> None:
     """Log in to a node, or run a command there; its exit status is passed on."""
     from pipeline.cli import login

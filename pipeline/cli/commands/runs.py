@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Count, Json, Project, RunArgument, guarded
+from pipeline.cli.commands import Count, Json, Project, RunArgument, Words, guarded
 from pipeline.cli.output import REFUSED, USAGE, Complaint, Output
 
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="until it is finished; exit status 1 unless it passed")]
@@ -177,10 +177,7 @@ def rerun(
 
 def ssh(
     run: RunArgument,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[NODE] [-- COMMAND...]", help="web, web[1] or web-1; default: the first"),
-    ] = None,
+    words: Words = None,
 ) -> None:
     """Log in to a node of a run, or run a command there; its exit status is passed on."""
     from pipeline.cli import login

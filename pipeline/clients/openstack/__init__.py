@@ -1,7 +1,8 @@
 """What several adapters share of OpenStack: which account, how to connect, marks, and what an error of it means."""
 
 from pipeline.clients.openstack.account import Account, connect
+from pipeline.clients.openstack.asking import available_zones, each
 from pipeline.clients.openstack.faults import told, whole
 from pipeline.clients.openstack.marks import Mark, described, ends_at_of
 
-__all__ = ["Account", "Mark", "connect", "described", "ends_at_of", "told", "whole"]
+__all__ = ["Account", "Mark", "available_zones", "connect", "described", "each", "ends_at_of", "told", "whole"]

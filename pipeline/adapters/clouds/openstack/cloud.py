@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.adapters.clouds.openstack.machines import machines_of
 from pipeline.adapters.clouds.openstack.servers import server_of
-from pipeline.clients.openstack import Account, connect, told
+from pipeline.clients.openstack import Account, available_zones, connect, told
 from pipeline.domain.drift import Server
 from pipeline.ports.clouds import Sight
 
@@ -43,8 +43,7 @@ class OpenStackCloud:
     def _zones(self) -> frozenset[str]:
         account = self._admin or self._accounts[0]
         with told(f"listing availability zones of {account}"):
-            zones = self._connection(account).compute.availability_zones()
-            return frozenset(zone.name for zone in zones if zone.state.get("available", False))
+            return available_zones(self._connection(account))
 
     def _servers(self, account: Account, *, everybody: bool = False) -> list[Server]:
         with told(f"listing all servers of {account}"):

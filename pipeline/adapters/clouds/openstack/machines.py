@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipeline.clients.openstack import each
 from pipeline.domain.changes import REPORTED
 from pipeline.domain.inventory import Aggregate, Inventory, Machine, MachineKind, MachineState, Zone
 
@@ -17,7 +17,6 @@ CLASSES = {"vcpu": "VCPU", "memory_mib": "MEMORY_MB", "disk_gib": "DISK_GB"}
 BARE_METAL = "CUSTOM_"
 #: What says of an aggregate that it is a zone.
 ZONE = "availability_zone"
-AT_ONCE = 8
 
 Usage = Mapping[str, Mapping[str, float]]
 
@@ -32,8 +31,8 @@ def machines_of(connection: Connection) -> tuple[Inventory, Usage]:
     services = {one.host: one for one in connection.compute.services(binary="nova-compute")}
     hypervisors = [one for one in connection.compute.hypervisors(details=True) if _host(one) in services]
     aggregates = list(connection.compute.aggregates())
-    inventories = _each(hypervisors, lambda one: _asked(connection, one.id, "inventories"))
-    usages = _each(hypervisors, lambda one: _asked(connection, one.id, "usages"))
+    inventories = each(lambda one: _asked(connection, one.id, "inventories"), hypervisors)
+    usages = each(lambda one: _asked(connection, one.id, "usages"), hypervisors)
     machines = [
         _machine(one, services[_host(one)], inventory, aggregates)
         for one, inventory in zip(hypervisors, inventories, strict=True)
@@ -51,11 +50,6 @@ def machines_of(connection: Connection) -> tuple[Inventory, Usage]:
 
 def _host(hypervisor: Any) -> str:
     return str(hypervisor.service_details["host"])
-
-
-def _each(things: Sequence[Any], ask: Callable[[Any], Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(ask, things))
 
 
 def _asked(connection: Connection, id: str, what: str) -> Mapping[str, Any]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pipeline.adapters.drivers.openstack.names import Names
 from pipeline.adapters.drivers.openstack.terms import Terms
@@ -13,10 +12,6 @@ from pipeline.clients.openstack import Mark, told
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
-
-T = TypeVar("T")
-#: Calls of one environment at a time; a connection keeps ten sockets a service.
-AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -34,12 +29,3 @@ class Cloud:
         """Things of one kind that bear a mark in their description, by one call."""
         with told(f"listing {what} of environment {mark.environment_id}"):
             return [one for one in list_(description=mark.description) if one.description == mark.description]
-
-
-def each(act: Callable[[Any], T], things: Sequence[Any]) -> list[T]:
-    """Do it to all of them, some at a time; afterwards raises what the first that failed raised."""
-    if not things:
-        return []
-    with ThreadPoolExecutor(min(AT_ONCE, len(things))) as pool:
-        futures = [pool.submit(act, thing) for thing in things]
-    return [future.result() for future in futures]

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from pipeline.adapters.drivers.openstack import groups, servers, wires
 from pipeline.adapters.drivers.openstack.checks import mistakes
-from pipeline.adapters.drivers.openstack.cloud import Cloud, each
+from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.removal import remove
 from pipeline.adapters.drivers.openstack.terms import Terms
-from pipeline.clients.openstack import Account, Mark, connect, described, ends_at_of, told
+from pipeline.clients.openstack import Account, Mark, connect, described, each, ends_at_of, told
 from pipeline.domain.errors import PermanentError
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import (

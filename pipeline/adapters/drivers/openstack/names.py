@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.adapters.drivers.openstack.flavors import Flavor
-from pipeline.clients.openstack import told
+from pipeline.clients.openstack import available_zones, told
 from pipeline.domain.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -46,14 +46,10 @@ class Names:
 
     def zones(self) -> frozenset[str]:
         """The availability zones that take servers."""
-        return self._once("zones", "listing availability zones", self._ask_zones)
+        return self._once("zones", "listing availability zones", lambda: available_zones(self._connection))
 
     def _ask_flavors(self) -> Sequence[Flavor]:
         return [Flavor.of(one) for one in self._connection.compute.flavors(details=True, get_extra_specs=True)]
-
-    def _ask_zones(self) -> frozenset[str]:
-        zones = self._connection.compute.availability_zones()
-        return frozenset(zone.name for zone in zones if zone.state.get("available", False))
 
     def _id(self, kind: str, name: str, ask: Callable[[], list[Any]]) -> str:
         found = self._once(f"{kind} {name}", f"looking for {kind} {name}", ask)

@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from pipeline.adapters.drivers.openstack import servers
-from pipeline.adapters.drivers.openstack.cloud import Cloud, each
+from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.groups import existing
-from pipeline.clients.openstack import marks, told
+from pipeline.clients.openstack import each, marks, told
 from pipeline.clients.openstack.marks import Mark
 from pipeline.domain.errors import TransientError
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.adapters.drivers.openstack.cloud import Cloud, each
+from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.groups import of_node
-from pipeline.clients.openstack import Mark, told, whole
+from pipeline.clients.openstack import Mark, each, told, whole
 from pipeline.domain.errors import PermanentError
 from pipeline.domain.wiring import Network
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
