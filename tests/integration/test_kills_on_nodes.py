@@ -105,7 +105,8 @@ class Victim:
 
         wait_for(moves, f"an environment that is {state}")
         for name, pid in self.up.pids().items():
-            if name.startswith("provider-local-"):
+            # One that the other victim has just ended has no process until it is started again.
+            if pid is not None and name.startswith("provider-local-"):
                 os.kill(pid, signal.SIGKILL)
 
     def _kill_in(self, stage: StageName) -> None:

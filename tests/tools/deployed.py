@@ -74,7 +74,8 @@ class Deployed:
     def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "--json"))
 
-    def pids(self) -> dict[str, int]:
+    def pids(self) -> dict[str, int | None]:
+        """Of each process of the deployment its number, none while it is being started again."""
         facts = json.loads((self.home / "run/up.json").read_text())
         return {name: process["pid"] for name, process in facts["processes"].items()}
 
