@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.clients.openstack import Account, connect
+from pipeline.clients.openstack import Account, connect, told
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -47,11 +48,14 @@ def connection_of(cloud: CloudUnderTest, name: str) -> Connection:
 
 @pytest.fixture(scope="session")
 def test_cloud() -> CloudUnderTest:
-    """A standing test cloud."""
+    """A standing test cloud; one that has entries and does not answer is an error, not a reason to skip."""
     file = clouds_file()
     if not file.exists():
         pytest.skip("there is no test cloud: `make openstack-up` starts one")
-    return CloudUnderTest(file)
+    cloud = CloudUnderTest(file)
+    with closing(connection_of(cloud, cloud.ours)) as connection, told(f"the test cloud of {file}"):
+        connection.authorize()
+    return cloud
 
 
 @pytest.fixture(scope="session")

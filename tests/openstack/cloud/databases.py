@@ -54,6 +54,7 @@ def start_mariadb(state: State, processes: Processes) -> None:
     """With all schemas in it; those of an earlier cloud with the same programs are taken over."""
     data, kept = state.run / "mysql", state.cache / f"schemas-{_key(state)}"
     if not (data / "complete").exists():
+        processes.stop(["mariadb"], signal.SIGKILL, 15.0)  # it may live on after a beginning that was broken off
         for place in (data, state.run / "keystone"):
             shutil.rmtree(place, ignore_errors=True)
         if not kept.exists():

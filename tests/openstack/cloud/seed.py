@@ -91,35 +91,41 @@ def make_content(state: State, posing: Sequence[str]) -> None:
 
 
 def _make_public(cloud: Connection) -> None:
-    if cloud.network.find_network("public") is not None:
-        return
-    network = cloud.network.create_network(
+    network = cloud.network.find_network("public") or cloud.network.create_network(
         name="public", provider_network_type="flat", provider_physical_network="physnet1", is_router_external=True
     )
     pool = [{"start": "172.24.4.10", "end": "172.24.4.250"}]
-    subnet = {"network_id": network.id, "name": "public", "ip_version": 4, "cidr": PUBLIC, "gateway_ip": GATEWAY}
-    cloud.network.create_subnet(**subnet, is_dhcp_enabled=False, allocation_pools=pool)
+    _subnet(cloud, network, PUBLIC, gateway_ip=GATEWAY, allocation_pools=pool)
 
 
 def _make_project(state: State, cloud: Connection, name: str, quota: dict[str, int]) -> None:
     """A project with a user, a network and a way outside."""
     identity = identity_of(cloud)
-    if identity.find_project(name) is not None:
-        return
-    project = identity.create_project(name=name, domain_id="default")
-    user = identity.create_user(name=name, password=PASSWORD, domain_id="default", default_project_id=project.id)
+    project = identity.find_project(name) or identity.create_project(name=name, domain_id="default")
+    user = identity.find_user(name) or identity.create_user(
+        name=name, password=PASSWORD, domain_id="default", default_project_id=project.id
+    )
     identity.assign_project_role_to_user(project, user, identity.find_role("member", ignore_missing=False))
     if quota:
         cloud.network.update_quota(project.id, **quota)
-    own = connect(state, name, name)
-    network = own.network.create_network(name=f"{name}-net")
-    # without DHCP the config drive tells guests their addresses
-    subnet = own.network.create_subnet(
-        network_id=network.id, name=f"{name}-net", ip_version=4, cidr="10.20.0.0/16", is_dhcp_enabled=False
-    )
+    _make_way_outside(connect(state, name, name), name)
+
+
+def _make_way_outside(own: Connection, name: str) -> None:
+    network = own.network.find_network(f"{name}-net") or own.network.create_network(name=f"{name}-net")
+    subnet = _subnet(own, network, "10.20.0.0/16")
     outside = {"network_id": own.network.find_network("public", ignore_missing=False).id}
-    router = own.network.create_router(name=f"{name}-router", external_gateway_info=outside)
-    own.network.add_interface_to_router(router, subnet=subnet.id)
+    router = own.network.find_router(f"{name}-router") or own.network.create_router(
+        name=f"{name}-router", external_gateway_info=outside
+    )
+    if not any(own.network.ports(device_id=router.id, network_id=network.id)):
+        own.network.add_interface_to_router(router, subnet=subnet.id)
+
+
+def _subnet(cloud: Connection, network: Any, cidr: str, **more: Any) -> Any:
+    """The network's only one, of its name; without DHCP the config drive tells guests their addresses."""
+    given = {"network_id": network.id, "name": network.name, "ip_version": 4, "cidr": cidr, "is_dhcp_enabled": False}
+    return cloud.network.find_subnet(network.name) or cloud.network.create_subnet(**given, **more)
 
 
 def until_up(cloud: Connection, hypervisors: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.flavors import Flavor
 from pipeline.adapters.drivers.openstack.userdata import user_data
 from pipeline.adapters.drivers.openstack.wires import Wires
-from pipeline.clients.openstack import marks, told
+from pipeline.clients.openstack import marks, told, whole
 from pipeline.clients.openstack.marks import Mark
 from pipeline.domain.allowances import not_allowed
 from pipeline.domain.errors import PermanentError
@@ -95,8 +95,9 @@ def _create_flavor(cloud: Cloud, wish: flavors.Wanted) -> str:
     """The id of a flavor that only the account's own project may use."""
     compute = cloud.connection.compute
     made = compute.create_flavor(name=wish.name, vcpus=wish.vcpus, ram=wish.ram, disk=wish.disk, is_public=False)
-    compute.flavor_add_tenant_access(made, str(cloud.connection.current_project_id))
-    return str(made.id)
+    id = whole(f"creating flavor {wish.name}", made.id)
+    compute.flavor_add_tenant_access(id, str(cloud.connection.current_project_id))
+    return id
 
 
 def create(cloud: Cloud, mark: Mark, request: EnvironmentRequest, node: NodeRequest, wires: Wires) -> None:
