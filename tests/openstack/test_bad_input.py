@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +19,19 @@ from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.wiring import Custom
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
+from tests.openstack.cloud.seed import identity_of
 from tests.plugins.local_nodes import Keys
 from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
+from tests.tools.faulty_proxy import Certificate, faulty_proxy
 
 DEPLOYMENT = "badinput"
+APPLICATION = """\
+clouds:
+  greenroom:
+    region_name: RegionOne
+    auth_type: v3applicationcredential
+    auth: {{auth_url: {}, application_credential_id: {}, application_credential_secret: {}}}
+"""
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(120)]
 
@@ -51,6 +62,21 @@ def request_of(keys: Keys, **node: object) -> EnvironmentRequest:
     return EnvironmentRequest(DEPLOYMENT, "env-bad", "shop", keys.login_public, 2e9, (wrong,))
 
 
+def identity_url(cloud: CloudUnderTest) -> str:
+    [url] = set(re.findall(r"auth_url: (\S+)", cloud.clouds_file.read_text()))
+    return str(url)
+
+
+def self_signed(place: Path) -> Certificate:
+    """Of loopback, for a day."""
+    file, key = place / "certificate.pem", place / "key.pem"
+    wanted = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1")
+    names = ("-subj", "/CN=loopback", "-addext", "subjectAltName=IP:127.0.0.1")
+    argv = ["openssl", "req", "-x509", *wanted, *names, "-keyout", str(key), "-out", str(file)]
+    subprocess.run(argv, check=True, capture_output=True, timeout=30)
+    return Certificate(file, key)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "kind", "told"),
     [
@@ -74,6 +100,56 @@ def test_an_entry_that_is_not_there_is_named_with_those_that_are(test_cloud: Clo
         pytest.raises(PermanentError, match=r"no cloud 'greenrom'.*admin, greenroom, neighbour"),
     ):
         driver.list()
+
+
+def test_an_entry_that_stands_twice_is_refused_without_its_password(test_cloud: CloudUnderTest, tmp_path: Path) -> None:
+    file = changed(test_cloud, tmp_path, "  neighbour:", "  greenroom:")
+    with (
+        driver_of(file, terms_of(test_cloud), tmp_path) as driver,
+        pytest.raises(PermanentError, match=r"the key in line \d+ stands twice") as caught,
+    ):
+        driver.list()
+    assert "ostack" not in str(caught.value)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_and_one_that_is_given_is_taken(
+    test_cloud: CloudUnderTest, tmp_path: Path
+) -> None:
+    """Keystone behind TLS: the account's `cacert` alone decides."""
+    certificate = self_signed(tmp_path)
+    upstream = {"identity": identity_url(test_cloud).removesuffix("/v3")}
+    with faulty_proxy(upstream, tls=certificate) as proxy:
+        secured = f"auth_url: {proxy.url('identity')}/v3"
+        file = changed(test_cloud, tmp_path, f"auth_url: {identity_url(test_cloud)}", secured)
+        with (
+            driver_of(file, terms_of(test_cloud), tmp_path) as driver,
+            pytest.raises(PermanentError, match="certificate"),
+        ):
+            driver.list()
+        assert proxy.calls == []
+        trusting = f"  greenroom:\n    cacert: {certificate.file}\n"
+        file.write_text(file.read_text().replace("  greenroom:\n", trusting))
+        with driver_of(file, terms_of(test_cloud), tmp_path) as driver:
+            driver.list()
+        assert any(call.startswith("POST") for call in proxy.calls)
+
+
+def test_an_application_credential_is_enough_until_it_ends(test_cloud: CloudUnderTest, tmp_path: Path) -> None:
+    with closing(connection_of(test_cloud, test_cloud.ours)) as connection:
+        identity = identity_of(connection)
+        user = str(connection.current_user_id)
+        made = identity.create_application_credential(user, "bad-input", roles=[{"name": "member"}])
+        try:
+            file = tmp_path / "clouds.yaml"
+            file.write_text(APPLICATION.format(identity_url(test_cloud), made.id, made.secret))
+            with driver_of(file, terms_of(test_cloud), tmp_path) as driver:
+                driver.list()
+        finally:
+            identity.delete_application_credential(user, made)
+        with driver_of(file, terms_of(test_cloud), tmp_path) as driver:
+            with pytest.raises(PermanentError, match="Application Credential") as caught:
+                driver.list()
+            assert made.secret not in str(caught.value)
 
 
 def test_a_check_names_everything_that_is_missing(test_cloud: CloudUnderTest, tmp_path: Path) -> None:

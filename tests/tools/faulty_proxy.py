@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 #: Headers that belong to one connection alone.
@@ -28,6 +30,14 @@ class Answer:
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     missing: int = 0
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """PEM files of a certificate and its key."""
+
+    file: Path
+    key: Path
 
 
 Forward = Callable[[], Answer]
@@ -63,10 +73,11 @@ class FaultyProxy:
     calls: list[str] = field(default_factory=list)
     happened: list[str] = field(default_factory=list)
     port: int = 0
+    scheme: str = "http"
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def url(self, name: str) -> str:
-        return f"http://127.0.0.1:{self.port}/{name}"
+        return f"{self.scheme}://127.0.0.1:{self.port}/{name}"
 
     def fault_of(self, method: str, path: str, body: bytes) -> Fault | None:
         """The fault that this call meets, which is used up by it."""
@@ -93,9 +104,9 @@ class FaultyProxy:
 
 
 @contextmanager
-def faulty_proxy(upstream: Mapping[str, str]) -> Iterator[FaultyProxy]:
-    """A proxy that listens on loopback."""
-    proxy = FaultyProxy(upstream)
+def faulty_proxy(upstream: Mapping[str, str], tls: Certificate | None = None) -> Iterator[FaultyProxy]:
+    """A proxy that listens on loopback, with TLS when it has a certificate."""
+    proxy = FaultyProxy(upstream, scheme="https" if tls else "http")
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -128,6 +139,11 @@ def faulty_proxy(upstream: Mapping[str, str]) -> Iterator[FaultyProxy]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(tls.file, tls.key)
+        # each connection shakes hands in its own thread, so that one that refuses stops nobody else
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     proxy.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.domain.errors import PermanentError
@@ -44,7 +45,29 @@ def connect(account: Account) -> Connection:
                 f"there is no cloud {account.cloud!r} in {where}; there are: {', '.join(known) or 'none'}"
             )
         wanted: dict[str, Any] = {"region_name": account.region} if account.region else {}
+        _refuse_twins(Path(str(config.config_filename)))
         found = config.get_one(cloud=account.cloud, api_timeout=account.timeout_s, **wanted)
         return Connection(config=found, app_name="greenroom")
     except (ConfigException, ClientException, OSError) as error:
         raise PermanentError(f"{account}: {error}") from error
+
+
+def _refuse_twins(file: Path) -> None:
+    """PermanentError when a key, such as the name of a cloud, stands twice in a file: openstacksdk takes the last.
+
+    Values are never told: one of them may be a password.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import DuplicateKeyError
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        YAML(typ="safe", pure=True).load(file)
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1
+        raise PermanentError(
+            f"{file}: the key in line {line} stands twice in its mapping; remove or rename one"
+        ) from None
+    except YAMLError:
+        # openstacksdk reads older YAML than this, and has taken it: no other mistake is one
+        return

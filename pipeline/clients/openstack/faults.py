@@ -35,6 +35,8 @@ def meant(what: str, error: Exception) -> InfraError:
     After a timeout the act may have happened: it is a TransientError, and whoever tries again looks first.
     """
     text = f"{what}: {str(error)[:500]}"
+    if _untrusted(error):
+        return PermanentError(f"{text}; where its authority is a private one, name that in `cacert` of the entry")
     status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
     if status in _REFUSED and any(word in str(error).lower() for word in _FULL):
         return CapacityError(text)
@@ -45,13 +47,19 @@ def meant(what: str, error: Exception) -> InfraError:
 
 def _silent(error: Exception) -> bool:
     """Whether nobody answered, or not to the end."""
-    from keystoneauth1.exceptions import DiscoveryFailure, RetriableConnectionFailure, SSLError, UnknownConnectionError
+    from keystoneauth1.exceptions import DiscoveryFailure, RetriableConnectionFailure, UnknownConnectionError
     from requests.exceptions import ChunkedEncodingError, JSONDecodeError
 
     if isinstance(error, UnknownConnectionError):  # keystoneauth keeps in it what requests said
         return isinstance(error.original, ChunkedEncodingError)
-    silent = RetriableConnectionFailure | DiscoveryFailure | JSONDecodeError
-    return isinstance(error, silent) and not isinstance(error, SSLError)
+    return isinstance(error, RetriableConnectionFailure | DiscoveryFailure | JSONDecodeError)
+
+
+def _untrusted(error: Exception) -> bool:
+    """Whether a certificate is not trusted; a look for versions fails with another error, in whose context that is."""
+    from keystoneauth1.exceptions import SSLError
+
+    return isinstance(error, SSLError) or isinstance(error.__context__, SSLError)
 
 
 def whole(what: str, told_of: object) -> str:
