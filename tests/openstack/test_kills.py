@@ -44,7 +44,8 @@ pytestmark = [pytest.mark.openstack, pytest.mark.timeout(400)]
 
 @pytest.fixture(scope="module")
 def connection(test_cloud: CloudUnderTest) -> Iterator[Connection]:
-    made = connection_of(test_cloud, test_cloud.ours)
+    """Of a project in which no other test makes anything: all that is there is counted."""
+    made = connection_of(test_cloud, test_cloud.neighbour)
     yield made
     made.close()
 
@@ -52,7 +53,7 @@ def connection(test_cloud: CloudUnderTest) -> Iterator[Connection]:
 @pytest.fixture
 def neighbours(connection: Connection, test_cloud: CloudUnderTest) -> Iterator[dict[str, str]]:
     """Things in our project that are not ours: of nobody, and of another deployment; ids by kind."""
-    network = connection.network.find_network(test_cloud.network, ignore_missing=False)
+    network = connection.network.find_network(test_cloud.neighbour_network, ignore_missing=False)
     outside = connection.network.find_network(test_cloud.external_network, ignore_missing=False)
     mark = Mark("somebody", "env-else")
     with ExitStack() as stack:
@@ -108,9 +109,9 @@ def test_killed_deliveries_leave_nothing(
 ) -> None:
     before, dice, now = ids(connection), random.Random(SEED), time.time()
     told = {
-        "cloud": test_cloud.ours,
+        "cloud": test_cloud.neighbour,
         "file": str(test_cloud.clouds_file),
-        "network": test_cloud.network,
+        "network": test_cloud.neighbour_network,
         "external": test_cloud.external_network,
         "image": test_cloud.image,
         "deployment": OURS,
@@ -132,8 +133,8 @@ def test_killed_deliveries_leave_nothing(
 
     clock = ManualClock(now)
     books = Books(MemoryStore(clock))
-    terms = Terms(test_cloud.network, external_network=test_cloud.external_network, login=False)
-    driver = OpenStackDriver(OURS, Account(test_cloud.ours, str(test_cloud.clouds_file)), {}, terms, tmp_path)
+    terms = Terms(test_cloud.neighbour_network, external_network=test_cloud.external_network, login=False)
+    driver = OpenStackDriver(OURS, Account(test_cloud.neighbour, str(test_cloud.clouds_file)), {}, terms, tmp_path)
     provider = Provider("cloud", driver, MemoryTransport(clock))
     gate = Gate(books, clock, {})
     reaper = Reaper(books, lambda _: provider, clock, gate, Removals(books, gate, clock))

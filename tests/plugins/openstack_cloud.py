@@ -30,6 +30,7 @@ class CloudUnderTest:
     neighbour: str = "neighbour"
     admin: str = "admin"
     network: str = "greenroom-net"
+    neighbour_network: str = "neighbour-net"
     external_network: str = "public"
     image: str = "dummy"
     real_image: str = "tiny-debian"

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import mul
 
 import numpy as np
 
 from pipeline.domain.placement.fleet import NETWORK, SPARE_DIMS, Fleet, Floats
 from pipeline.domain.placement.model import Request, RoleRequest
-from pipeline.domain.placement.shapes import NEVER
+from pipeline.domain.placement.shapes import NEVER, NOTHING_TAKEN, Taken
 from pipeline.domain.placement.valuation import Valuation
-from pipeline.domain.resources import DIMENSIONS
+
+#: Nodes of a role that are looked ahead on a machine.
+MOST_AHEAD = 8
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Attempt:
 
     def place(self, role: RoleRequest) -> bool:
         """Place all nodes of a role that have no place yet; False, and `stuck`, when one finds no machine."""
-        values = self.values(role)
+        values, ahead = self.values(role), Ahead(self, role)
         for left in reversed(range(role.count - len(self.chosen[role.role]))):
             row = int(values.argmax()) if len(values) else -1
             if row < 0 or values[row] == NEVER:
@@ -43,17 +46,12 @@ class Attempt:
                 return False
             self.take(role, row)
             if left:
-                self._after(role, row, values)
+                self._after(role, row, left, values, ahead)
         return True
 
     def values(self, role: RoleRequest) -> Floats:
         """The value of every machine for the next node of a role, after what this attempt took."""
-        valuation = self.valuation(role)
-        values = self._within(valuation.values(), role)
-        if self.taken:
-            rows = np.fromiter(self.taken, dtype=np.intp, count=len(self.taken))
-            rows = rows[values[rows] != NEVER]
-            values[rows] = self._value(valuation, rows.tolist())
+        values = self._within(self.valuation(role).values(self._taken()), role)
         self._close_zones(self.full_zones(role) | self._short_zones(role), values)
         for row in self._full_machines(role):
             values[row] = NEVER
@@ -78,10 +76,12 @@ class Attempt:
         beside = self.fleet.zones_with(self.request.project, role.rules.near_service)
         return beside if zones is None else zones & beside
 
-    def _value(self, valuation: Valuation, rows: list[int]) -> Floats:
-        taken = np.array([self.taken[row] for row in rows]).reshape(len(rows), len(DIMENSIONS)).T
-        nodes = np.array([self.nodes[row] for row in rows], dtype=np.intp)
-        return valuation.value(np.array(rows, dtype=np.intp), taken, nodes)
+    def _taken(self) -> Taken:
+        if not self.taken:
+            return NOTHING_TAKEN
+        rows = np.array(list(self.taken), dtype=np.intp)
+        nodes = np.array([self.nodes[row] for row in self.taken], dtype=np.intp)
+        return Taken(rows, np.array(list(self.taken.values())), nodes)
 
     def take(self, role: RoleRequest, row: int) -> None:
         """Put one node of a role on a machine."""
@@ -99,8 +99,8 @@ class Attempt:
         else:
             del self.taken[row], self.nodes[row]
 
-    def _after(self, role: RoleRequest, row: int, values: Floats) -> None:
-        """Bring the values up to date after one node went to a row."""
+    def _after(self, role: RoleRequest, row: int, left: int, values: Floats, ahead: Ahead) -> None:
+        """Bring the values up to date after one node went to a row, for the first of those that are left."""
         valuation, zone = self.valuation(role), int(self.fleet.zone[row])
         closed = set() if self.spare_suffices else self.unspared(role)
         if self._is_full(zone, role):
@@ -111,7 +111,7 @@ class Attempt:
         if valuation.per_machine is not None and self.chosen[role.role].count(row) >= valuation.per_machine:
             values[row] = NEVER
         else:
-            values[row] = self._value(valuation, [row])[0]
+            values[row] = ahead.value(row, left)
 
     def _close_zones(self, zones: set[int], values: Floats) -> None:
         for zone in zones:
@@ -143,8 +143,9 @@ class Attempt:
     @cached_property
     def _wanted(self) -> Floats:
         """What the whole request takes."""
-        roles = self.request.roles
-        return np.asarray(np.array([role.count for role in roles]) @ np.array([role.demand for role in roles]))
+        counts = [role.count for role in self.request.roles]
+        columns = zip(*(role.demand for role in self.request.roles), strict=True)
+        return np.array([sum(map(mul, counts, column)) for column in columns], dtype=float)
 
     @cached_property
     def uplinks_suffice(self) -> bool:
@@ -206,3 +207,27 @@ class Attempt:
                 for row in self.chosen[role.role]:
                     kept[:, self.fleet.zone[row]] += np.asarray(role.demand[:SPARE_DIMS])
         return kept, free
+
+
+@dataclass
+class Ahead:
+    """The values of machines for the next nodes of a role: several nodes ahead cost no more than one."""
+
+    attempt: Attempt
+    role: RoleRequest
+    found: dict[int, list[float]] = field(default_factory=dict)
+
+    def value(self, row: int, left: int) -> float:
+        """The value of a row for one more node, after what the attempt took; `left` nodes have no place yet."""
+        if not self.found.get(row):
+            self.found[row] = self._values(row, min(left, MOST_AHEAD))
+        return self.found[row].pop()
+
+    def _values(self, row: int, count: int) -> list[float]:
+        """For the nodes after this one too, as if all went to this row; the first stands last."""
+        valuation, amounts = self.attempt.valuation(self.role), [self.attempt.taken[row]]
+        while len(amounts) < count:
+            amounts.append(amounts[-1] + valuation.demand)  # as `take` adds them, so that roundings are the same
+        nodes = self.attempt.nodes[row] + np.arange(count, dtype=np.intp)
+        values = valuation.value(Taken(np.full(count, row, dtype=np.intp), np.array(amounts), nodes))
+        return list(values[::-1].tolist())

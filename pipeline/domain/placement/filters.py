@@ -146,7 +146,15 @@ def _why_whole(q: Question) -> tuple[str, str | Remedy]:
 
 
 def _has_room(q: Question) -> Flags:
-    return np.asarray((columns(q.fleet.free, q.rows) - q.taken >= q.need.least).all(axis=0))
+    return _reaches(q, q.fleet.free)
+
+
+def _reaches(q: Question, there: Floats) -> Flags:
+    """Whether what the same decision left of something is enough, in every dimension."""
+    left = columns(there, q.rows)
+    reached = (left if isinstance(q.taken, float) else left - q.taken) >= q.need.least
+    enough: Flags = np.logical_and.reduce(reached, axis=0)
+    return enough
 
 
 def _why_room(q: Question) -> tuple[str, str | Remedy]:
@@ -181,9 +189,7 @@ def _loads_count(fleet: Fleet, _role: RoleRequest) -> bool:
 
 def _not_loaded(q: Question) -> Flags:
     """As measured, with all that no measurement shows yet and this one on top."""
-    fits = (columns(q.fleet.headroom, q.rows) - q.taken >= q.need.least).all(axis=0)
-    allowed: Flags = fits & ~q.fleet.stale[q.rows]
-    return allowed
+    return _reaches(q, q.fleet.headroom) & ~q.fleet.stale[q.rows]
 
 
 def _why_loaded(q: Question) -> tuple[str, Remedy]:
@@ -226,7 +232,8 @@ def _somebody_shuns(fleet: Fleet, role: RoleRequest) -> bool:
 
 
 def _apart(q: Question) -> Flags:
-    return ~q.fleet.company(q.service, q.role.rules.apart_from)[q.rows]
+    company = q.fleet.company(q.service, q.role.rules.apart_from)
+    return ~(company if q.rows is q.fleet.every else company[q.rows])
 
 
 def _why_apart(q: Question) -> tuple[str, Remedy]:

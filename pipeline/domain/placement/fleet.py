@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -138,7 +137,7 @@ class Fleet:
         """The builds of an environment are over."""
         nodes = self.standing.get(environment, [])
         if any(node.building for node in nodes):
-            self.standing[environment] = [replace(node, building=False, built_at=now) for node in nodes]
+            self.standing[environment] = [node.built(now) for node in nodes]
             self._settle(nodes, self.standing[environment])
             self._unshown.add(environment)
 

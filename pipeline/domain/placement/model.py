@@ -59,6 +59,22 @@ class Standing:
     built_at: float = 0.0
     project: str = ""
 
+    def built(self, now: float) -> Standing:
+        """The same after its build."""
+        return Standing(
+            self.environment,
+            self.service,
+            self.role,
+            self.machine,
+            self.demand,
+            self.qos_class,
+            self.since,
+            building=False,
+            apart_from=self.apart_from,
+            built_at=now,
+            project=self.project,
+        )
+
     def shown_by(self, measured_at: float, ramp_s: float) -> bool:
         """Whether a measurement shows its load: taken when its build, and the ramp after that, were over."""
         return not self.building and max(self.since, self.built_at) + ramp_s < measured_at

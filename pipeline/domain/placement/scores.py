@@ -33,12 +33,14 @@ def _fullness(q: Question, strategy: Strategy) -> Floats:
     if not isinstance(q.taken, float):
         used += q.taken[:SPARE_DIMS]
     used *= columns(q.fleet.inverse, q.rows)
-    half: Floats = used.sum(axis=0) / (2 * SPARE_DIMS)
+    half: Floats = np.add.reduce(used, axis=0)
+    half /= 2 * SPARE_DIMS
     if strategy is Strategy.SPREAD:
         return 1.0 - 2 * half
     in_use = q.fleet.nodes[q.rows] + q.nodes > 0
-    np.negative(half, out=half, where=~in_use)
-    return 0.5 + half
+    half *= np.where(in_use, 1.0, -1.0)
+    half += 0.5
+    return half
 
 
 def _image(q: Question, _strategy: Strategy) -> Floats | float:

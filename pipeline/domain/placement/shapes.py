@@ -11,9 +11,23 @@ from pipeline.domain.placement import scores
 from pipeline.domain.placement.filters import FILTERS, STATE, Need, Question
 from pipeline.domain.placement.fleet import MOST_SHAPES, Flags, Fleet, Floats, Rows
 from pipeline.domain.placement.model import Request, RoleRequest
+from pipeline.domain.resources import DIMENSIONS
 from pipeline.domain.rules import Spread, Strategy
 
 NEVER = -np.inf
+NO_VALUES: Floats = np.empty(0)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a decision took so far: `amounts` (rows x dimensions) and `nodes` of each of some rows."""
+
+    rows: Rows
+    amounts: Floats
+    nodes: Rows
+
+
+NOTHING_TAKEN = Taken(np.empty(0, dtype=np.intp), np.empty((0, len(DIMENSIONS))), np.empty(0, dtype=np.intp))
 
 
 @dataclass
@@ -49,15 +63,35 @@ class Shape:
 
     def current(self) -> Floats:
         """The value of every machine now; only rows that changed since the last call are looked at."""
+        return self.current_and(NOTHING_TAKEN)[0]
+
+    def current_and(self, taken: Taken) -> tuple[Floats, Floats]:
+        """The value of every machine now, and those of some where the same decision took something already.
+
+        One look at both together costs little more than one at either.
+        """
+        changed = self._changed()
+        question = self._question(changed, taken)
+        values = self.value(question) if len(question.rows) else NO_VALUES
+        self.values[changed] = values[: len(changed)]
+        self.epoch, self.position = self.fleet.epoch, self.fleet.position
+        return self.values, values[len(changed) :]
+
+    def _changed(self) -> Rows:
+        """The rows whose kept values are not true any more."""
         changed = self.fleet.changed_since(self.position)
         if self.epoch != self.fleet.epoch or changed is None or len(changed) > len(self.fleet.machines) // 4:
             self.values = np.full(len(self.fleet.machines), NEVER)
-            self.values[self.possible] = self._value(self.possible)
-        elif changed:
-            rows = np.array(list(set(changed)), dtype=np.intp)
-            self.values[rows] = self._value(rows)
-        self.epoch, self.position = self.fleet.epoch, self.fleet.position
-        return self.values
+            return self.possible
+        return np.array(list(set(changed)), dtype=np.intp)
+
+    def _question(self, changed: Rows, taken: Taken) -> Question:
+        if not len(taken.rows):
+            return Question(self.fleet, self.role, "", self.need, changed)
+        rows = np.concatenate((changed, taken.rows))
+        amounts, nodes = np.zeros((len(rows), taken.amounts.shape[1])), np.zeros(len(rows), dtype=np.intp)
+        amounts[len(changed) :], nodes[len(changed) :] = taken.amounts, taken.nodes
+        return Question(self.fleet, self.role, "", self.need, rows, amounts.T, nodes)
 
     def of(self, copy: Fleet) -> Shape:
         """The same values for a copy of the fleet, whose journal is empty."""
@@ -68,9 +102,6 @@ class Shape:
                 setattr(other, name, value.copy(order="K"))
         other.fleet, other.position = copy, 0
         return other
-
-    def _value(self, rows: Rows) -> Floats:
-        return self.value(Question(self.fleet, self.role, "", self.need, rows))
 
     def value(self, question: Question) -> Floats:
         """The value of the rows of a question, by what may be kept."""

@@ -8,7 +8,7 @@ from pipeline.domain.placement import scores
 from pipeline.domain.placement.filters import FILTERS, Question
 from pipeline.domain.placement.fleet import Fleet, Floats, Rows
 from pipeline.domain.placement.model import Request, RoleRequest
-from pipeline.domain.placement.shapes import NEVER, machine_share, shape_of, zone_share
+from pipeline.domain.placement.shapes import NEVER, Taken, machine_share, shape_of, zone_share
 
 
 class Valuation:
@@ -23,15 +23,23 @@ class Valuation:
         self.per_machine = machine_share(self.shape, role)
         self.demand: Floats = self.shape.need.column[:, 0]
 
-    def values(self) -> Floats:
-        """The value of every machine for a first node, in an array of its own."""
-        values = self.shape.current().copy()
-        return self._asked_anew(values, self._question(self._fleet.every))
+    def values(self, taken: Taken) -> Floats:
+        """The value of every machine, some of which this decision took something of already, in an array of its own."""
+        current, there = self.shape.current_and(taken)
+        values = self._asked_anew(current.copy(), self._question(self._fleet.every))
+        if len(taken.rows):
+            there = self._asked_anew(there, self._taken(taken))
+            # what takes nothing without them takes nothing with them
+            values[taken.rows] = np.where(values[taken.rows] == NEVER, NEVER, there)
+        return values
 
-    def value(self, rows: Rows, taken: Floats, nodes: Rows) -> Floats:
+    def value(self, taken: Taken) -> Floats:
         """The value of some machines, where the same decision took something of them already."""
-        question = self._question(rows, taken, nodes)
+        question = self._taken(taken)
         return self._asked_anew(self.shape.value(question), question)
+
+    def _taken(self, taken: Taken) -> Question:
+        return self._question(taken.rows, taken.amounts.T, taken.nodes)
 
     def _question(self, rows: Rows, taken: Floats | float = 0.0, nodes: Rows | int = 0) -> Question:
         need = self.shape.need

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.openstack.cloud import config, hypervisor, packages, plane
 from tests.openstack.cloud.processes import Processes
@@ -36,11 +37,14 @@ def up(state: State, fakes: int, *, real: bool) -> None:
     say("OpenStack is installed")
     config.write_plane(state)
     processes = Processes(state.run / "pids", state.logs, plane.environment(state))
-    plane.start(state, processes, [f"fake-{number}" for number in range(1, fakes + 1)])
-    say(f"the control plane is up, with {fakes} hypervisors that pose")
-    if real:
-        hypervisor.start(state, processes)
-        say("the real hypervisor is up")
+    with ThreadPoolExecutor(1) as beside:
+        guest = beside.submit(hypervisor.build_guest, state) if real else None
+        plane.start(state, processes, [f"fake-{number}" for number in range(1, fakes + 1)])
+        say(f"the control plane is up, with {fakes} hypervisors that pose")
+        if guest is not None:
+            guest.result()
+            hypervisor.start(state, processes)
+            say("the real hypervisor is up")
     say(f"ready: {state.clouds}")
 
 

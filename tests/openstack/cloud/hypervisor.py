@@ -35,8 +35,8 @@ NAMESPACES = ("qdhcp-", "qrouter-")
 
 
 def start(state: State, processes: Processes) -> None:
+    """With the guest's image, which is built before."""
     packages.link_binding(state)
-    _build_guest(state)
     _start_switch(state, processes)
     uri = _start_libvirt(state, processes)
     _start_agents(state, processes)
@@ -49,7 +49,8 @@ def start(state: State, processes: Processes) -> None:
     state.hypervisor_mark.touch()
 
 
-def _build_guest(state: State) -> None:
+def build_guest(state: State) -> None:
+    """The image of its guests, unless it is there."""
     with (state.logs / "guest.log").open("wb") as log:
         done = subprocess.run([HERE / "guest/build.sh", state.guest], stdout=log, stderr=log, check=False)
     if done.returncode != 0:
