@@ -17,6 +17,7 @@ from pipeline.domain.qos import PROFILES, QosProfile
 from pipeline.domain.rules import OperatorRule
 from pipeline.envs import books
 from pipeline.envs.books import Books
+from pipeline.envs.build_logs import BuildLogs
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.census import Censuses
 from pipeline.envs.gate import Asking, Budget, Gate
@@ -363,7 +364,8 @@ class Application:
 
         told = settings.vagrant
         terms = Terms(VAGRANTFILES, at_hand, told.addresses, told.up_s, told.destroy_s)
-        return VagrantDriver(self.settings.deployment, terms, self.settings.home / "vagrant")
+        hearing = BuildLogs(self.books, self.logs, "vagrant").hearing
+        return VagrantDriver(self.settings.deployment, terms, self.settings.home / "vagrant", hearing)
 
     def _cloud(self, settings: ProviderSettings) -> Cloud | None:
         """What tells of servers that are not ours; None where the driver is all there is to ask."""

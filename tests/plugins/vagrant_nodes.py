@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,18 @@ class VagrantNodes:
 
     def driver(self, suffix: str = "", **terms: float) -> VagrantDriver:
         told = Terms(ROOT / "vagrant", images_here, ADDRESSES, **terms)
-        return VagrantDriver(self.deployment + suffix, told, self.home / f"home{suffix}")
+        return VagrantDriver(self.deployment + suffix, told, self.home / f"home{suffix}", self.heard)
+
+    @contextlib.contextmanager
+    def heard(self, owner: str) -> Iterator[Callable[[bytes], None]]:
+        """Let a file below `home` hear what Vagrant says for a run."""
+        with (self.home / f"heard-{owner}").open("ab") as file:
+
+            def say(piece: bytes) -> None:
+                file.write(piece)
+                file.flush()
+
+            yield say
 
     def traces(self) -> list[str]:
         """What is there of the deployment on this machine."""

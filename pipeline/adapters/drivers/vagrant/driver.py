@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 from pipeline.adapters.drivers.vagrant.lxc.provider import Lxc
 from pipeline.adapters.drivers.vagrant.place import Place
 from pipeline.adapters.drivers.vagrant.provider import Found, Provider
-from pipeline.adapters.drivers.vagrant.sessions import Vagrant, end_session
+from pipeline.adapters.drivers.vagrant.sessions import Say, Vagrant, end_session
 from pipeline.adapters.drivers.vagrant.terms import Terms
 from pipeline.domain.errors import PermanentError, TransientError
 from pipeline.domain.inventory import Inventory, Load, Machine
@@ -35,16 +35,20 @@ from pipeline.ports.drivers import (
 
 log = logging.getLogger(__name__)
 
+#: Opens the log of a run, by its id, for what Vagrant says; where none is given, of nobody.
+Hearing = Callable[[str], AbstractContextManager[Say]]
+#: How long Vagrant may take to add a box, in seconds.
 BOX_S = 60.0
 #: It becomes part of a path.
 ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class VagrantDriver:
-    """`Driver` of one provider of Vagrant, whose files are below `home`."""
+    """`Driver` of one provider of Vagrant, whose files are below `home`; `hearing` opens the log of who waits."""
 
-    def __init__(self, deployment: str, terms: Terms, home: Path) -> None:
+    def __init__(self, deployment: str, terms: Terms, home: Path, hearing: Hearing) -> None:
         self._terms = terms
+        self._hearing = hearing
         self._home = home
         self._vagrant = Vagrant(home / "vagrant")
         self._provider: Provider = Lxc(deployment, terms, self._add_box)
@@ -71,11 +75,22 @@ class VagrantDriver:
     ) -> None:
         place.open(self._terms.templates)
         place.write(request.ends_at, self._entries(place, standing))
+        with self._hearing(request.owner) as say:
+            self._bring_up(place, request, missing, standing, say)
+
+    def _bring_up(
+        self,
+        place: Place,
+        request: EnvironmentRequest,
+        missing: Sequence[NodeRequest],
+        standing: Sequence[Found],
+        say: Say,
+    ) -> None:
         machines = self._provider.prepare(place, request, missing, standing)
         place.write(request.ends_at, {**self._entries(place, standing), **machines})
         place.tell({one.node: one.id for one in standing})
         names = [node.name for node in missing]
-        self._call(place, ["up", *names], self._terms.up_s)
+        self._call(place, ["up", *names], self._terms.up_s, say)
         running = {one.node for one in self._found(place) if one.running}
         silent = [name for name in names if name not in running]
         if silent:
@@ -145,7 +160,7 @@ class VagrantDriver:
         place.write(place.ends_at(), self._entries(place, standing))
         place.tell({one.node: one.id for one in standing})
         try:
-            self._call(place, ["destroy", *(one.node for one in doomed)], self._terms.destroy_s)
+            self._call(place, ["destroy", *(one.node for one in doomed)], self._terms.destroy_s, _quietly)
         except TransientError as error:
             log.warning("environment %s is removed without vagrant: %s", place.environment_id, error)
 
@@ -154,10 +169,7 @@ class VagrantDriver:
         said = place.machines()
         return {one.node: said.get(one.node) or self._provider.known(one) for one in standing}
 
-    def _call(self, place: Place, arguments: Sequence[str], limit_s: float) -> None:
-        def say(piece: bytes) -> None:
-            log.debug("%s: %s", place.environment_id, piece.decode(errors="replace"))
-
+    def _call(self, place: Place, arguments: Sequence[str], limit_s: float, say: Say) -> None:
         self._vagrant.call(place.path, arguments, limit_s=limit_s, say=say, provider=self._provider.name)
 
     def _add_box(self, place: Place, name: str, file: Path) -> None:
@@ -166,7 +178,7 @@ class VagrantDriver:
             return
         with locked(self._home / "boxes.lock"):
             if not (self._vagrant.home / "boxes" / name).is_dir():
-                self._call(place, ["box", name, str(file)], BOX_S)
+                self._call(place, ["box", name, str(file)], BOX_S, _quietly)
 
     def _found(self, place: Place) -> Sequence[Found]:
         return [one for one in self._provider.found() if one.environment_id == place.environment_id]
@@ -206,6 +218,10 @@ class VagrantDriver:
                 return False
         except BlockingIOError:
             return True
+
+
+def _quietly(piece: bytes) -> None:
+    log.debug("vagrant: %s", piece.decode(errors="replace").strip())
 
 
 @contextmanager

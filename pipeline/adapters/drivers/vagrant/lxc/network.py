@@ -13,6 +13,7 @@ import re
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pipeline.adapters.drivers.vagrant.lxc.commands import machine_lock, run
@@ -31,11 +32,18 @@ table inet {table} {{
   }}
   chain forward {{
     type filter hook forward priority -10; policy accept;
+{within}
     iifname "{prefix}*" drop
     oifname "{prefix}*" drop
   }}
 }}
 """
+
+
+NO_RULES = "table inet {table}\ndelete table inet {table}\n"
+#: Where packets of a bridge pass the machine's own rules, too.
+WITHIN = '    iifname "{link}" oifname "{link}" accept'
+LINKS = Path("/sys/class/net")
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Network:
     def _bridge(self, link: dict[str, Any]) -> Bridge:
         addresses = [one["local"] for one in link.get("addr_info", ()) if one.get("family") == "inet"]
         subnet = addresses[0].rpartition(".")[0] if addresses else ""
-        match = _MARK.fullmatch(link.get("ifalias", ""))
+        match = _MARK.fullmatch(_alias(link["ifname"]))
         if match is None or match[1] != self.deployment:
             return Bridge(link["ifname"], subnet)
         return Bridge(link["ifname"], subnet, match[2], float(match[3]))
@@ -92,7 +100,7 @@ class Network:
             if found is not None:
                 run(["ip", "link", "del", link])
             subnet = self._free()
-            run(["nft", "-f", "-"], RULES.format(table=self.table, prefix=self.prefix))
+            self._guard([*(one.link for one in self.bridges()), link])
             mark = f"greenroom {self.deployment} {environment_id} {ends_at:.0f}"
             run(["ip", "-batch", "-"], _made(link, subnet, mark))
         return Bridge(link, subnet, environment_id, ends_at)
@@ -105,8 +113,13 @@ class Network:
             if link not in links:
                 return
             run(["ip", "link", "del", link])
-            if links == [link]:
-                run(["nft", "-f", "-"], f"table inet {self.table}\ndelete table inet {self.table}\n")
+            self._guard([one for one in links if one != link])
+
+    def _guard(self, links: Sequence[str]) -> None:
+        """Keep the machine's rules for these bridges; none for none."""
+        within = "\n".join(WITHIN.format(link=link) for link in links)
+        rules = RULES if links else NO_RULES
+        run(["nft", "-f", "-"], rules.format(table=self.table, prefix=self.prefix, within=within))
 
     def _link(self, environment_id: str) -> str:
         return f"{self.prefix}b{hashlib.sha256(environment_id.encode()).hexdigest()[:6]}"
@@ -120,6 +133,14 @@ class Network:
             if not any(subnet.overlaps(other) for other in taken):
                 return str(subnet.network_address).rpartition(".")[0]
         raise CapacityError(f"all {len(subnets)} networks of {self.range} are in use by environments")
+
+
+def _alias(link: str) -> str:
+    """What a link bears; nothing where it went meanwhile."""
+    try:
+        return (LINKS / link / "ifalias").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _made(link: str, subnet: str, mark: str) -> str:
