@@ -15,7 +15,7 @@ import pytest
 from pipeline.adapters.drivers.local.image import SHIFT, images
 from pipeline.adapters.drivers.vagrant.driver import VagrantDriver
 from pipeline.adapters.drivers.vagrant.lxc.network import Network
-from pipeline.adapters.drivers.vagrant.lxc.provider import CONTAINERS, PROGRAMS, which
+from pipeline.adapters.drivers.vagrant.lxc.provider import CONTAINERS, PLUGIN, PROGRAMS, which
 from pipeline.adapters.drivers.vagrant.terms import ADDRESSES, Image, Terms
 from tests.plugins.local_nodes import IMAGE, ROOT, image_state
 
@@ -25,8 +25,8 @@ LINKS = Path("/sys/class/net")
 def why_not() -> str | None:
     """Say why this machine can have no nodes of vagrant-lxc; None when it can."""
     missing = [package for program, package in PROGRAMS.items() if which(program) is None]
-    if missing:
-        return f"nodes of vagrant-lxc need {', '.join(missing)}: apt-get install them"
+    if missing or not PLUGIN.exists():
+        return f"nodes of vagrant-lxc need {', '.join([*missing, 'vagrant-lxc'])}: make setup-vagrant"
     if os.geteuid() != 0:
         return "nodes of vagrant-lxc need root"
     if IMAGE not in images(image_state()):

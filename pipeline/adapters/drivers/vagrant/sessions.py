@@ -16,7 +16,7 @@ from pipeline.domain.errors import TransientError
 
 log = logging.getLogger(__name__)
 
-Say = Callable[[bytes], None]
+Say = Callable[[bytes], object]
 #: How often a call's output is passed on, in seconds.
 LISTEN_S = 0.1
 #: How long killed processes may take to go, in seconds.

@@ -13,7 +13,7 @@ from pipeline.domain.errors import TransientError
 
 COMMAND_S = 60.0
 #: What deployments share on a machine is changed by one at a time.
-LOCK = Path("/run/lock/greenroom-vagrant")
+LOCK = Path("/run/greenroom-vagrant.lock")
 
 
 def run(argv: Sequence[str], text: str = "") -> str:

@@ -23,9 +23,12 @@ from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
 
 #: Where LXC keeps containers, unless its own settings say otherwise; vagrant-lxc goes by these, too.
 CONTAINERS = Path("/var/lib/lxc")
+#: Stands where Vagrant has the provider.
+PLUGIN = Path("/usr/share/vagrant-plugins/plugins.d/vagrant-lxc.json")
+AS_ROOT = "run Greenroom as root"
 #: Programs that are needed, and Debian's packages of them.
 PROGRAMS = {
-    "vagrant": "vagrant vagrant-lxc", "lxc-start": "lxc", "sudo": "sudo", "bsdtar": "libarchive-tools",
+    "vagrant": "vagrant", "lxc-start": "lxc", "sudo": "sudo", "bsdtar": "libarchive-tools",
     "ip": "iproute2", "nft": "nftables",
 }  # fmt: skip
 _NAME = re.compile(r"greenroom\.([a-z0-9-]{1,63})\.([a-z0-9][a-z0-9-]{0,62})\.([a-z0-9][a-z0-9-]{0,62})")
@@ -52,8 +55,10 @@ class Lxc:
     def missing(self) -> Sequence[str]:
         found = [f"{program} is not there: apt-get install {package}" for program, package in PROGRAMS.items()
                  if which(program) is None]  # fmt: skip
+        if which("vagrant") is not None and not PLUGIN.exists():
+            found.append("vagrant has no provider lxc: apt-get install vagrant-lxc")
         if os.geteuid() != 0:
-            found.append("vagrant-lxc works for root only: run Greenroom's workers of this provider as root")
+            found.append(f"containers are made by root: {AS_ROOT}")
         if not self._terms.images():
             found.append("there is no node image on this machine: `make setup` builds one")
         return found
@@ -73,8 +78,12 @@ class Lxc:
         return [self._seen(match, match[0] in running) for match in self._ours()]
 
     def _ours(self) -> list[re.Match[str]]:
-        names = (_NAME.fullmatch(place.name) for place in (CONTAINERS.iterdir() if CONTAINERS.is_dir() else ()))
-        return [match for match in names if match and match[1] == self._deployment]
+        try:
+            names = [place.name for place in CONTAINERS.iterdir()] if CONTAINERS.is_dir() else []
+        except PermissionError as error:
+            raise PermanentError(f"{CONTAINERS} may not be read: {AS_ROOT}") from error
+        matches = (_NAME.fullmatch(name) for name in names)
+        return [match for match in matches if match and match[1] == self._deployment]
 
     def _seen(self, match: re.Match[str], running: bool) -> Found:
         return Found(match[2], match[3], match[0], running, _address(CONTAINERS / match[0]))
