@@ -115,14 +115,20 @@ def test_a_box_is_what_vagrant_lxc_takes(tmp_path: Path) -> None:
 
 
 def test_a_node_gets_its_keys_its_name_and_its_neighbours(tmp_path: Path) -> None:
-    plant(tmp_path / "seed", NODE, hosts({"web-1": "10.213.7.11", "web-0": "10.213.7.10"}), "login", os.getuid())
-    seed = tmp_path / "seed"
+    seed, strict = tmp_path / "seed", os.umask(0o077)
+    try:
+        plant(seed, NODE, hosts({"web-1": "10.213.7.11", "web-0": "10.213.7.10"}), "login", os.getuid())
+    finally:
+        os.umask(strict)
     assert (seed / "etc/ssh/ssh_host_ed25519_key").read_text() == "private\n"
     assert (seed / "root/.ssh/authorized_keys").read_text() == "login\n"
     assert (seed / "etc/hostname").read_text() == "web-0\n"
     assert (seed / "etc/hosts").read_text().endswith("10.213.7.10 web-0\n10.213.7.11 web-1\n")
-    modes = {name: stat.S_IMODE((seed / name).stat().st_mode) for name in ("etc/ssh/ssh_host_ed25519_key", "root/.ssh")}
-    assert modes == {"etc/ssh/ssh_host_ed25519_key": 0o600, "root/.ssh": 0o700}
+    modes = {
+        ".": 0o755, "etc": 0o755, "etc/hosts": 0o644, "etc/ssh/ssh_host_ed25519_key": 0o600, "root": 0o700,
+        "root/.ssh": 0o700, "usr/local/sbin/greenroom-start": 0o755,
+    }  # fmt: skip
+    assert {name: stat.S_IMODE((seed / name).stat().st_mode) for name in modes} == modes
 
 
 @pytest.mark.parametrize(

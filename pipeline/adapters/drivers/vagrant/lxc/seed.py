@@ -36,11 +36,12 @@ def plant(place: Path, node: NodeRequest, hosts_file: str, authorized_keys: str,
     place.mkdir(parents=True)
     for name, (content, mode) in files.items():
         _write(place / name, content, mode)
-    (place / "root").chmod(0o700)
-    (place / "root/.ssh").chmod(0o700)
-    for directory, names, leaves in os.walk(place):
-        for name in (".", *names, *leaves):
+    for directory, _, leaves in os.walk(place):
+        Path(directory).chmod(0o755)  # whatever the umask is: these modes are those of the node's own directories
+        for name in (".", *leaves):
             os.lchown(f"{directory}/{name}", owner, owner)
+    for private in ("root", "root/.ssh"):
+        (place / private).chmod(0o700)
 
 
 def _write(path: Path, content: str, mode: int) -> None:
