@@ -48,6 +48,7 @@ from pipeline.ports.stores import AsyncStore
 from pipeline.ports.transports import Transport
 from pipeline.ports.verifiers import Verifier
 from pipeline.settings import OpenStackSettings, ProviderSettings, Settings
+from pipeline.stages.acceptances import Acceptances
 from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import BY_HAND, Control
@@ -413,6 +414,10 @@ class Application:
         return Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), default, names)
 
     @cached_property
+    def acceptances(self) -> Acceptances:
+        return Acceptances(self.tools, self.inventories, self.templates, self.qos_profiles)
+
+    @cached_property
     def commands(self) -> Commands:
         return Commands(self.tools)
 
@@ -474,6 +479,7 @@ class Application:
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools),
+            acceptances=self.acceptances,
             queue=self.queue,
             outbox=self.store,
             provider_names=names,
