@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from pipeline.api.projects import Limit, Offset
@@ -101,8 +101,11 @@ def router(app: Application) -> APIRouter:
         status_code=202,
         summary="Try a machine out of service out; the result decides whether it goes into service",
     )
-    def accept(provider: str, name: str, new: NewAcceptance) -> AcceptanceView:
-        return AcceptanceView.of(app.acceptances.ask(new.wish(provider, name), new.asking(UNSAID)))
+    def accept(provider: str, name: str, new: NewAcceptance, response: Response) -> AcceptanceView:
+        asked = app.acceptances.ask(new.wish(provider, name), new.asking(UNSAID))
+        if not new.dry_run:
+            response.headers["location"] = f"/v1/acceptances/{asked.id}"
+        return AcceptanceView.of(asked)
 
     @routes.get("/acceptances", summary="Acceptances, newest first")
     def acceptances(

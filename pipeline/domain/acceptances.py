@@ -9,7 +9,7 @@ from pipeline.domain.blueprint import Blueprint, CommandSpec, EnvironmentSpec, Q
 from pipeline.domain.environments import Environment
 from pipeline.domain.errors import InvalidTransition, UserError
 from pipeline.domain.inventory import Inventory, Machine, MachineKind, MachineState
-from pipeline.domain.promises import Measured
+from pipeline.domain.promises import DISK, NETWORK, Measured, promised
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import SIZES
 from pipeline.domain.rules import Affinity, Attribute, PlacementRules, Stance
@@ -25,6 +25,8 @@ TIMEOUT_S = 1800.0
 SIZE, IMAGE, PROFILE, AT_LEAST = "small", "debian-12", "steady", 0.8
 #: Only a machine that somebody took out of service is accepted.
 ACCEPTABLE = frozenset({MachineState.MAINTENANCE, MachineState.QUARANTINED})
+#: Failed tests that a reason names.
+MOST_NAMED = 5
 Entry = TestinfraSpec | CommandSpec | QosSpec
 
 
@@ -96,6 +98,12 @@ def check_terms(terms: Terms) -> None:
         raise UserError(f"at least {terms.at_least:g} of a promise: expected more than 0, and at most 1")
 
 
+def check_profile(name: str, profile: QosProfile) -> None:
+    """UserError when a profile promises nothing that could be measured."""
+    if not promised(profile, (*DISK, *NETWORK)):
+        raise UserError(f"qos {name!r} promises neither disk nor network rates; name a profile that does")
+
+
 def peer_rules(terms: Terms, machine: Machine, inventory: Inventory) -> tuple[PlacementRules, str]:
     """Where the other node stands, and what a person should know of it; UserError when there is no place for it.
 
@@ -143,13 +151,15 @@ def _on_the_machine(entry: Entry) -> Entry:
     return replace(entry, on=MACHINE) if isinstance(entry, CommandSpec) else replace(entry, qos=MACHINE)
 
 
-def concluded(acceptance: Acceptance, run: Run, environment: Environment | None, now: float) -> Acceptance:
-    """The acceptance with its verdict, of a run that is over and whose nodes are gone.
+def concluded(
+    acceptance: Acceptance, run: Run, environment: Environment | None, now: float, failed_tests: Sequence[str] = ()
+) -> Acceptance:
+    """The acceptance with its verdict, of a run that is over and whose nodes are gone; the reason names failed tests.
 
     What failed on our side says nothing of the machine: only what was measured, what the suites found, and nodes that
     were built elsewhere and not on it.
     """
-    verdict, reason = run.verdict or Verdict.ERROR, run.reason
+    verdict = run.verdict or Verdict.ERROR
     if verdict not in {Verdict.PASSED, Verdict.FAILED}:
         failed = run.stop is None and environment is not None and _failed_there(environment, acceptance.machine)
         verdict = Verdict.FAILED if failed else Verdict.ERROR
@@ -158,7 +168,7 @@ def concluded(acceptance: Acceptance, run: Run, environment: Environment | None,
         environment=run.environment_id,
         finished_at=now,
         verdict=verdict,
-        reason=reason,
+        reason=f"{run.reason} ({', '.join(failed_tests[:MOST_NAMED])})" if failed_tests else run.reason,
         tests=run.tests,
         measured=run.measured,
     )

@@ -222,7 +222,8 @@ class Inventories:
         if loaded is None or frame is None or changed is None or changed == loaded.value.machine:
             self._books.commit(put, events=told)
             return
-        audited = self.audit("accept", f"machine {provider}/{name} into {changed.state}", asking)
+        moved = f" into {changed.state}" if changed.state is not loaded.value.machine.state else ""
+        audited = self.audit("accept", f"machine {provider}/{name}{moved}", asking)
         self._change(frame, loaded, changed, (audited, *told), asking, ledger, (put,))
 
     def _by_itself(self, provider: str, name: str, change: Callable[[Machine], Machine], asking: Asking) -> bool:

@@ -16,6 +16,7 @@ from pipeline.domain.environments import planned_nodes
 from pipeline.domain.errors import AlreadyExists, UserError
 from pipeline.domain.inventory import Inventory, Machine
 from pipeline.domain.qos import QosProfile
+from pipeline.domain.reports import CaseStatus
 from pipeline.domain.runs import Run, RunState
 from pipeline.domain.triggers import Trigger, TriggerKind, is_sha, ref_refusal, repository_refusal
 from pipeline.envs.books import ACCEPTANCES, Loaded
@@ -28,6 +29,7 @@ from pipeline.stages.context import Tools, project_token
 from pipeline.stages.planner import FILE
 from pipeline.stages.runner import save_run
 
+BAD = frozenset({CaseStatus.FAILED, CaseStatus.ERROR})
 #: The machines that are being accepted.
 CLAIMS = "accepting"
 #: Whose the runs of acceptances are that nobody asked for a project, and how many of them go on at a time.
@@ -134,6 +136,7 @@ class Acceptances:
     def _profile(self, name: str) -> QosProfile:
         if name not in self._profiles:
             raise UserError(f"qos {name!r}: there is no such profile; known are {', '.join(self._profiles)}")
+        rules.check_profile(name, self._profiles[name])
         return self._profiles[name]
 
     def _run(self, wish: Wish, blueprint: Blueprint, trigger: Trigger) -> Run:
@@ -213,7 +216,8 @@ class Acceptances:
         now = self._tools.clock.now()
         run = self._books.runs.get(loaded.value.run).value
         environment = self._books.environments.find(run.environment_id) if run.environment_id else None
-        done = rules.concluded(loaded.value, run, None if environment is None else environment.value, now)
+        delivered = None if environment is None else environment.value
+        done = rules.concluded(loaded.value, run, delivered, now, self._failed_tests(run.id))
         put = ACCEPTANCES.put(done.id, done, loaded.version)
         self._inventories.accept(
             done.provider,
@@ -223,6 +227,10 @@ class Acceptances:
             put,
             self._told(done, f"acceptance.{done.verdict}"),
         )
+
+    def _failed_tests(self, run_id: str) -> list[str]:
+        reports = self._books.reports.in_index(f"reports:{run_id}")
+        return [case.name for one in reports for case in one.value.cases if case.status in BAD]
 
     def _audited(self, acceptance: Acceptance, asking: Asking) -> Event:
         target = f"machine {acceptance.provider}/{acceptance.machine}"
