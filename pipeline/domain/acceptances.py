@@ -174,6 +174,11 @@ def concluded(
     )
 
 
+def lost(acceptance: Acceptance, now: float) -> Acceptance:
+    """The acceptance whose run was forgotten before anybody looked at it."""
+    return replace(acceptance, finished_at=now, verdict=Verdict.ERROR, reason=f"run {acceptance.run} was forgotten")
+
+
 def _failed_there(environment: Environment, machine: str) -> bool:
     """Whether its nodes were given up for what failed on this machine alone, and another one could have failed, too."""
     elsewhere = any(node.machine not in {"", machine} for node in environment.nodes)

@@ -153,24 +153,34 @@ class Acceptances:
 
     def _tests(self, wish: Wish, asking: Asking) -> tuple[Trigger, tuple[Entry, ...]]:
         """The commit that brings further tests, and those of its greenroom.yml."""
-        message = f"acceptance of {wish.machine}: {asking.why}"
-        if not wish.repository:
+        message, repository, ref = (
+            f"acceptance of {wish.machine}: {asking.why}",
+            self._repository(wish),
+            wish.ref or "HEAD",
+        )
+        if not repository:
             return Trigger(TriggerKind.API, "plain", "", "", actor=asking.who, message=message), ()
-        ref = wish.ref or "HEAD"
-        refused = repository_refusal(wish.repository) or ref_refusal(ref)
+        refused = repository_refusal(repository) or ref_refusal(ref)
         if refused:
             raise UserError(refused)
-        token = project_token(self._books, self._tools.secrets, wish.project, wish.repository)
+        token = project_token(self._books, self._tools.secrets, wish.project, repository)
         repositories = self._tools.repositories
-        sha = ref if is_sha(ref) else repositories.resolve(wish.repository, ref, credential=token)
-        content = repositories.read(wish.repository, sha, FILE, limit_bytes=LIMIT, credential=token)
+        sha = ref if is_sha(ref) else repositories.resolve(repository, ref, credential=token)
+        content = repositories.read(repository, sha, FILE, limit_bytes=LIMIT, credential=token)
         blueprint = self._templates.read(FILE, content.decode(errors="replace"))
         more = tuple(one for one in blueprint.test if not isinstance(one, QosSpec))
         if not more:
-            raise UserError(f"{wish.repository}@{sha}: its {FILE} has no test that a machine could be judged by")
-        return Trigger(
-            TriggerKind.API, "plain", wish.repository, sha, branch=ref, actor=asking.who, message=message
-        ), more
+            raise UserError(f"{repository}@{sha}: its {FILE} has no test that a machine could be judged by")
+        return Trigger(TriggerKind.API, "plain", repository, sha, branch=ref, actor=asking.who, message=message), more
+
+    def _repository(self, wish: Wish) -> str:
+        """The one that is named, or the project's where only a commit is; empty for none."""
+        if wish.repository or not wish.ref:
+            return wish.repository
+        own = self._books.projects.get(wish.project).value.repository if wish.project else ""
+        if not own:
+            raise UserError(f"ref {wish.ref!r}: name the repository, or a project that has one")
+        return own
 
     def _store(self, plan: _Plan, claim: Put, asking: Asking) -> None:
         acceptance = plan.acceptance
@@ -192,13 +202,15 @@ class Acceptances:
         return [one.value for one in found]
 
     def due(self) -> list[str]:
-        """Acceptances whose run is over, and whose nodes are gone."""
+        """Acceptances whose run is over or forgotten, and whose nodes are gone."""
         found = self._books.acceptances.everything("acceptances_open")
         return [one.value.id for one in found if self._is_over(one.value)]
 
     def _is_over(self, acceptance: Acceptance) -> bool:
         run = self._books.runs.find(acceptance.run)
-        if run is None or run.value.state is not RunState.FINISHED:
+        if run is None:
+            return True
+        if run.value.state is not RunState.FINISHED:
             return False
         environment = self._books.environments.find(run.value.environment_id) if run.value.environment_id else None
         return environment is None or environment.value.final
@@ -214,10 +226,8 @@ class Acceptances:
 
     def _decide(self, loaded: Loaded[Acceptance]) -> None:
         now = self._tools.clock.now()
-        run = self._books.runs.get(loaded.value.run).value
-        environment = self._books.environments.find(run.environment_id) if run.environment_id else None
-        delivered = None if environment is None else environment.value
-        done = rules.concluded(loaded.value, run, delivered, now, self._failed_tests(run.id))
+        found = self._books.runs.find(loaded.value.run)
+        done = rules.lost(loaded.value, now) if found is None else self._concluded(loaded.value, found.value, now)
         put = ACCEPTANCES.put(done.id, done, loaded.version)
         self._inventories.accept(
             done.provider,
@@ -227,6 +237,11 @@ class Acceptances:
             put,
             self._told(done, f"acceptance.{done.verdict}"),
         )
+
+    def _concluded(self, acceptance: Acceptance, run: Run, now: float) -> Acceptance:
+        environment = self._books.environments.find(run.environment_id) if run.environment_id else None
+        delivered = None if environment is None else environment.value
+        return rules.concluded(acceptance, run, delivered, now, self._failed_tests(run.id))
 
     def _failed_tests(self, run_id: str) -> list[str]:
         reports = self._books.reports.in_index(f"reports:{run_id}")

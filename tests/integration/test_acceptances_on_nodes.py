@@ -16,7 +16,7 @@ from tests.tools.deployed import PROJECT, Deployed, running
 
 #: A posed machine shares its real one with all else that runs there.
 ENOUGH = "0.4"
-ACCEPT_S = 200.0
+ACCEPT_S = 250.0
 BLUEPRINT = """\
 version: 1
 service: ops
@@ -31,7 +31,7 @@ SUITE = "def test_it_has_a_second_disk(host):\n    assert host.file('/dev/vdb').
 pytestmark = [
     pytest.mark.local,
     pytest.mark.redis,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
 ]
 

@@ -15,6 +15,7 @@ from pipeline.domain.errors import AlreadyExists, InvalidTransition, NotFound, P
 from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone
 from pipeline.domain.runs import RunState, Verdict
 from pipeline.envs.gate import AUDIT, Asking
+from pipeline.ports.stores import Delete
 from pipeline.ports.verifiers import VerifyResult
 from pipeline.stages.acceptances import Wish
 from tests.scenarios.player import USUAL
@@ -133,6 +134,28 @@ def test_tests_of_a_repository_judge_as_well(tmp_path: Path) -> None:
     assert done.terms.tests.startswith(f"{repository_of('ops')}@")
 
 
+def test_the_tests_of_a_projects_own_repository_need_its_name_alone(tmp_path: Path) -> None:
+    world = world_of(tmp_path)
+    world.project("shop")
+    world.repositories.commit(repository_of("shop"), "main", {"greenroom.yml": json.dumps(USUAL).encode()})
+    world.program(r"\./check", lambda _: 1)
+    done = accepted(world, Wish("cloud", "new", TERMS, project="shop", ref="main"))
+    assert done.terms.tests.startswith(f"{repository_of('shop')}@")
+    assert done.verdict is Verdict.FAILED
+    assert "./check" in done.reason
+
+
+def test_an_acceptance_whose_run_was_forgotten_ends(tmp_path: Path) -> None:
+    world = world_of(tmp_path)
+    asked = world.acceptances.ask(WISH, BY_ADA)
+    run = world.books.runs.get(asked.run)
+    world.books.commit(Delete("run", asked.run, run.version))
+    world.settle()
+    done = world.books.acceptances.get(asked.id).value
+    assert (done.verdict, done.reason) == (Verdict.ERROR, f"run {asked.run} was forgotten")
+    assert machine(world).state is MachineState.MAINTENANCE
+
+
 def test_a_cloud_that_is_down_says_nothing_of_the_machine(tmp_path: Path) -> None:
     world = world_of(tmp_path)
     before = machine(world)
@@ -216,6 +239,7 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
         (Wish("cloud", "new", Terms("small", "debian-12", "steady", 8)), UserError, "at most 1"),
         (Wish("cloud", "new", Terms("small", "debian-12", "steady", 0.8, peer="new")), UserError, "itself"),
         (Wish("cloud", "new", TERMS, repository="--upload-pack=x"), UserError, "upload-pack"),
+        (Wish("cloud", "new", TERMS, ref="main"), UserError, "a project that has one"),
     ):
         with pytest.raises(error, match=says):
             world.acceptances.ask(wish, BY_ADA)
