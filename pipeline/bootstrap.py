@@ -49,6 +49,7 @@ from pipeline.ports.stores import AsyncStore
 from pipeline.ports.transports import Transport
 from pipeline.ports.verifiers import Verifier
 from pipeline.settings import OpenStackSettings, ProviderSettings, Settings
+from pipeline.stages.acceptances import Acceptances
 from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import BY_HAND, Control
@@ -441,6 +442,10 @@ class Application:
         return Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), default, names)
 
     @cached_property
+    def acceptances(self) -> Acceptances:
+        return Acceptances(self.tools, self.inventories, self.templates, self.qos_profiles)
+
+    @cached_property
     def commands(self) -> Commands:
         return Commands(self.tools)
 
@@ -502,6 +507,7 @@ class Application:
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools),
+            acceptances=self.acceptances,
             queue=self.queue,
             outbox=self.store,
             provider_names=names,

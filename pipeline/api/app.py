@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.responses import Response
 
 from pipeline.api import (
+    acceptances,
     commands,
     doctor,
     environments,
@@ -28,6 +29,20 @@ from pipeline.bootstrap import Application
 PROBLEMS: dict[int | str, dict[str, object]] = {
     status: {"model": problems.Problem, "content": {problems.MEDIA_TYPE: {}}} for status in (400, 401, 404, 409, 422)
 }
+#: In the order in which the API's description shows them.
+PARTS = (
+    projects,
+    runs,
+    environments,
+    requests,
+    commands,
+    templates,
+    placements,
+    inventories,
+    acceptances,
+    servers,
+    doctor,
+)
 
 
 def create(app: Application) -> FastAPI:
@@ -36,7 +51,7 @@ def create(app: Application) -> FastAPI:
     problems.install(api)
     api.add_middleware(Gate, token=app.token, token_file=str(app.settings.token_file))
     api.include_router(hooks.router(app.intake, app.settings.public_url))
-    for part in (projects, runs, environments, requests, commands, templates, placements, inventories, servers, doctor):
+    for part in PARTS:
         api.include_router(part.router(app), prefix="/v1", responses=PROBLEMS)
 
     @api.get("/healthz", summary="Whether this process answers")

@@ -11,6 +11,7 @@ from pipeline.domain import admission
 from pipeline.domain.environments import Environment, EnvironmentState, Node, NodeState
 from pipeline.domain.intake import TriggerRecord, TriggerState
 from pipeline.domain.leases import may_end
+from pipeline.domain.promises import Measured
 from pipeline.domain.reports import CaseStatus, TestReport
 from pipeline.domain.runs import AttemptState, Run, RunState, StageName, StageRun, StageState, Verdict
 from pipeline.domain.triggers import TriggerKind
@@ -280,8 +281,13 @@ class MeasuredView(BaseModel):
     direction: str
     promise: int
     measured: float
+    at_least: float
     ratio: float
     kept: bool
+
+    @classmethod
+    def of(cls, one: Measured) -> MeasuredView:
+        return cls(**vars(one), ratio=one.ratio, kept=one.kept)
 
 
 class QosCheckView(BaseModel):
@@ -295,7 +301,7 @@ class QosCheckView(BaseModel):
 
     @classmethod
     def of(cls, check: QosCheck) -> QosCheckView:
-        found = [MeasuredView(**vars(one), ratio=one.ratio, kept=one.kept) for one in check.found]
+        found = [MeasuredView.of(one) for one in check.found]
         shown = {name: getattr(check, name) for name in cls.model_fields if name != "found"}
         return cls.model_validate({**shown, "found": found})
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import typer
 
 from pipeline.cli.commands import (
+    acceptances,
     audit,
     blueprint,
     env,
@@ -35,7 +36,7 @@ COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
     "Runs": (runs.run, runs.runs, runs.show, runs.logs, runs.cancel, runs.rerun),
     "Nodes": (runs.release, runs.destroy, runs.environments),
     "Simulation": (simulate.simulate,),
-    "Placement": (placement.place, machines.machines, providers.servers, audit.guards, audit.audit),
+    "Placement": (placement.place, providers.servers, audit.guards, audit.audit),
     "Projects": (projects.triggers,),
     "greenroom.yml": (blueprint.validate, blueprint.schema, blueprint.version),
 }
@@ -43,6 +44,7 @@ for panel, commands in COMMANDS.items():
     for command in commands:
         app.command(rich_help_panel=panel)(command)
 app.add_typer(projects.project, name="project", rich_help_panel="Projects")
+app.add_typer(machines.machines, name="machines", rich_help_panel="Placement")
 app.add_typer(machines.machine, name="machine", rich_help_panel="Placement")
 app.add_typer(providers.providers, name="providers", rich_help_panel="Placement")
 app.add_typer(inventory.inventory, name="inventory", rich_help_panel="Placement")
@@ -51,6 +53,8 @@ app.add_typer(env.env, name="env", rich_help_panel="Nodes")
 app.add_typer(projects.hook, name="hook", rich_help_panel="Projects")
 # What stands after RUN belongs to the node's command, options included.
 app.command(rich_help_panel="Nodes", context_settings={"allow_interspersed_args": False})(runs.ssh)
+machines.machines.command("accept")(acceptances.accept)
+machines.machines.command("acceptances")(acceptances.acceptances)
 env.env.command("ssh", context_settings={"allow_interspersed_args": False})(env.ssh)
 env.env.command("run", context_settings={"allow_interspersed_args": False})(env.run)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from pipeline.domain.promises import TOLERANCE
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import SIZES, Resources
 from pipeline.domain.rules import EnvironmentRules, PlacementRules, Strategy, Within
@@ -157,7 +158,10 @@ class DeploySpec:
 
 @dataclass(frozen=True)
 class TestinfraSpec:
-    """A testinfra suite of the repository, run over all nodes (or those of `roles`) from a sandbox."""
+    """A testinfra suite of the repository, run over all nodes (or those of `roles`) from a sandbox.
+
+    `shipped`: `path` is the name of a suite that comes with Greenroom.
+    """
 
     __test__ = False  # not a test class, whatever its name
 
@@ -165,6 +169,7 @@ class TestinfraSpec:
     roles: tuple[str, ...] = ()
     timeout_s: float = 1800.0
     silence_s: float = 600.0
+    shipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -180,9 +185,10 @@ class CommandSpec:
 
 @dataclass(frozen=True)
 class QosSpec:
-    """A measurement of what nodes are promised: `qos` is a role, or `all`."""
+    """A measurement of what nodes are promised: `qos` is a role, or `all`. `at_least` of a promise is enough."""
 
     qos: str
+    at_least: float = 1 - TOLERANCE
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,9 @@ class Preemption:
 
 
 def may_preempt(environment: Environment) -> bool:
-    """A guaranteed request may take back what is best-effort."""
+    """A guaranteed request may take back what is best-effort; the acceptance of a machine takes nobody's place."""
+    if any(rules.admitted for rules in environment.rules.roles.values()):
+        return False
     return any(node.qos.qos_class is QosClass.GUARANTEED for node in environment.nodes)
 
 

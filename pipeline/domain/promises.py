@@ -15,12 +15,13 @@ NETWORK = ("network_in", "network_out")
 
 @dataclass(frozen=True)
 class Measured:
-    """One promise of one node and what came of it, in the units of `QosProfile`."""
+    """One promise of one node and what came of it, in the units of `QosProfile`. `at_least` of it is enough."""
 
     node: str
     direction: str
     promise: int
     measured: float
+    at_least: float = 1 - TOLERANCE
 
     @property
     def ratio(self) -> float:
@@ -28,7 +29,7 @@ class Measured:
 
     @property
     def kept(self) -> bool:
-        return abs(self.measured - self.promise) <= TOLERANCE * self.promise
+        return self.at_least * self.promise <= self.measured <= (1 + TOLERANCE) * self.promise
 
     def __str__(self) -> str:
         verdict = "kept" if self.kept else "broken"

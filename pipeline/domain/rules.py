@@ -75,7 +75,8 @@ class PlacementRules:
     project in whose zones they stand, wherever nodes of it are now; as long as there are none, the request waits.
     `bare_metal`: `wanted` may fall back to a virtual machine, which is recorded; `required` may not.
     `workload` is the blueprint's word for what the role does; operator rules match it. `bound_by` says where
-    `max_per_zone` stands.
+    `max_per_zone` stands. `admitted`: a machine that may take its nodes although it is out of service; only the
+    acceptance of that machine says so, no blueprint can.
     """
 
     affinities: tuple[Affinity, ...] = ()
@@ -87,6 +88,7 @@ class PlacementRules:
     bare_metal: BareMetal | None = None
     workload: str | None = None
     bound_by: str = "greenroom.yml"
+    admitted: str = ""
 
 
 class Within(StrEnum):

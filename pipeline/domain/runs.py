@@ -13,6 +13,7 @@ from enum import StrEnum
 from pipeline.domain.blueprint import Blueprint, Priority
 from pipeline.domain.errors import InvalidTransition, StaleAttempt
 from pipeline.domain.failsafe import MAX_LOST
+from pipeline.domain.promises import Measured
 from pipeline.domain.triggers import Trigger
 
 
@@ -177,7 +178,8 @@ class StatusReport:
 class Run:
     """One execution for one commit. Times are seconds since the epoch.
 
-    `preempted` counts how often its environment was taken back for somebody else, and it began again. `hindrance` is
+    `measured` is what its tests measured of promises. `preempted` counts how often its environment was taken back for
+    somebody else, and it began again. `hindrance` is
     what its environment waits for, as far as the forge should know; empty when it does not wait.
     """
 
@@ -200,6 +202,7 @@ class Run:
     started_at: float | None = None
     finished_at: float | None = None
     tests: TestCounts = field(default_factory=TestCounts)
+    measured: tuple[Measured, ...] = ()
     status: StatusReport = field(default_factory=StatusReport)
     preempted: int = 0
     hindrance: str = ""
@@ -353,7 +356,7 @@ def preempt(run: Run, now: float, reason: str) -> Run:
         outcome = Outcome(StageState.CANCELLED, reason, PREEMPTED)
         cut = _end_attempt(run, stage.name, attempt, AttemptState.CANCELLED, outcome, now)
     again = tuple(replace(stage, state=StageState.PENDING, reason="") for stage in cut.stages)
-    fresh = replace(cut, stages=again, environment_id="", started_at=None, tests=TestCounts())
+    fresh = replace(cut, stages=again, environment_id="", started_at=None, tests=TestCounts(), measured=())
     waits = fresh if run.state is RunState.PENDING else fresh.to(RunState.PENDING)
     return replace(waits, reason=reason, preempted=run.preempted + 1)
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from pipeline.domain.acceptances import Acceptance
 from pipeline.domain.admission import RANK
 from pipeline.domain.breakers import Breaker
 from pipeline.domain.drift import Row
@@ -179,6 +180,13 @@ def _machine_indexes(record: MachineRecord) -> Mapping[str, float]:
     return indexes
 
 
+def _acceptance_indexes(acceptance: Acceptance) -> Mapping[str, float]:
+    asked = acceptance.asked_at
+    machine = f"acceptances:{acceptance.provider}.{acceptance.machine}"
+    indexes = {"acceptances": asked, f"acceptances:{acceptance.provider}": asked, machine: asked}
+    return {**indexes, "acceptances_open": asked} if acceptance.open else indexes
+
+
 @dataclass(frozen=True)
 class Loads:
     """What was measured last, by machine."""
@@ -265,6 +273,7 @@ TRIGGERS = Kind("trigger", TriggerRecord, _trigger_indexes)
 PROJECTS = Kind("project", Project, lambda project: {"projects": project.created_at})
 INVENTORIES = Kind("inventory", Inventory, lambda _: {"inventories": 0.0})
 MACHINES = Kind("machine", MachineRecord, _machine_indexes)
+ACCEPTANCES = Kind("acceptance", Acceptance, _acceptance_indexes)
 LOADS: Kind[Loads] = Kind("loads", Loads, lambda _: {})
 #: One a provider and kind of call.
 BREAKERS: Kind[Breaker] = Kind("breaker", Breaker, lambda _: {})
@@ -365,6 +374,7 @@ class Books:
         self.reports = Book(store, REPORTS)
         self.inventories = Book(store, INVENTORIES)
         self.machines = Book(store, MACHINES)
+        self.acceptances = Book(store, ACCEPTANCES)
         self.loads = Book(store, LOADS)
         self.qos_checks = Book(store, QOS_CHECKS)
         self.commands = Book(store, COMMANDS)

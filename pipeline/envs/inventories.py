@@ -157,8 +157,11 @@ class Inventories:
         passed: tuple[Event, ...],
         asking: Asking,
         ledger: int,
+        writes: tuple[Put, ...] = (),
     ) -> None:
-        """Write a machine under the ledger as it was before all looks, and tell who changed it and why."""
+        """Write a machine under the ledger as it was before all looks, and tell who changed it and why; `writes` go
+        into the same commit.
+        """
         provider = loaded.value.provider
         data = {"provider": provider, "machine": changed.name, "who": asking.who, "reason": asking.why}
         told = Event(MACHINE_EVENTS, f"machine.{changed.state}", self._clock.now(), data)
@@ -166,6 +169,7 @@ class Inventories:
             _machine_put(provider, changed, loaded.version),
             INVENTORIES.put(provider, frame.value, frame.version),
             self.ledger_put(ledger),
+            *writes,
             events=[*passed, told],
         )
 
@@ -199,6 +203,29 @@ class Inventories:
             if one.value.machine.probation:
                 self._by_itself(provider, one.value.machine.name, machines_.proved, asking)
 
+    def accept(
+        self,
+        provider: str,
+        name: str,
+        change: Callable[[Machine], Machine],
+        asking: Asking,
+        put: Put,
+        told: tuple[Event, ...],
+    ) -> None:
+        """Write what an acceptance makes of its machine, and `put`, the acceptance, with what is `told` of it: both, or
+        neither. VersionConflict when somebody else concluded it first.
+        """
+        ledger = self.ledger_version()
+        loaded = self._books.machines.find(machine_id(provider, name))
+        frame = self._books.inventories.find(provider)
+        changed = change(loaded.value.machine) if loaded is not None else None
+        if loaded is None or frame is None or changed is None or changed == loaded.value.machine:
+            self._books.commit(put, events=told)
+            return
+        moved = f" into {changed.state}" if changed.state is not loaded.value.machine.state else ""
+        audited = self.audit("accept", f"machine {provider}/{name}{moved}", asking)
+        self._change(frame, loaded, changed, (audited, *told), asking, ledger, (put,))
+
     def _by_itself(self, provider: str, name: str, change: Callable[[Machine], Machine], asking: Asking) -> bool:
         """Change a machine of the tick's own accord; whether there was anything to change."""
 
@@ -219,15 +246,16 @@ class Inventories:
     def _audited(self, provider: str, machine: Machine, asking: Asking) -> Event:
         """It takes nothing away from what stands there, so that no guard is asked; it is told all the same."""
         state = f"{machine.state}, on probation" if machine.probation else str(machine.state)
-        return self._audit("quarantine", f"machine {provider}/{machine.name} into {state}", asking)
+        return self.audit("quarantine", f"machine {provider}/{machine.name} into {state}", asking)
 
-    def _audit(self, act: str, target: str, asking: Asking) -> Event:
+    def audit(self, act: str, target: str, asking: Asking) -> Event:
+        """One line of the audit stream about what no guard is asked of."""
         data = {"target": target, "who": asking.who, "why": asking.why, "dry_run": asking.dry_run, "overridden": {}}
         return Event(AUDIT, f"audit.{act}", self._clock.now(), data)
 
     def tell_spared(self, provider: str, asking: Asking) -> None:
         """Put into the audit stream that suspect machines stay in service."""
-        self._books.commit(events=[self._audit("quarantine", f"nothing more of provider {provider}", asking)])
+        self._books.commit(events=[self.audit("quarantine", f"nothing more of provider {provider}", asking)])
 
     def _pass(self, provider: str, name: str, state: MachineState, asking: Asking) -> tuple[Event, ...]:
         """The gate, where a machine is taken away from what stands on it.
@@ -236,7 +264,7 @@ class Inventories:
         for those on it. No guard could refuse it; who did it and why is told all the same.
         """
         if state not in OUT:
-            return (self._audit(ACTS[state], f"machine {provider}/{name} into {state}", asking),)
+            return (self.audit(ACTS[state], f"machine {provider}/{name} into {state}", asking),)
         standing = self._books.environments.everything(f"environments:standing:{provider}")
         nodes = [f"{one.value.id}/{node.name}" for one in standing for node in one.value.nodes if node.machine == name]
         facts = Facts(who=asking.who, used_by=nodes, now=self._clock.now())

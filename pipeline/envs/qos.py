@@ -6,9 +6,10 @@ import json
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from pipeline.domain.errors import TransientError, UserError
-from pipeline.domain.promises import DISK, NETWORK, Measured, promised
+from pipeline.domain.promises import DISK, NETWORK, TOLERANCE, Measured, promised
 from pipeline.domain.qos import QosProfile
 from pipeline.envs.qos_scripts import MEASURE_DISK, RECEIVE, SEND
 from pipeline.ports.common import LimitExceeded, Limits
@@ -19,20 +20,24 @@ _LIMITS = Limits(total_s=180, silence_s=120)
 
 
 def measure(
-    connection: Connection, access: EnvironmentAccess, promises: Mapping[str, QosProfile], only: tuple[NodeAccess, ...]
+    connection: Connection,
+    access: EnvironmentAccess,
+    promises: Mapping[str, QosProfile],
+    only: tuple[NodeAccess, ...],
+    at_least: float = 1 - TOLERANCE,
 ) -> list[Measured]:
     """Measure the nodes `only`, one after the other, in the directions that their profiles bound.
 
     `promises` has the profile of every node. A network is measured with the peer that bounds it least; its own bound
-    is the promise where it is tighter. TransientError when a measurement could not be made,
-    UserError when there is no peer.
+    is the promise where it is tighter. `at_least` of a promise is enough. TransientError when a measurement could not
+    be made, UserError when there is no peer.
     """
-    found = []
+    found: list[Measured] = []
     for node in only:
         found += _disk(connection, node.name, promised(promises[node.name], DISK))
         for direction, promise in promised(promises[node.name], NETWORK).items():
             found.append(_network(connection, access, promises, node, direction, promise))
-    return found
+    return [replace(one, at_least=at_least) for one in found]
 
 
 def _disk(connection: Connection, node: str, promises: Mapping[str, int]) -> list[Measured]:

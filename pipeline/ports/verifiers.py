@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.domain.blueprint import CommandSpec, TestinfraSpec
+from pipeline.domain.resources import Resources
 from pipeline.ports.common import Limits, Sink
 from pipeline.ports.transports import Connection, EnvironmentAccess, NodeAccess
 
@@ -17,7 +18,7 @@ class VerifyRequest:
 
     `nodes` are those to judge, already chosen by the entry's `roles` or `on`; `workdirs` maps a role to the
     directory of its release on the node, for roles that were deployed. `scratch` is an empty local directory.
-    `env` has the variables of commands on a node, by its name.
+    `env` has the variables of commands on a node, by its name; `asked` what was asked for each node.
     """
 
     spec: TestinfraSpec | CommandSpec
@@ -27,6 +28,7 @@ class VerifyRequest:
     nodes: tuple[NodeAccess, ...]
     workdirs: dict[str, str]
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    asked: Mapping[str, Resources] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -131,10 +131,11 @@ class Stage:
 
     @contextmanager
     def source(self) -> Iterator[str]:
-        """A directory with exactly the commit's files."""
+        """A directory with exactly the commit's files; an empty one for a run of no commit."""
         trigger = self.run.trigger
         with self.tools.workspaces.scratch(f"{self.run.id}.{self.name}") as directory:
-            self.tools.repositories.export(trigger.repository, trigger.sha, directory, credential=self.credential())
+            if trigger.repository:
+                self.tools.repositories.export(trigger.repository, trigger.sha, directory, credential=self.credential())
             yield directory
 
     def credential(self) -> Secret | None:

@@ -123,9 +123,9 @@ class Control:
 
     def _rerun(self, run_id: str, first: StageName | None) -> Run:
         old, now = self._books.runs.get(run_id).value, self._tools.clock.now()
+        self._check_own(old)
         self._books.projects.get(old.project)
         self._tools.providers(old.provider)
-        self._check_own(old)
         new_id = self._tools.ids.new("run")
         if first is None or first is StageName.DELIVER:
             run = runs.rerun(old, new_id, now, StageName.DELIVER, "")
@@ -134,6 +134,8 @@ class Control:
         return self._rerun_from(old, new_id, first, now)
 
     def _check_own(self, old: Run) -> None:
+        if old.blueprint is not None and any(role.rules.admitted for role in old.blueprint.environment.roles):
+            raise InvalidTransition(f"run {old.id} is the acceptance of a machine; ask for another acceptance")
         asked = self._books.environments.find(old.environment_id) if old.environment_id else None
         if asked is not None and asked.value.contract is not None:
             raise InvalidTransition(f"run {old.id} prepared an environment on request; ask for a new environment")

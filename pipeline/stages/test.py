@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pipeline.domain.blueprint import CommandSpec, QosSpec, TestinfraSpec
 from pipeline.domain.errors import TransientError, UserError
+from pipeline.domain.promises import Measured
 from pipeline.domain.reports import CaseStatus, TestReport
 from pipeline.domain.runs import Outcome, StageState, TestCounts
 from pipeline.envs.books import REPORTS
@@ -32,13 +33,13 @@ def start(stage: Stage) -> Answer:
         return PASSED
     with stage.source() as source, stage.connection() as (connection, access), stage.sink() as sink:
         _expect_answers(stage, access)
-        judged = [
-            _Entry(stage, number, entry).judge(source, connection, access, sink) for number, entry in _numbered(stage)
-        ]
+        entries = [_Entry(stage, number, entry) for number, entry in _numbered(stage)]
+        judged = [entry.judge(source, connection, access, sink) for entry in entries]
     complaints = [result.summary for result, _ in judged if not result.passed]
     reports = [report for _, reports in judged for report in reports]
+    measured = tuple(one for entry in entries for one in entry.measured)
     outcome = Outcome(StageState.FAILED, "; ".join(complaints), "stage-failed") if complaints else PASSED
-    return Done(outcome, writes=_report_writes(stage, reports), change=_with_counts(reports))
+    return Done(outcome, writes=_report_writes(stage, reports), change=_with_results(reports, measured))
 
 
 def _numbered(stage: Stage) -> list[tuple[int, Entry]]:
@@ -52,13 +53,14 @@ def _expect_answers(stage: Stage, access: EnvironmentAccess) -> None:
 
 
 class _Entry:
-    """One entry of `test:`."""
+    """One entry of `test:`, and what it measured."""
 
     def __init__(self, stage: Stage, number: int, spec: Entry) -> None:
         self._stage = stage
         self._number = number
         self._spec = spec
         self._name = f"test-{number}"
+        self.measured: list[Measured] = []
 
     def judge(
         self, source: str, connection: Connection, access: EnvironmentAccess, sink: Sink
@@ -84,7 +86,8 @@ class _Entry:
         self, spec: QosSpec, connection: Connection, access: EnvironmentAccess, sink: Sink
     ) -> VerifyResult:
         promises = {node.name: self._stage.plan.environment.role(node.role).qos for node in access.nodes}
-        found = measure(connection, access, promises, chosen(access, spec.qos))
+        found = measure(connection, access, promises, chosen(access, spec.qos), spec.at_least)
+        self.measured = found
         for one in found:
             line(sink, str(one))
         if not found:
@@ -97,7 +100,8 @@ class _Entry:
     ) -> VerifyRequest:
         nodes, run = self._nodes(access), self._stage.run
         told = {node.name: variables(run, access, node) for node in nodes}
-        return VerifyRequest(spec, source, scratch, access, nodes, workdirs(run.plan), told)
+        asked = {node.name: run.plan.environment.role(node.role).resources for node in nodes}
+        return VerifyRequest(spec, source, scratch, access, nodes, workdirs(run.plan), told, asked)
 
     def _verify(
         self, request: VerifyRequest, spec: TestinfraSpec | CommandSpec, connection: Connection, sink: Sink
@@ -144,7 +148,7 @@ def _report_writes(stage: Stage, reports: list[Named]) -> tuple[Put, ...]:
     )
 
 
-def _with_counts(reports: list[Named]) -> Change:
+def _with_results(reports: list[Named], measured: tuple[Measured, ...]) -> Change:
     count = Counter(case.status for _, report in reports for case in report.cases)
     tests = TestCounts(
         passed=count[CaseStatus.PASSED],
@@ -152,4 +156,4 @@ def _with_counts(reports: list[Named]) -> Change:
         errors=count[CaseStatus.ERROR],
         skipped=count[CaseStatus.SKIPPED],
     )
-    return lambda run: replace(run, tests=tests)
+    return lambda run: replace(run, tests=tests, measured=measured)

@@ -22,6 +22,7 @@ from pipeline.envs.relief import Relief
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.queues import JobQueue
 from pipeline.ports.stores import Fence, JobRequest, Outbox, Put
+from pipeline.stages.acceptances import MOST_ACCEPTANCES, NO_PROJECT, Acceptances
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
 from pipeline.stages.deliver import GRACE_S
@@ -61,6 +62,7 @@ class Tick:
     reaper: Reaper
     control: Control
     preempted: Preempted
+    acceptances: Acceptances
     queue: JobQueue
     outbox: Outbox
     provider_names: Sequence[str]
@@ -156,6 +158,7 @@ class Tick:
         books = self.tools.books
         names = sorted({loaded.value.project for loaded in pending})
         limits = {loaded.value.name: loaded.value.max_runs for loaded in books.projects.many(names)}
+        limits[NO_PROJECT] = MOST_ACCEPTANCES
         running = {name: books.store.count(f"runs:active:{name}") for name in names}
         versions = {loaded.value.id: loaded for loaded in pending}
         chosen = admission.admissible((loaded.value for loaded in pending), running, limits)
@@ -193,6 +196,8 @@ class Tick:
         self._survive("ends of leases", self._end_leases)
         self._survive("warnings of ends", warnings.warn, self.tools.books, self.tools.clock.now())
         self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
+        for acceptance_id in self.acceptances.due():
+            self._survive(acceptance_id, self.acceptances.conclude, acceptance_id)
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
         active = self.tools.books.runs.everything("runs:active")

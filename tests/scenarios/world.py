@@ -36,6 +36,7 @@ from pipeline.domain.errors import (
 )
 from pipeline.domain.intake import TriggerRecord
 from pipeline.domain.inventory import Inventory, Machine, Zone
+from pipeline.domain.qos import PROFILES
 from pipeline.domain.runs import Run, StageName
 from pipeline.domain.triggers import ZERO_SHA, Trigger, TriggerKind
 from pipeline.envs import jobs
@@ -63,6 +64,7 @@ from pipeline.ports.forges import CommitStatus, Delivery, Received
 from pipeline.ports.stores import Commit, Document, Fence, JobRequest
 from pipeline.ports.transports import Connection
 from pipeline.ports.verifiers import VerifyRequest, VerifyResult
+from pipeline.stages.acceptances import Acceptances
 from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
@@ -342,6 +344,7 @@ class World:
         self.templates = Templates(self.books, YamlBlueprintReader(), self.gate, self.clock)
         self.leases = Leases(self.books, self.secrets, self.clock)
         self.requests = Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), "cloud", ("cloud",))
+        self.acceptances = Acceptances(self.tools, self.inventories, self.templates, PROFILES)
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()
@@ -423,6 +426,7 @@ class World:
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools),
+            acceptances=self.acceptances,
             queue=self.queue,
             outbox=self.store,
             provider_names=("cloud",),

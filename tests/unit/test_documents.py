@@ -60,6 +60,8 @@ def test_every_setting_is_told_with_its_default(head: str, model: type[BaseModel
 
 def commands(command: object, name: str = "greenroom") -> Iterator[tuple[str, TyperCommand]]:
     """All commands by the words that call them."""
+    if isinstance(command, TyperGroup) and command.invoke_without_command:
+        yield name, TyperCommand(name, callback=command.callback, params=command.params)
     if isinstance(command, TyperGroup):
         for word, below in command.commands.items():
             yield from commands(below, f"{name} {word}")

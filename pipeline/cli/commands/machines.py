@@ -19,12 +19,19 @@ WORDS = {
 }
 
 
-def machines(
+machines = typer.Typer(help="Machines: what stands on them, and which are accepted.", invoke_without_command=True)
+
+
+@machines.callback()
+def listed(
+    context: typer.Context,
     *,
     provider: Annotated[str, typer.Option(help="of one provider alone")] = "",
     json: Json = False,
 ) -> None:
-    """List the machines of the inventories, with what stands on them."""
+    """List the machines of the inventories, with what stands on them; or have one accepted."""
+    if context.invoked_subcommand is not None:
+        return
     from pipeline.cli import render
     from pipeline.cli.client import connect
 
@@ -122,7 +129,7 @@ def _to(
 
     body = {"state": state, **guarded.wish(reason, override, dry_run=dry_run)}
     client, out = connect(), Output(json)
-    where = provider or _provider_of(client.get("/v1/machines", name=name), name)
+    where = provider or provider_of(client.get("/v1/machines", name=name), name)
     now = client.post(f"/v1/machines/{where}/{name}/state", body)
     if json:
         out.data(now)
@@ -132,7 +139,7 @@ def _to(
         out.say(f"machine {name} is {WORDS[now['state']]}")
 
 
-def _provider_of(found: list[dict[str, Any]], name: str) -> str:
+def provider_of(found: list[dict[str, Any]], name: str) -> str:
     """The only provider that has a machine of that name."""
     if not found:
         raise Complaint(f"there is no machine {name}; `greenroom machines` shows all", REFUSED)

@@ -79,8 +79,18 @@ class Filter:
     kept: bool = False
 
 
+def serving(fleet: Fleet, role: RoleRequest) -> Flags:
+    """The machines whose state lets nodes of a role in: those in service, and the one that it is admitted to."""
+    row = fleet.row.get(role.rules.admitted)
+    if row is None:
+        return fleet.in_service
+    allowed = fleet.in_service.copy()
+    allowed[row] = True
+    return allowed
+
+
 def _in_service(q: Question) -> Flags:
-    return q.fleet.in_service[q.rows]
+    return serving(q.fleet, q.role)[q.rows]
 
 
 def _why_state(q: Question) -> tuple[str, Remedy]:

@@ -36,7 +36,7 @@ def _faults(fleet: Fleet, node: Node, role: RoleRequest) -> Iterator[str]:
         yield f"machine {node.machine} is not there any more"
         return
     machine = fleet.machines[row]
-    if machine.state is not MachineState.IN_SERVICE:
+    if machine.state is not MachineState.IN_SERVICE and machine.name != role.rules.admitted:
         reason = f" ({machine.state_reason})" if machine.state_reason else ""
         yield f"machine {node.machine} is {machine.state}{reason}"
     if machine.zone != node.zone:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.domain.placement import scores
-from pipeline.domain.placement.filters import FILTERS, STATE, Need, Question
+from pipeline.domain.placement.filters import FILTERS, STATE, Need, Question, serving
 from pipeline.domain.placement.fleet import MOST_SHAPES, Flags, Fleet, Floats, Rows
 from pipeline.domain.placement.model import Request, RoleRequest
 from pipeline.domain.resources import DIMENSIONS
@@ -58,7 +58,7 @@ class Shape:
                 permitted &= one.allows(every)
         self.permitted_machines = int(permitted.sum())
         self.permitted_zones = len(np.unique(self.fleet.zone[permitted]))
-        self.fixed: Flags = permitted & self.fleet.in_service
+        self.fixed: Flags = permitted & serving(self.fleet, self.role)
         self.possible = np.flatnonzero(self.fixed)
 
     def current(self) -> Floats:
@@ -116,7 +116,8 @@ class Shape:
 
 def shape_of(fleet: Fleet, request: Request, role: RoleRequest) -> Shape:
     """The kept shape of a role; the one that was used longest ago makes room for a new one."""
-    key = (role.demand, role.image, role.rules.affinities, role.rules.bare_metal, request.strategy)
+    rules = role.rules
+    key = (role.demand, role.image, rules.affinities, rules.bare_metal, rules.admitted, request.strategy)
     shape: Shape | None = fleet.shapes.pop(key, None)
     if shape is None:
         shape = Shape(fleet, role, request.strategy)

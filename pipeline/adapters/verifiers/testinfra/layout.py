@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.domain.errors import PermanentError
 from pipeline.ports.common import Secret
 from pipeline.ports.transports import NodeAccess
+from pipeline.ports.verifiers import VerifyRequest
 
 SOURCE = "/src"
 OURS = "/greenroom"
@@ -22,6 +24,8 @@ _SSH_CONFIG = f"{OURS}/ssh_config"
 _KNOWN_HOSTS = f"{OURS}/known_hosts"
 #: Our own programs for the sandbox, beside this file.
 _INSIDE = Path(__file__).parent / "inside"
+#: The suites that come with Greenroom, by name.
+SHIPPED = Path(__file__).parent / "shipped"
 
 _SETTINGS = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 _ASK = "import json, sys; print(json.dumps([sys.executable, sys.prefix, sys.base_prefix, sys.base_exec_prefix]))"
@@ -68,18 +72,26 @@ def arguments(python: str, suite: Path, path: str, nodes: Iterable[NodeAccess]) 
     )
 
 
-def environment(nodes: Iterable[NodeAccess]) -> Mapping[str, str]:
-    """Variables of the suite: roles and their nodes, and no plugin but those that are named."""
+def environment(request: VerifyRequest) -> Mapping[str, str]:
+    """Variables of the suite: roles and their nodes, what was asked for each, no plugin but those named."""
     roles: dict[str, list[str]] = {}
-    for node in nodes:
+    for node in request.nodes:
         roles.setdefault(node.role, []).append(node.name)
+    asked = {node.name: _asked(request, node) for node in request.nodes if node.name in request.asked}
     return {
+        "GREENROOM_ASKED": json.dumps(asked),
         "GREENROOM_NODES": json.dumps(roles),
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": f"{OURS}/inside",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _asked(request: VerifyRequest, node: NodeAccess) -> Mapping[str, object]:
+    """What a node is to have, and where it is to reach the other nodes of its environment."""
+    others = [other.inside for other in request.access.nodes if other.name != node.name]
+    return {**asdict(request.asked[node.name]), "others": others}
 
 
 def _links(executable: Path) -> Iterable[Path]:

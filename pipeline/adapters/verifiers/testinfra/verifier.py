@@ -49,24 +49,25 @@ class TestinfraVerifier:
         spec = request.spec
         if not isinstance(spec, TestinfraSpec):
             raise TypeError(f"{type(spec).__name__} is not for testinfra")
-        suite = _suite(request.source, spec.path)
+        source = str(layout.SHIPPED) if spec.shipped else request.source
+        suite = _suite(source, spec.path)
         if not request.nodes:
             raise UserError(f"testinfra {spec.path}: its roles have no node")
         place = Path(request.scratch) / "report"
         place.mkdir()
-        command = self._command(request, suite, spec.path, place)
+        command = self._command(request, source, suite, spec.path, place)
         status = self._sandbox.run(command, limits=limits, output=output)
         return self._judge(status, place / "junit.xml", Path(request.scratch) / "testinfra.xml")
 
-    def _command(self, request: VerifyRequest, suite: Path, path: str, place: Path) -> SandboxCommand:
+    def _command(self, request: VerifyRequest, source: str, suite: Path, path: str, place: Path) -> SandboxCommand:
         access = request.access
         return SandboxCommand(
             argv=layout.arguments(self._python, suite, path, request.nodes),
             cwd=layout.SOURCE,
-            read_only=layout.mounts(request.source, self._interpreter),
+            read_only=layout.mounts(source, self._interpreter),
             writable={layout.REPORT_DIRECTORY: str(place)},
             secrets=layout.files(access.nodes, access.private_key, self._python),
-            env=layout.environment(request.nodes),
+            env=layout.environment(request),
             relays=access.nodes,
         )
 
