@@ -58,6 +58,7 @@ from pipeline.stages.projects import Projects
 from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Pulse, Runner
+from pipeline.stages.schedules import Schedules
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
 from pipeline.stages.work import Work
@@ -413,6 +414,10 @@ class Application:
         return Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), default, names)
 
     @cached_property
+    def schedules(self) -> Schedules:
+        return Schedules(self.books, self.gate, self.clock, self.ids)
+
+    @cached_property
     def commands(self) -> Commands:
         return Commands(self.tools)
 
@@ -474,6 +479,7 @@ class Application:
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools),
+            schedules=self.schedules,
             queue=self.queue,
             outbox=self.store,
             provider_names=names,

@@ -72,6 +72,7 @@ from pipeline.stages.projects import Projects
 from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import BEAT_TTL_S, Runner
+from pipeline.stages.schedules import Schedules
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
 from pipeline.stages.work import Work
@@ -342,6 +343,7 @@ class World:
         self.templates = Templates(self.books, YamlBlueprintReader(), self.gate, self.clock)
         self.leases = Leases(self.books, self.secrets, self.clock)
         self.requests = Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), "cloud", ("cloud",))
+        self.schedules = Schedules(self.books, self.gate, self.clock, self.ids)
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()
@@ -423,6 +425,7 @@ class World:
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools),
+            schedules=self.schedules,
             queue=self.queue,
             outbox=self.store,
             provider_names=("cloud",),
