@@ -60,6 +60,7 @@ from pipeline.stages.projects import Projects
 from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Pulse, Runner
+from pipeline.stages.schedules import Schedules
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
 from pipeline.stages.work import Work
@@ -446,6 +447,10 @@ class Application:
         return Acceptances(self.tools, self.inventories, self.templates, self.qos_profiles)
 
     @cached_property
+    def schedules(self) -> Schedules:
+        return Schedules(self.books, self.gate, self.clock, self.ids)
+
+    @cached_property
     def commands(self) -> Commands:
         return Commands(self.tools)
 
@@ -508,6 +513,7 @@ class Application:
             control=self.control,
             preempted=Preempted(self.tools),
             acceptances=self.acceptances,
+            schedules=self.schedules,
             queue=self.queue,
             outbox=self.store,
             provider_names=names,

@@ -20,6 +20,7 @@ from pipeline.api import (
     projects,
     requests,
     runs,
+    schedules,
     servers,
     templates,
 )
@@ -33,6 +34,7 @@ PROBLEMS: dict[int | str, dict[str, object]] = {
 PARTS = (
     projects,
     runs,
+    schedules,
     environments,
     requests,
     commands,

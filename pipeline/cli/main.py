@@ -19,6 +19,7 @@ from pipeline.cli.commands import (
     providers,
     qos,
     runs,
+    schedules,
     simulate,
     this_machine,
 )
@@ -50,6 +51,7 @@ app.add_typer(providers.providers, name="providers", rich_help_panel="Placement"
 app.add_typer(inventory.inventory, name="inventory", rich_help_panel="Placement")
 app.add_typer(qos.qos, name="qos", rich_help_panel="Nodes")
 app.add_typer(env.env, name="env", rich_help_panel="Nodes")
+app.add_typer(schedules.schedule, name="schedule", rich_help_panel="Runs")
 app.add_typer(projects.hook, name="hook", rich_help_panel="Projects")
 # What stands after RUN belongs to the node's command, options included.
 app.command(rich_help_panel="Nodes", context_settings={"allow_interspersed_args": False})(runs.ssh)

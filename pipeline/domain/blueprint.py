@@ -45,13 +45,30 @@ class PullRequestFilter:
     paths_ignore: tuple[str, ...] = ()
 
 
+class Overlap(StrEnum):
+    """Whether a schedule's next run begins while its last one is not finished."""
+
+    SKIP = "skip"
+    ALLOW = "allow"
+
+
+class Missed(StrEnum):
+    """What becomes of due times at which nobody could start a run."""
+
+    RUN_ONCE = "run-once"
+    SKIP = "skip"
+
+
 @dataclass(frozen=True)
-class Schedule:
-    """A regular run: `cron` has five fields, read in UTC."""
+class ScheduleSpec:
+    """A regular run of a branch: `cron` has five fields, read in the IANA time zone `timezone`."""
 
     cron: str
     branch: str
     priority: Priority = Priority.NIGHTLY
+    timezone: str = "UTC"
+    overlap: Overlap = Overlap.SKIP
+    missed: Missed = Missed.RUN_ONCE
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ class Triggers:
 
     push: PushFilter | None = field(default_factory=PushFilter)
     pull_request: PullRequestFilter | None = None
-    schedule: tuple[Schedule, ...] = ()
+    schedule: tuple[ScheduleSpec, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pipeline.domain.blueprint import Priority
 from pipeline.domain.triggers import Trigger
 
 
@@ -21,6 +22,7 @@ class TriggerRecord:
     """One trigger that was taken. `due_at`: when to plan it (again), epoch seconds; `reason`: why it was ignored.
 
     `handed`: how often the tick asked for its plan since it was last put off; each time its worker was lost.
+    `priority`: who asked for it says who goes first; None: its kind does.
     """
 
     id: str
@@ -34,3 +36,4 @@ class TriggerRecord:
     tries: int = 0
     handed: int = 0
     due_at: float = 0.0
+    priority: Priority | None = None

@@ -33,6 +33,7 @@ from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
 from pipeline.domain.reports import TestReport
 from pipeline.domain.runs import ACTIVE_STATES, Run, RunState
+from pipeline.domain.schedules import Schedule
 from pipeline.domain.suspicion import History
 from pipeline.ports.stores import Body, Commit, Delete, Document, Event, Fence, JobRequest, Put, Store
 
@@ -165,6 +166,11 @@ def _trigger_indexes(record: TriggerRecord) -> Mapping[str, float]:
     return indexes
 
 
+def _schedule_indexes(schedule: Schedule) -> Mapping[str, float]:
+    born = schedule.created_at
+    return {"schedules": born, f"schedules:project:{schedule.project}": born, "schedules:due": schedule.due_at}
+
+
 @dataclass(frozen=True)
 class MachineRecord:
     """One machine of a provider's inventory."""
@@ -287,6 +293,7 @@ SURVEYS: Kind[Survey] = Kind("survey", Survey, lambda _: {})
 QOS_CHECKS: Kind[QosCheck] = Kind("qos_check", QosCheck, lambda _: {})
 LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
 COMMANDS: Kind[Command] = Kind("command", Command, lambda _: {})
+SCHEDULES = Kind("schedule", Schedule, _schedule_indexes)
 TEMPLATES = Kind("template", Template, lambda template: {"templates": template.created_at})
 REPORTS: Kind[TestReport] = Kind("report", TestReport, lambda _: {})
 
@@ -379,6 +386,7 @@ class Books:
         self.qos_checks = Book(store, QOS_CHECKS)
         self.commands = Book(store, COMMANDS)
         self.templates = Book(store, TEMPLATES)
+        self.schedules = Book(store, SCHEDULES)
         self.breakers = Book(store, BREAKERS)
         self.buckets = Book(store, BUCKETS)
         self.slots = Book(store, SLOTS)

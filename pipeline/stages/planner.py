@@ -23,6 +23,7 @@ from pipeline.ports.stores import Put
 from pipeline.stages.context import Tools, project_token
 from pipeline.stages.control import Puts, stopped_puts
 from pipeline.stages.runner import save_run
+from pipeline.stages.schedule_files import ScheduleFiles
 
 log = logging.getLogger(__name__)
 FILE = "greenroom.yml"
@@ -61,6 +62,7 @@ class Planner:
         self._books = tools.books
         self._reader = reader
         self._default_provider = default_provider
+        self._schedule_files = ScheduleFiles(tools)
 
     def plan(self, trigger_id: str) -> None:
         """Make a trigger's run, or say why there is none; nothing when that was done already."""
@@ -98,6 +100,7 @@ class Planner:
                 trigger.repository, trigger.sha, FILE, limit_bytes=FILE_LIMIT, credential=token
             )
             blueprint = self._reader.read(FILE, content)
+            self._schedule_files.take_over(record, trigger, blueprint.triggers.schedule, token)
             provider = self._tools.providers(self._provider_of(record.project, blueprint))
             ignored = refusal(trigger, blueprint.triggers, self._changed(trigger, blueprint, token))
             if not ignored and (lacking := unmet(provider, planned_nodes(blueprint.environment))):
@@ -191,7 +194,7 @@ class Planner:
             created_at=now,
             blueprint=plan.blueprint,
             provider=self._provider_of(record.project, plan.blueprint),
-            priority=PRIORITIES.get(record.trigger.kind, Priority.PUSH),
+            priority=record.priority or PRIORITIES.get(record.trigger.kind, Priority.PUSH),
             trigger_id=record.id,
         )
 

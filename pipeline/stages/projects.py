@@ -134,8 +134,15 @@ class Projects:
                 "`greenroom cancel` and `greenroom release`"
             )
         passed = self._gate.judge(Act.DELETE_OBJECT, f"project {name}", Facts(who=asking.who), asking)
-        gone = () if asking.dry_run else (Delete(self._books.projects.kind.name, name, loaded.version),)
+        gone = (
+            () if asking.dry_run else (Delete(self._books.projects.kind.name, name, loaded.version), *self._own(name))
+        )
         self._books.commit(*gone, *passed.writes, events=passed.events)
+
+    def _own(self, name: str) -> Iterator[Delete]:
+        """What goes with the project: its schedules."""
+        for one in self._books.schedules.everything(f"schedules:project:{name}"):
+            yield Delete(self._books.schedules.kind.name, one.value.id, one.version)
 
     def _left(self, name: str) -> Iterator[str]:
         """What still needs the project: triggers, runs, environments."""

@@ -29,6 +29,7 @@ from pipeline.stages.deliver import GRACE_S
 from pipeline.stages.planner import planning
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.runner import save_run
+from pipeline.stages.schedules import Schedules
 from pipeline.stages.statuses import reporting
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Tick:
     control: Control
     preempted: Preempted
     acceptances: Acceptances
+    schedules: Schedules
     queue: JobQueue
     outbox: Outbox
     provider_names: Sequence[str]
@@ -78,14 +80,14 @@ class Tick:
     def step(self, fence: Fence) -> None:
         """Wait for work for a moment at most, and do what is there. Fenced when the office was lost."""
         self.outbox.wait(self._patience())
-        self._mind_the_clock()
+        self._mind_the_clock(fence)
         self._hand_over(fence)
         if self.tools.clock.now() >= self._chores_at:
             self._chores_at = self.tools.clock.now() + CHORES_S
             self._chores(fence)
         self._survive("polls", self._poll)
 
-    def _mind_the_clock(self) -> None:
+    def _mind_the_clock(self, fence: Fence) -> None:
         """After a jump back nothing that is due "later" may wait for the old time to come again."""
         now, self._seen_at = self.tools.clock.now(), max(self._seen_at, self.tools.clock.now())
         if now >= self._seen_at - SKEW_S:
@@ -95,6 +97,8 @@ class Tick:
         self._chores_at = self._reap_at = self._forget_at = self._measure_at = 0.0
         self._poll_at.clear()
         self._survey_at.clear()
+        for schedule_id in self.schedules.ids_of_all():
+            self._survive(schedule_id, self.schedules.put_forward, schedule_id, fence)
         for name in self.provider_names:
             moving = self.tools.books.environments.everything(f"environments:moving:{name}")
             self.queue.enqueue([jobs.advance(loaded.value, loaded.version) for loaded in moving])
@@ -198,6 +202,8 @@ class Tick:
         self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
         for acceptance_id in self.acceptances.due():
             self._survive(acceptance_id, self.acceptances.conclude, acceptance_id)
+        for schedule_id in self.schedules.due():
+            self._survive(schedule_id, self.schedules.start, schedule_id, fence)
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
         active = self.tools.books.runs.everything("runs:active")

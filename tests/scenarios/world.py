@@ -74,6 +74,7 @@ from pipeline.stages.projects import Projects
 from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import BEAT_TTL_S, Runner
+from pipeline.stages.schedules import Schedules
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
 from pipeline.stages.work import Work
@@ -345,6 +346,7 @@ class World:
         self.leases = Leases(self.books, self.secrets, self.clock)
         self.requests = Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), "cloud", ("cloud",))
         self.acceptances = Acceptances(self.tools, self.inventories, self.templates, PROFILES)
+        self.schedules = Schedules(self.books, self.gate, self.clock, self.ids)
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()
@@ -427,6 +429,7 @@ class World:
             control=self.control,
             preempted=Preempted(self.tools),
             acceptances=self.acceptances,
+            schedules=self.schedules,
             queue=self.queue,
             outbox=self.store,
             provider_names=("cloud",),

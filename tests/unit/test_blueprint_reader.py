@@ -31,7 +31,7 @@ from pipeline.domain.blueprint import (
     QosSpec,
     Readiness,
     RoleSpec,
-    Schedule,
+    ScheduleSpec,
     TestinfraSpec,
     Triggers,
 )
@@ -119,7 +119,7 @@ def test_the_example_of_the_documentation() -> None:
         triggers=Triggers(
             PushFilter(branches=("main", "feature/*"), paths_ignore=("docs/**",)),
             PullRequestFilter(),
-            (Schedule("0 2 * * *", "main", Priority.NIGHTLY),),
+            (ScheduleSpec("0 2 * * *", "main", Priority.NIGHTLY),),
         ),
         configure=ConfigureSpec(cookbooks="chef-cookbooks", attributes={"shop": {"port": 8080}}),
         deploy=(DeploySpec("web", "/srv/shop", ("./bin/migrate",), ready),),

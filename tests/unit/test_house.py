@@ -150,7 +150,7 @@ def test_documents_name_only_targets_that_make_knows() -> None:
 def named_commands() -> Iterator[tuple[str, list[str]]]:
     """Place and words of each `greenroom …` that a document shows as a command."""
     for place, line in lines(DOCS):
-        for words in re.findall(r"(?:^|`)greenroom ([a-z][a-z ]*)", line):
+        for words in re.findall(r"(?:^|`)greenroom ((?:[a-z]+(?:-[a-z]+)* ?)+)", line):
             yield place, words.split()
 
 

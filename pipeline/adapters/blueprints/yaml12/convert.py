@@ -13,13 +13,15 @@ from pipeline.domain.blueprint import (
     DeploySpec,
     DestroySpec,
     EnvironmentSpec,
+    Missed,
+    Overlap,
     Priority,
     PullRequestFilter,
     PushFilter,
     QosSpec,
     Readiness,
     RoleSpec,
-    Schedule,
+    ScheduleSpec,
     TestinfraSpec,
     Triggers,
 )
@@ -83,8 +85,15 @@ def _triggers(data: Data) -> Triggers:
     )
 
 
-def _schedule(data: Data) -> Schedule:
-    return Schedule(data["cron"], data["branch"], Priority(data.get("priority", Priority.NIGHTLY)))
+def _schedule(data: Data) -> ScheduleSpec:
+    return ScheduleSpec(
+        data["cron"],
+        data["branch"],
+        Priority(data.get("priority", Priority.NIGHTLY)),
+        data.get("timezone", "UTC"),
+        Overlap(data.get("overlap", Overlap.SKIP)),
+        Missed(data.get("missed", Missed.RUN_ONCE)),
+    )
 
 
 def _environment(data: Data, profiles: Profiles) -> EnvironmentSpec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from pipeline.domain.cron import parse_cron
+from pipeline.domain.cron import parse_cron, parse_zone
 from pipeline.domain.durations import parse_duration, parse_positive_duration
 from pipeline.domain.qos import disk_rate, network_rate
 from pipeline.domain.resources import parse_size
@@ -78,6 +78,7 @@ FORMATS: Mapping[str, Callable[[str], object]] = {
     "greenroom-duration": parse_duration,
     "greenroom-positive-duration": parse_positive_duration,
     "greenroom-cron": parse_cron,
+    "greenroom-timezone": parse_zone,
     "greenroom-ref": _ref,
     "greenroom-network-rate": network_rate,
     "greenroom-disk-rate": disk_rate,
