@@ -20,6 +20,7 @@ from pipeline.envs.books import Books
 from pipeline.envs.build_logs import BuildLogs
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.census import Censuses
+from pipeline.envs.cloud_acts import CloudActs
 from pipeline.envs.gate import Asking, Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
@@ -38,7 +39,7 @@ from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
 from pipeline.envs.templates import Templates
 from pipeline.ports.blueprints import BlueprintReader
-from pipeline.ports.clouds import Cloud
+from pipeline.ports.clouds import Cloud, Estate
 from pipeline.ports.common import Secret
 from pipeline.ports.configurators import Configurator
 from pipeline.ports.drivers import Driver
@@ -141,6 +142,10 @@ class Application:
     @cached_property
     def inventories(self) -> Inventories:
         return Inventories(self.books, self.clock, self.gate)
+
+    @cached_property
+    def cloud_acts(self) -> CloudActs:
+        return CloudActs(self.books, self.provider, self.inventories, self.gate, self.clock, self.ids)
 
     @cached_property
     def qos_checks(self) -> QosChecks:
@@ -334,6 +339,7 @@ class Application:
             poll_s=settings.poll_s,
             max_builds=settings.max_builds,
             cloud=self._cloud(settings),
+            estate=self._estate(settings),
             sync_s=settings.sync_s,
         )
 
@@ -378,6 +384,15 @@ class Application:
         told = settings.cloud()
         accounts = [_account(told, entry) for entry in (told.cloud, *told.projects.values())]
         return OpenStackCloud(accounts, _account(told, told.admin_cloud) if told.admin_cloud else None)
+
+    def _estate(self, settings: ProviderSettings) -> Estate | None:
+        """What an operator's account may change of the cloud; None where no such account is named."""
+        if settings.driver != "openstack" or not settings.cloud().admin_cloud:
+            return None
+        from pipeline.adapters.clouds.openstack import OpenStackEstate
+
+        told = settings.cloud()
+        return OpenStackEstate(_account(told, told.admin_cloud))
 
     def _openstack(self, settings: ProviderSettings) -> Driver:
         from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
@@ -487,6 +502,7 @@ class Application:
             Measuring(self.provider, self.inventories),
             self.surveys,
             self.commands,
+            self.cloud_acts,
         )
 
     @cached_property

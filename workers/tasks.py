@@ -58,6 +58,10 @@ def survey_provider(provider: str, how: str) -> None:
     work().survey_provider(provider, how)
 
 
+def act_on_cloud(act_id: str) -> None:
+    work().act_on_cloud(act_id)
+
+
 def forget_old() -> None:
     work().forget_old()
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from pipeline.api import (
     acceptances,
+    cloud_acts,
     commands,
     doctor,
     environments,
@@ -43,6 +44,7 @@ PARTS = (
     inventories,
     acceptances,
     servers,
+    cloud_acts,
     doctor,
 )
 

@@ -11,6 +11,7 @@ from pipeline.cli.commands import (
     acceptances,
     audit,
     blueprint,
+    cloud,
     env,
     inventory,
     machines,
@@ -48,6 +49,7 @@ app.add_typer(projects.project, name="project", rich_help_panel="Projects")
 app.add_typer(machines.machines, name="machines", rich_help_panel="Placement")
 app.add_typer(machines.machine, name="machine", rich_help_panel="Placement")
 app.add_typer(providers.providers, name="providers", rich_help_panel="Placement")
+app.add_typer(cloud.cloud, name="cloud", rich_help_panel="Placement")
 app.add_typer(inventory.inventory, name="inventory", rich_help_panel="Placement")
 app.add_typer(qos.qos, name="qos", rich_help_panel="Nodes")
 app.add_typer(env.env, name="env", rich_help_panel="Nodes")

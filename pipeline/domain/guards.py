@@ -175,10 +175,10 @@ GUARDS: tuple[Guard, ...] = (
     ),
     Guard(
         "in-use",
-        frozenset({Act.DELETE_OBJECT, Act.TAKE_OUT}),
-        "something else uses it: servers a flavor or an image, ports a network, nodes a machine",
+        frozenset({Act.DELETE_OBJECT, Act.TAKE_OUT, Act.RESTART_AGENT}),
+        "something else uses it: servers a flavor or an image, ports a network, nodes or servers a machine",
         _in_use,
-        "drain it (`greenroom machine drain`), and wait until nothing uses it any more",
+        "remove or move what uses it; `greenroom machine drain` lets a machine take no more nodes",
         passing=True,
     ),
     Guard(

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.domain.acceptances import Acceptance
 from pipeline.domain.admission import RANK
 from pipeline.domain.breakers import Breaker
+from pipeline.domain.cloud_acts import CloudAct
 from pipeline.domain.drift import Row
 from pipeline.domain.environments import (
     BUILD_STATES,
@@ -291,6 +292,7 @@ HISTORIES: Kind[History] = Kind("history", History, lambda _: {})
 #: One a provider.
 SURVEYS: Kind[Survey] = Kind("survey", Survey, lambda _: {})
 QOS_CHECKS: Kind[QosCheck] = Kind("qos_check", QosCheck, lambda _: {})
+CLOUD_ACTS: Kind[CloudAct] = Kind("cloud_act", CloudAct, lambda _: {})
 LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
 COMMANDS: Kind[Command] = Kind("command", Command, lambda _: {})
 SCHEDULES = Kind("schedule", Schedule, _schedule_indexes)
@@ -384,6 +386,7 @@ class Books:
         self.acceptances = Book(store, ACCEPTANCES)
         self.loads = Book(store, LOADS)
         self.qos_checks = Book(store, QOS_CHECKS)
+        self.cloud_acts = Book(store, CLOUD_ACTS)
         self.commands = Book(store, COMMANDS)
         self.templates = Book(store, TEMPLATES)
         self.schedules = Book(store, SCHEDULES)

@@ -61,6 +61,10 @@ def qos_check(check_id: str) -> JobRequest:
     return JobRequest(check_id, WORK_QUEUE, "check_qos", (check_id,))
 
 
+def cloud_act(provider: str, act_id: str) -> JobRequest:
+    return JobRequest(act_id, provider_queue(provider), "act_on_cloud", (act_id,))
+
+
 def command(command_id: str) -> JobRequest:
     return JobRequest(command_id, WORK_QUEUE, "run_command", (command_id,))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.ports.clouds import Cloud
+from pipeline.ports.clouds import Cloud, Estate
 from pipeline.ports.drivers import Driver
 from pipeline.ports.transports import Transport
 
@@ -13,7 +13,8 @@ from pipeline.ports.transports import Transport
 class Provider:
     """A configured account that one driver uses. `build_s`: how long a build may take before it is given up.
     `max_builds`: environments that may be built at a time; None: any number. `cloud` tells of servers beside our own,
-    if anything does. Every `sync_s` seconds its servers are compared with the books.
+    if anything does, and `estate` is what operators may change of it, if they may. Every `sync_s` seconds its servers
+    are compared with the books.
     """
 
     name: str
@@ -25,4 +26,5 @@ class Provider:
     probe_s: float = 5.0
     max_builds: int | None = None
     cloud: Cloud | None = None
+    estate: Estate | None = None
     sync_s: float = 60.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pipeline.domain.cloud_acts import CloudObject, ObjectKind
 from pipeline.domain.drift import Server
 from pipeline.domain.inventory import Inventory
 
@@ -33,6 +34,36 @@ class Cloud(Protocol):
 
         TransientError (again later), PermanentError.
         """
+
+    def close(self) -> None:
+        """Give back connections; it is not used afterwards."""
+
+
+class Estate(Protocol):
+    """What an operator may change of a cloud itself. Every method may raise TransientError (again later) and
+    PermanentError; called by one worker at a time for each act, after the gate.
+    """
+
+    def find(self, kind: ObjectKind, name: str) -> CloudObject:
+        """The object of that name or id; UserError when there is none, or several, whose ids it names."""
+
+    def users(self, one: CloudObject) -> Sequence[str]:
+        """What uses it now, in whichever project: servers of a flavor or an image or on a machine, ports of a network.
+
+        Each is told in words, with its id and its project.
+        """
+
+    def delete(self, one: CloudObject) -> None:
+        """Delete a flavor, an image or a network; one that is gone is no error."""
+
+    def stands(self, one: CloudObject) -> bool:
+        """Whether it is still there."""
+
+    def in_service(self, machine: CloudObject) -> bool:
+        """Whether the cloud may put servers on a machine."""
+
+    def set_service(self, machine: CloudObject, *, on: bool, reason: str) -> None:
+        """Let the cloud put servers on a machine, or no more; those on it stay."""
 
     def close(self) -> None:
         """Give back connections; it is not used afterwards."""

@@ -9,6 +9,7 @@ from pipeline.domain.environments import Environment
 from pipeline.domain.errors import InfraError, StaleAttempt, UserError
 from pipeline.domain.runs import StageName
 from pipeline.envs.books import Books
+from pipeline.envs.cloud_acts import CloudActs
 from pipeline.envs.lifecycle import SETTLED, Lifecycle
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.qos_checks import QosChecks
@@ -38,6 +39,7 @@ class Work:
     measuring: Measuring
     surveys: Surveys
     commands: Commands
+    cloud_acts: CloudActs
 
     def plan_trigger(self, trigger_id: str) -> None:
         self.planner.plan(trigger_id)
@@ -76,6 +78,9 @@ class Work:
 
     def check_qos(self, check_id: str) -> None:
         self.qos_checks.carry_out(check_id)
+
+    def act_on_cloud(self, act_id: str) -> None:
+        self.cloud_acts.carry_out(act_id)
 
     def run_command(self, command_id: str) -> None:
         self.commands.carry_out(command_id)

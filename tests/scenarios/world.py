@@ -42,6 +42,7 @@ from pipeline.domain.triggers import ZERO_SHA, Trigger, TriggerKind
 from pipeline.envs import jobs
 from pipeline.envs.books import Books
 from pipeline.envs.calls import CallLimits, WatchedDriver
+from pipeline.envs.cloud_acts import CloudActs
 from pipeline.envs.gate import Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
@@ -395,6 +396,7 @@ class World:
             Measuring(self._provider, self.inventories),
             Surveys(self.books, self._provider, self.inventories, self.clock, "world", lambda _: None),
             Commands(self.tools),
+            CloudActs(self.books, self._provider, self.inventories, self.gate, self.clock, self.ids),
         )
 
     def _qos_checks(self) -> QosChecks:

@@ -93,7 +93,7 @@ RULES = {
     "budget": Rule(
         "reap preempt delete-object destroy", lambda f: f.budget is not None and f.budget <= f.spent, passing=True
     ),
-    "in-use": Rule("delete-object take-out", lambda f: len(f.used_by) > 0, passing=True),
+    "in-use": Rule("delete-object restart-agent take-out", lambda f: len(f.used_by) > 0, passing=True),
     "out-of-service": Rule("restart-agent", lambda f: f.in_service),
 }
 NAMES = st.sampled_from(["me", "you", ""])
@@ -210,7 +210,7 @@ def test_what_passes_and_what_is_refused_is_told() -> None:
     books = Books(MemoryStore(ManualClock()))
     gate = Gate(books, ManualClock())
     gate.pass_(Act.TAKE_OUT, "machine m1", Facts("me"), Asking("me", "new disk"))
-    with pytest.raises(GuardRefused, match="take-out of machine m2: it is in use by env-1/web-0; drain it"):
+    with pytest.raises(GuardRefused, match="take-out of machine m2: it is in use by env-1/web-0; remove or move"):
         gate.pass_(Act.TAKE_OUT, "machine m2", BAD["in-use"], Asking("me", "new disk"))
     passed, refused = books.store.events(AUDIT)
     assert (passed.type, passed.data["target"], passed.data["why"]) == ("audit.take-out", "machine m1", "new disk")

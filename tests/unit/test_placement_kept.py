@@ -100,6 +100,41 @@ def _one_more(attempt: Attempt, role: RoleRequest) -> bool:
     return True
 
 
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 10**9))
+def test_nodes_go_where_they_would_one_at_a_time_each_machine_valued_anew(seed: int) -> None:
+    dice = random.Random(seed)
+    inventory = limited(dice, 40)
+    fleet = Fleet(inventory, loads=loads(dice, inventory, NOW))
+    fleet.age(NOW)
+    few = [asked(dice, "") for _ in range(3)]
+    for number in range(8):
+        request = replace(dice.choice(few), environment=f"env-{number}")
+        quick = Attempt(fleet, request)
+        placed = all(quick.place(role) for role in request.roles)
+        assert dict(quick.chosen) == _one_at_a_time(fleet.clone(), request)
+        if placed:
+            rows = quick.chosen.items()
+            where = {role: tuple(fleet.machines[row].name for row in at) for role, at in rows}
+            fleet.reserve(request, Placed(where), NOW)
+
+
+def _one_at_a_time(fleet: Fleet, request: Request) -> dict[str, list[int]]:
+    """Where the nodes go that find a place, with nothing kept from one node to the next."""
+    fleet.age(NOW)
+    attempt = Attempt(fleet, request)
+    for role in request.roles:
+        for _ in range(role.count - len(attempt.chosen[role.role])):
+            fleet.shapes.clear()
+            attempt.valuations.clear()
+            values = attempt.values(role)
+            row = int(values.argmax())
+            if values[row] == NEVER:
+                return dict(attempt.chosen)
+            attempt.take(role, row)
+    return dict(attempt.chosen)
+
+
 def test_services_that_ask_for_the_same_share_what_is_kept() -> None:
     dice = random.Random(1)
     fleet = Fleet(instances.inventory(dice, 8, 2))

@@ -1,0 +1,130 @@
+"""`cloud`: what an operator changes of a provider's cloud itself; every act passes the gate."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli.commands import Json, guarded
+from pipeline.cli.output import FAILED, OK, REFUSED, Complaint, Output
+
+if TYPE_CHECKING:
+    from pipeline.cli.client import Client
+
+cloud = typer.Typer(help="A provider's cloud itself: flavors, images, networks, machines.", no_args_is_help=True)
+Provider = Annotated[str, typer.Option("--provider", help="whose cloud; else the usual provider")]
+#: What one act may take, and between two questions, in seconds.
+ACT_S = 300.0
+LOOK_S, AGAIN_S = 0.3, 5.0
+
+
+class Deletable(StrEnum):
+    """What may be deleted."""
+
+    FLAVOR = "flavor"
+    IMAGE = "image"
+    NETWORK = "network"
+
+
+@cloud.command("delete")
+def delete(
+    kind: Deletable,
+    name: Annotated[str, typer.Argument(help="its name, or its id")],
+    *,
+    reason: guarded.Reason,
+    provider: Provider = "",
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    json: Json = False,
+) -> None:
+    """Delete a flavor, an image or a network; refused while a server or a port of any project uses it."""
+    body = {"verb": "delete", "kind": kind.value, "name": name, **guarded.wish(reason, override, dry_run=dry_run)}
+    _tell(Output(json), _act(Output(json), provider, body))
+
+
+@cloud.command("machine-out")
+def machine_out(
+    name: str,
+    *,
+    reason: guarded.Reason,
+    provider: Provider = "",
+    wait: Annotated[float, typer.Option("--wait", help="seconds to wait until nothing is on it any more")] = 0.0,
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    json: Json = False,
+) -> None:
+    """Take a machine out of service: no new servers, and when the last is gone, its agent may be restarted.
+
+    The exit status is 1 while something is on it.
+    """
+    body = {"verb": "take-out", "kind": "machine", "name": name, **guarded.wish(reason, override, dry_run=dry_run)}
+    out, deadline = Output(json), time.monotonic() + wait
+    done = _act(out, provider, body)
+    while done["left"] and not dry_run and time.monotonic() < deadline:
+        time.sleep(AGAIN_S)
+        done = _act(out, provider, body)
+    _tell(out, done)
+    raise typer.Exit(FAILED if done["left"] and not dry_run else OK)
+
+
+@cloud.command("machine-in")
+def machine_in(
+    name: str,
+    *,
+    reason: guarded.Reason,
+    provider: Provider = "",
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    json: Json = False,
+) -> None:
+    """Put a machine back into service."""
+    body = {"verb": "put-back", "kind": "machine", "name": name, **guarded.wish(reason, override, dry_run=dry_run)}
+    _tell(Output(json), _act(Output(json), provider, body))
+
+
+@cloud.command("may-restart")
+def may_restart(
+    name: str,
+    *,
+    reason: guarded.Reason,
+    provider: Provider = "",
+    override: guarded.Override = None,
+    json: Json = False,
+) -> None:
+    """Ask whether a machine's agent may be restarted; refused while it is in service, or something is on it."""
+    body = {"verb": "restart-agent", "kind": "machine", "name": name, **guarded.wish(reason, override, dry_run=False)}
+    _tell(Output(json), _act(Output(json), provider, body))
+
+
+def _act(out: Output, provider: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Ask, and wait for the end; Complaint when it was refused or failed."""
+    from pipeline.cli.client import connect
+    from pipeline.cli.deployment import settings
+
+    client, where = connect(), provider or settings().default_provider
+    asked = client.post(f"/v1/providers/{where}/acts", body)
+    with out.waiting(f"Asking the cloud of {where}"):
+        done = _finished(client, asked["id"])
+    if done["fault"]:
+        raise Complaint(done["fault"], REFUSED if done["refused"] else FAILED)
+    return done
+
+
+def _finished(client: Client, id: str) -> dict[str, Any]:
+    deadline = time.monotonic() + ACT_S
+    while time.monotonic() < deadline:
+        found: dict[str, Any] = client.get(f"/v1/acts/{id}")
+        if found["finished_at"] is not None:
+            return found
+        time.sleep(LOOK_S)
+    raise Complaint(f"act {id} is not finished after {ACT_S:.0f} s; see the workers' logs, and ask again", FAILED)
+
+
+def _tell(out: Output, done: dict[str, Any]) -> None:
+    if out.as_json:
+        out.data(done)
+    else:
+        out.say(done["outcome"])

@@ -1,0 +1,81 @@
+"""What an operator does to a provider's cloud itself: its flavors, images, networks and machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pipeline.domain.errors import UserError
+
+
+class ObjectKind(StrEnum):
+    """What may be acted on."""
+
+    FLAVOR = "flavor"
+    IMAGE = "image"
+    NETWORK = "network"
+    MACHINE = "machine"
+
+
+class Verb(StrEnum):
+    """What may be done. `restart-agent` changes nothing: it asks whether a machine's agent may be restarted now."""
+
+    DELETE = "delete"
+    TAKE_OUT = "take-out"
+    PUT_BACK = "put-back"
+    RESTART_AGENT = "restart-agent"
+
+
+@dataclass(frozen=True)
+class CloudObject:
+    """One object of a cloud; `id` is the cloud's."""
+
+    kind: ObjectKind
+    id: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True)
+class CloudAct:
+    """One act that was asked for. Times are seconds since the epoch; `finished_at` None: it is not done yet.
+
+    `outcome` is what came of it. `refused` is the guard that refused it, and `fault` why nothing, or not all, was done.
+    `left` are users that a machine still has.
+    """
+
+    id: str
+    provider: str
+    verb: Verb
+    kind: ObjectKind
+    name: str
+    who: str
+    why: str
+    asked_at: float
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    dry_run: bool = False
+    finished_at: float | None = None
+    outcome: str = ""
+    refused: str = ""
+    fault: str = ""
+    left: tuple[str, ...] = ()
+
+
+def check_fits(verb: Verb, kind: ObjectKind) -> None:
+    """UserError when such a thing cannot be done to such an object."""
+    if (kind is ObjectKind.MACHINE) is (verb is Verb.DELETE):
+        fitting = "flavor, image or network" if verb is Verb.DELETE else "machine"
+        raise UserError(f"{verb} of a {kind}: expected a {fitting}")
+
+
+def the_one(kind: ObjectKind, name: str, found: Sequence[CloudObject]) -> CloudObject:
+    """The only object that was found by a name; UserError when there is none, or several."""
+    if not found:
+        raise UserError(f"there is no {kind} {name[:80]!r} in the cloud")
+    if len(found) > 1:
+        ids = ", ".join(one.id for one in found)
+        raise UserError(f"{len(found)} {kind}s have the name {name[:80]!r}; name one by its id: {ids}")
+    return found[0]

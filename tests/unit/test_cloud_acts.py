@@ -1,0 +1,165 @@
+"""Acts on a cloud: each passes the gate, is verified, and says what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from pipeline.adapters.clock import ManualClock, RandomIds
+from pipeline.adapters.clouds.memory import MemoryEstate
+from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
+from pipeline.adapters.stores.memory import MemoryStore
+from pipeline.adapters.transports.memory import MemoryTransport
+from pipeline.domain.cloud_acts import CloudAct, CloudObject, ObjectKind, Verb
+from pipeline.domain.errors import TransientError, UserError
+from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone
+from pipeline.envs.books import Books
+from pipeline.envs.cloud_acts import GONE_S, CloudActs
+from pipeline.envs.gate import AUDIT, Asking, Gate
+from pipeline.envs.inventories import Inventories
+from pipeline.envs.providers import Provider
+
+FLAVOR = CloudObject(ObjectKind.FLAVOR, "f-1", "m1.tiny")
+MACHINE = CloudObject(ObjectKind.MACHINE, "s-1", "rack-1-a")
+SERVER = "server web-0 (id-1) of project shop"
+WHY = Asking("alice", "it is old")
+
+
+@dataclass
+class Scene:
+    """A provider with one machine, one flavor, and whoever uses them."""
+
+    estate: MemoryEstate = field(default_factory=lambda: MemoryEstate({one.id: one for one in (FLAVOR, MACHINE)}))
+
+    def __post_init__(self) -> None:
+        self.clock = ManualClock(1000.0)
+        self.books = Books(MemoryStore(self.clock))
+        gate = Gate(self.books, self.clock)
+        self.inventories = Inventories(self.books, self.clock, gate)
+        self.inventories.sync("cloud", Inventory((Machine("rack-1-a", "rack-1", {}),), (Zone("rack-1"),)))
+        driver, transport = MemoryDriver(MemoryCloud(), "scene"), MemoryTransport(self.clock)
+        provider = Provider("cloud", driver, transport, estate=self.estate)
+        self.acts = CloudActs(self.books, lambda _: provider, self.inventories, gate, self.clock, RandomIds())
+
+    def act(self, verb: Verb, one: CloudObject, asking: Asking = WHY) -> CloudAct:
+        """Ask, and what came of it."""
+        id = self.acts.ask("cloud", verb, one.kind, one.name, asking).id
+        self.acts.carry_out(id)
+        return self.books.cloud_acts.get(id).value
+
+    @property
+    def state(self) -> MachineState:
+        return self.inventories.view("cloud").inventory.machine("rack-1-a").state
+
+    def audited(self) -> list[str]:
+        return [event.type for event in self.books.store.events(AUDIT)]
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_what_is_in_use_is_not_deleted_until_it_is_not(scene: Scene) -> None:
+    scene.estate.used_by[FLAVOR.id] = [SERVER]
+    done = scene.act(Verb.DELETE, FLAVOR)
+    assert (done.refused, done.outcome) == ("in-use", "")
+    assert SERVER in done.fault
+    assert FLAVOR.id in scene.estate.objects
+    scene.estate.used_by.clear()
+    done = scene.act(Verb.DELETE, FLAVOR)
+    assert (done.refused, done.outcome) == ("", "flavor m1.tiny is deleted")
+    assert FLAVOR.id not in scene.estate.objects
+    assert scene.audited().count("audit.delete-object") == 2
+
+
+def test_a_dry_run_asks_the_guards_and_deletes_nothing(scene: Scene) -> None:
+    done = scene.act(Verb.DELETE, FLAVOR, Asking("alice", "a look", dry_run=True))
+    assert "could be deleted" in done.outcome
+    assert FLAVOR.id in scene.estate.objects
+
+
+def test_an_override_deletes_what_is_in_use_and_is_told(scene: Scene) -> None:
+    scene.estate.used_by[FLAVOR.id] = [SERVER]
+    done = scene.act(Verb.DELETE, FLAVOR, Asking("alice", "it is old", {"in-use": "that server is dead"}))
+    assert done.outcome
+    [event] = scene.books.store.events(AUDIT)
+    assert event.data["overridden"] == {"in-use": "that server is dead"}
+
+
+def test_what_is_still_there_afterwards_is_a_fault(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene.estate, "delete", lambda _: None)
+    done = scene.act(Verb.DELETE, FLAVOR)
+    assert (done.outcome, done.refused) == ("", "")
+    assert "still there" in done.fault
+    assert scene.clock.now() >= 1000.0 + GONE_S
+
+
+@pytest.mark.parametrize(("name", "told"), [("m9", "no flavor 'm9'"), ("m1.tiny", "f-1, f-2")])
+def test_a_name_that_is_not_one_object_is_a_fault(scene: Scene, name: str, told: str) -> None:
+    scene.estate.objects["f-2"] = CloudObject(ObjectKind.FLAVOR, "f-2", "m1.tiny")
+    assert told in scene.act(Verb.DELETE, CloudObject(ObjectKind.FLAVOR, "", name)).fault
+
+
+def test_a_machine_goes_out_when_nothing_is_on_it_any_more(scene: Scene) -> None:
+    scene.estate.used_by[MACHINE.id] = [SERVER]
+    done = scene.act(Verb.TAKE_OUT, MACHINE)
+    assert done.left == (SERVER,)
+    assert (scene.state, scene.estate.out) == (MachineState.DRAINING, {"s-1": "it is old"})
+    refused = scene.act(Verb.RESTART_AGENT, MACHINE)
+    assert refused.refused
+    scene.estate.used_by.clear()
+    done = scene.act(Verb.TAKE_OUT, MACHINE)
+    assert (done.left, scene.state) == ((), MachineState.MAINTENANCE)
+    assert scene.act(Verb.RESTART_AGENT, MACHINE).outcome
+
+
+def test_the_agent_of_a_machine_in_service_is_left_alone(scene: Scene) -> None:
+    done = scene.act(Verb.RESTART_AGENT, MACHINE)
+    assert done.refused == "out-of-service"
+    assert "in service" in done.fault
+
+
+def test_a_machine_comes_back(scene: Scene) -> None:
+    scene.act(Verb.TAKE_OUT, MACHINE)
+    assert scene.act(Verb.PUT_BACK, MACHINE).outcome == "machine rack-1-a is in service"
+    assert (scene.state, scene.estate.out) == (MachineState.IN_SERVICE, {})
+
+
+@pytest.mark.parametrize("verb", [Verb.TAKE_OUT, Verb.PUT_BACK])
+def test_dry_runs_leave_a_machine_as_it_is(scene: Scene, verb: Verb) -> None:
+    done = scene.act(verb, MACHINE, Asking("alice", "a look", dry_run=True))
+    assert "would take" in done.outcome
+    assert (scene.state, scene.estate.out) == (MachineState.IN_SERVICE, {})
+
+
+def test_a_cloud_that_does_not_answer_is_a_fault_and_may_be_asked_again(scene: Scene) -> None:
+    scene.estate.fail.append(TransientError("no answer of the cloud"))
+    assert scene.act(Verb.DELETE, FLAVOR).fault == "no answer of the cloud"
+    assert scene.act(Verb.DELETE, FLAVOR).outcome
+
+
+def test_an_act_is_carried_out_once(scene: Scene) -> None:
+    id = scene.acts.ask("cloud", Verb.DELETE, FLAVOR.kind, FLAVOR.name, WHY).id
+    scene.acts.carry_out(id)
+    scene.estate.objects[FLAVOR.id] = FLAVOR
+    scene.acts.carry_out(id)
+    assert FLAVOR.id in scene.estate.objects
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind"), [(Verb.DELETE, ObjectKind.MACHINE), (Verb.TAKE_OUT, ObjectKind.IMAGE)], ids=str
+)
+def test_what_makes_no_sense_is_not_stored(scene: Scene, verb: Verb, kind: ObjectKind) -> None:
+    with pytest.raises(UserError, match="expected a"):
+        scene.acts.ask("cloud", verb, kind, "any", WHY)
+
+
+def test_a_provider_without_an_operators_account_is_told_so(scene: Scene) -> None:
+    bare = Provider("cloud", MemoryDriver(MemoryCloud(), "scene"), MemoryTransport(scene.clock))
+    acts = CloudActs(
+        scene.books, lambda _: bare, scene.inventories, Gate(scene.books, scene.clock), scene.clock, RandomIds()
+    )
+    with pytest.raises(UserError, match="admin_cloud"):
+        acts.ask("cloud", Verb.DELETE, ObjectKind.FLAVOR, "m1.tiny", WHY)
