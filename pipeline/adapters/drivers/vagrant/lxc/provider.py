@@ -107,12 +107,20 @@ class Lxc:
             keys = "\n".join((request.authorized_key, *request.login_keys))
             plant(seed, node, hosts_file, keys, images[node.image].first_id)
             wired = self._wired(bridge.link, bridge.subnet, addresses[node.name])
-            own = [*wired, ("hook.pre-start", _copied(seed, container)), *limits(node.resources), *_logged(place, node)]
+            own = [
+                *wired,
+                ("hook.pre-start", _copied(seed, container)),
+                *limits(node.resources),
+                *_logged(_log(place, node.name)),
+            ]
             machines[node.name] = {"box": boxes[node.image], "container": container, "config": own}
         return machines
 
     def known(self, found: Found) -> Mapping[str, Any]:
         return {"box": "greenroom", "container": found.id, "config": []}
+
+    def reason(self, place: Place, node: str) -> str:
+        return reason_in(_log(place, node))
 
     def remove(self, found: Found) -> None:
         try:
@@ -153,8 +161,21 @@ def _copied(seed: Path, container: str) -> str:
     return shlex.join(["/bin/cp", "--archive", f"{seed}/.", f"{CONTAINERS / container}/delta0/"])
 
 
-def _logged(place: Place, node: NodeRequest) -> list[tuple[str, str]]:
-    return [("log.level", "ERROR"), ("log.file", str(place.path / f"{node.name}.lxc"))]
+def _log(place: Place, node: str) -> Path:
+    """Where LXC writes what fails; vagrant-lxc does not pass it on."""
+    return place.path / f"{node}.lxc"
+
+
+def _logged(file: Path) -> list[tuple[str, str]]:
+    return [("log.level", "ERROR"), ("log.file", str(file))]
+
+
+def reason_in(file: Path) -> str:
+    """The first error in a log of LXC, without its time and its place in the source: later ones follow from it."""
+    if not file.exists():
+        return ""
+    lines = file.read_text(errors="replace").splitlines()
+    return next((line.split(" - ", 2)[-1] for line in lines if " ERROR " in line), "")
 
 
 def which(program: str) -> str | None:
