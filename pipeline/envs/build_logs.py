@@ -1,11 +1,11 @@
-"""What a provider's tools say while they build, as a log of the run that waits for it."""
+"""What a provider's tools say while they build and remove, as logs of the run that waits for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pipeline.domain.runs import StageName
+from pipeline.domain.runs import StageRun
 from pipeline.envs.books import Books
 from pipeline.ports.logs import LogStore
 
@@ -13,7 +13,7 @@ Say = Callable[[bytes], None]
 
 
 class BuildLogs:
-    """Logs beside those of the deliver stage, called as the driver whose tools speak."""
+    """Logs beside those of the run's stages, called as the driver whose tools speak."""
 
     def __init__(self, books: Books, logs: LogStore, driver: str) -> None:
         self._books = books
@@ -22,18 +22,19 @@ class BuildLogs:
 
     @contextmanager
     def hearing(self, owner: str) -> Iterator[Say]:
-        """Keep what is said in the log of the run's attempt to deliver; nowhere when no run waits."""
-        attempt = self._attempt(owner) if owner else 0
-        if not attempt:
+        """Keep what is said in a log of the stage that the run has come to; nowhere when no run waits."""
+        stage = self._stage(owner) if owner else None
+        if stage is None:
             yield _unheard
             return
-        with self._logs.writer(owner, f"{StageName.DELIVER}-{attempt}.{self._driver}") as writer:
+        with self._logs.writer(owner, f"{stage.name}-{len(stage.attempts)}.{self._driver}") as writer:
             yield writer.write
 
-    def _attempt(self, owner: str) -> int:
-        """The number of the run's last attempt to deliver; 0 when there is none."""
+    def _stage(self, owner: str) -> StageRun | None:
+        """The last stage that was begun."""
         loaded = self._books.runs.find(owner)
-        return len(loaded.value.stage(StageName.DELIVER).attempts) if loaded is not None else 0
+        stages = loaded.value.stages if loaded is not None else ()
+        return next((stage for stage in reversed(stages) if stage.attempts), None)
 
 
 def _unheard(_piece: bytes) -> None:

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.drivers.vagrant.driver import VagrantDriver
+from pipeline.adapters.drivers.vagrant.lxc.limits import limits
 from pipeline.adapters.drivers.vagrant.lxc.provider import CONTAINERS
+from pipeline.adapters.drivers.vagrant.terms import Image
 from pipeline.domain.errors import TransientError
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
@@ -101,6 +103,10 @@ def test_a_node_is_what_was_asked_for(driver: VagrantDriver, vagrant_nodes: Vagr
     assert node_keys.host_public.split()[1] in scanned.stdout
     uid_map = inside(vagrant_nodes, "web-0", "cat", "/proc/self/uid_map").stdout.split()
     assert int(uid_map[1]) > 0, "root of a node is nobody on the machine"
+    key, bound = limits(TINY)[0]
+    container = f"greenroom.{vagrant_nodes.deployment}.env-1.web-0"
+    argv = ["lxc-cgroup", "--name", container, key.partition(".")[2]]
+    assert subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout.strip() == bound
 
 
 def test_nodes_reach_each_other_and_not_the_machine(
@@ -135,10 +141,11 @@ def test_a_call_that_takes_too_long_is_ended(
 
 
 def test_a_destroy_that_takes_too_long_is_finished_without_vagrant(
-    vagrant_nodes: VagrantNodes, node_keys: Keys, driver: VagrantDriver
+    vagrant_nodes: VagrantNodes, node_keys: Keys, driver: VagrantDriver, caplog: pytest.LogCaptureFixture
 ) -> None:
     driver.create(request(vagrant_nodes, node_keys, "web-0"))
     vagrant_nodes.driver(destroy_s=0.2).destroy("env-1")
+    assert "removed without vagrant" in caplog.text
     assert driver.list() == Listing()
     assert vagrant_nodes.traces() == []
 
@@ -204,7 +211,7 @@ def test_a_node_that_was_stopped_says_so(driver: VagrantDriver, vagrant_nodes: V
 
 
 def test_what_is_there_is_found_and_removed_without_any_file_of_ours(
-    driver: VagrantDriver, vagrant_nodes: VagrantNodes, node_keys: Keys
+    driver: VagrantDriver, vagrant_nodes: VagrantNodes, node_keys: Keys, caplog: pytest.LogCaptureFixture
 ) -> None:
     driver.create(request(vagrant_nodes, node_keys, "web-0"))
     shutil.rmtree(vagrant_nodes.home / "home")
@@ -212,6 +219,18 @@ def test_what_is_there_is_found_and_removed_without_any_file_of_ours(
     assert active(driver) == ["web-0"]
     driver.destroy("env-1")
     assert driver.list() == Listing()
+    assert "removed without vagrant" not in caplog.text
+
+
+def test_a_container_that_does_not_start_says_why(
+    driver: VagrantDriver, vagrant_nodes: VagrantNodes, node_keys: Keys
+) -> None:
+    nowhere = vagrant_nodes.driver(images=lambda: {IMAGE: Image(Path("/nowhere"), 1 << 30)})
+    with pytest.raises(TransientError, match=r"(?s)lxc-start.*web-0: .*/nowhere"):
+        nowhere.create(request(vagrant_nodes, node_keys, "web-0"))
+    (view,) = driver.nodes()
+    assert view.status is NodeStatus.ERROR
+    assert "/nowhere" in view.fault
 
 
 def test_a_strangers_container_stays(driver: VagrantDriver, vagrant_nodes: VagrantNodes, node_keys: Keys) -> None:

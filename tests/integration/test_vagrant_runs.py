@@ -69,6 +69,7 @@ def test_a_push_runs_on_vagrant(up: Deployed) -> None:
     assert run.verdict is Verdict.PASSED, f"{run.reason}\n{up.said()}"
     assert run.stage(StageName.DESTROY).state is StageState.PASSED
     assert b"Starting container" in up.app.logs.read(run.id, "deliver-1.vagrant", 0, 1 << 20)
+    assert b"Destroying VM" in up.app.logs.read(run.id, "destroy-1.vagrant", 0, 1 << 20)
     assert up.app.standing("vagrant") == []
 
 

@@ -45,8 +45,15 @@ class VagrantNodes:
     home: Path
     deployment: str
 
-    def driver(self, suffix: str = "", **terms: float) -> VagrantDriver:
-        told = Terms(ROOT / "vagrant", images_here, ADDRESSES, **terms)
+    def driver(
+        self,
+        suffix: str = "",
+        *,
+        images: Callable[[], Mapping[str, Image]] | None = None,
+        up_s: float = 240.0,
+        destroy_s: float = 120.0,
+    ) -> VagrantDriver:
+        told = Terms(ROOT / "vagrant", images or images_here, ADDRESSES, up_s, destroy_s)
         return VagrantDriver(self.deployment + suffix, told, self.home / f"home{suffix}", self.heard)
 
     @contextlib.contextmanager

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from pipeline.adapters.drivers.vagrant.lxc import box
 from pipeline.adapters.drivers.vagrant.lxc.limits import limits
 from pipeline.adapters.drivers.vagrant.lxc.network import LAST_NODE, Network, assigned, hardware_address
+from pipeline.adapters.drivers.vagrant.lxc.provider import reason_in
 from pipeline.adapters.drivers.vagrant.lxc.seed import hosts, plant
 from pipeline.adapters.drivers.vagrant.place import Place
 from pipeline.adapters.drivers.vagrant.session import FILE, pattern
@@ -46,23 +47,23 @@ def place(tmp_path: Path) -> Place:
 
 
 def test_a_directory_has_the_templates_and_what_is_to_be_there(place: Place) -> None:
-    place.write(99.0, {"web-0": MACHINE})
+    place.write(99.0, "run-1", {"web-0": MACHINE})
     assert {"Vagrantfile", "provider.rb", "environment.json"} == {file.name for file in place.path.iterdir()}
-    assert (place.ends_at(), place.machines()) == (99.0, {"web-0": MACHINE})
+    assert (place.ends_at(), place.owner(), place.machines()) == (99.0, "run-1", {"web-0": MACHINE})
     assert json.loads((place.path / "environment.json").read_text())["machines"]["web-0"] == MACHINE
     assert stat.S_IMODE(place.path.stat().st_mode) == 0o700
 
 
 def test_a_directory_whose_making_was_interrupted_tells_nothing(place: Place) -> None:
-    assert (place.ends_at(), place.machines()) == (0.0, {})
+    assert (place.ends_at(), place.owner(), place.machines()) == (0.0, "", {})
     (place.path / "environment.json").write_text('{"ends_')
-    assert (place.ends_at(), place.machines()) == (0.0, {})
+    assert (place.ends_at(), place.owner(), place.machines()) == (0.0, "", {})
 
 
 def test_a_forgotten_node_is_not_to_be_there_any_more(place: Place) -> None:
-    place.write(99.0, {"web-0": MACHINE, "web-1": MACHINE})
+    place.write(99.0, "run-1", {"web-0": MACHINE, "web-1": MACHINE})
     place.forget(["web-1", "never-there"])
-    assert (place.ends_at(), list(place.machines())) == (99.0, ["web-0"])
+    assert (place.ends_at(), place.owner(), list(place.machines())) == (99.0, "run-1", ["web-0"])
 
 
 def test_vagrant_believes_in_what_there_is_and_nothing_else(place: Place) -> None:
@@ -147,6 +148,17 @@ def test_limits_are_said_in_the_words_of_the_machine(
     assert said[-1][1] == "1024"
 
 
+def test_the_first_error_of_lxc_is_the_reason(tmp_path: Path) -> None:
+    said = (
+        "lxc-start web-0 20261126160149.520 WARN     cgfsng - ../src/lxc/cgroups/cgfsng.c:f:1 - not this\n"
+        "lxc-start web-0 20261126160149.520 ERROR    conf - ../src/lxc/conf.c:g:2 - Failed to mount rootfs - really\n"
+        "lxc-start web-0 20261126160149.520 ERROR    start - ../src/lxc/start.c:h:3 - Failed to start\n"
+    )
+    (tmp_path / "web-0.lxc").write_text(said)
+    assert reason_in(tmp_path / "web-0.lxc") == "Failed to mount rootfs - really"
+    assert reason_in(tmp_path / "web-1.lxc") == ""
+
+
 def test_processes_of_a_session_are_ended_and_others_in_the_directory_are_not(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", "import time; time.sleep(60)"]
     with (
@@ -184,7 +196,7 @@ def test_a_provider_of_vagrant_that_is_not_supported_is_refused_in_words() -> No
     assert ProviderSettings(driver="vagrant").vagrant.provider == "lxc"
 
 
-def test_what_is_said_of_a_build_is_in_the_log_of_the_run_that_waits(tmp_path: Path) -> None:
+def test_what_is_said_is_in_a_log_of_the_stage_that_the_run_has_come_to(tmp_path: Path) -> None:
     world = World(str(tmp_path))
     world.project("shop")
     world.push("shop", USUAL)
@@ -195,5 +207,5 @@ def test_what_is_said_of_a_build_is_in_the_log_of_the_run_that_waits(tmp_path: P
     for owner in (run.id, "", "run-nobody"):
         with logs.hearing(owner) as say:
             say(b"Importing\n")
-    assert {log.name for log in world.logs.logs(run.id)} - before == {"deliver-1.vagrant"}
-    assert world.logs.read(run.id, "deliver-1.vagrant", 0, 100) == b"Importing\n"
+    assert {log.name for log in world.logs.logs(run.id)} - before == {"destroy-1.vagrant"}
+    assert world.logs.read(run.id, "destroy-1.vagrant", 0, 100) == b"Importing\n"

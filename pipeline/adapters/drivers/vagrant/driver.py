@@ -7,15 +7,14 @@ What it does not remove is removed without it.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
+from pipeline.adapters.drivers.vagrant.locks import Locks
 from pipeline.adapters.drivers.vagrant.lxc.provider import Lxc
 from pipeline.adapters.drivers.vagrant.place import Place
 from pipeline.adapters.drivers.vagrant.provider import Found, Provider
@@ -49,7 +48,8 @@ class VagrantDriver:
     def __init__(self, deployment: str, terms: Terms, home: Path, hearing: Hearing) -> None:
         self._terms = terms
         self._hearing = hearing
-        self._home = home
+        self._places = home / "environments"
+        self._locks = Locks(home / "locks")
         self._vagrant = Vagrant(home / "vagrant")
         self._provider: Provider = Lxc(deployment, terms, self._add_box)
 
@@ -61,7 +61,7 @@ class VagrantDriver:
     def create(self, request: EnvironmentRequest) -> None:
         """Make the nodes; they run when it returns."""
         place = self._place(request.environment_id)
-        with self._lock(request.environment_id):
+        with self._locks.environment(request.environment_id):
             self._usable()
             standing = self._tidied(place)
             there = {one.node for one in standing}
@@ -74,7 +74,7 @@ class VagrantDriver:
         self, place: Place, request: EnvironmentRequest, missing: Sequence[NodeRequest], standing: Sequence[Found]
     ) -> None:
         place.open(self._terms.templates)
-        place.write(request.ends_at, self._entries(place, standing))
+        place.write(request.ends_at, request.owner, self._entries(place, standing))
         with self._hearing(request.owner) as say:
             self._bring_up(place, request, missing, standing, say)
 
@@ -87,14 +87,22 @@ class VagrantDriver:
         say: Say,
     ) -> None:
         machines = self._provider.prepare(place, request, missing, standing)
-        place.write(request.ends_at, {**self._entries(place, standing), **machines})
+        place.write(request.ends_at, request.owner, {**self._entries(place, standing), **machines})
         place.tell({one.node: one.id for one in standing})
         names = [node.name for node in missing]
-        self._call(place, ["up", *names], self._terms.up_s, say)
+        try:
+            self._call(place, ["up", *names], self._terms.up_s, say)
+        except TransientError as error:
+            raise TransientError(f"{error}{self._reasons(place, names)}") from error
         running = {one.node for one in self._found(place) if one.running}
         silent = [name for name in names if name not in running]
         if silent:
             raise TransientError(f"vagrant said that {', '.join(silent)} of {place.environment_id} came up; none runs")
+
+    def _reasons(self, place: Place, names: Sequence[str]) -> str:
+        """What the provider has against these nodes, which Vagrant does not tell."""
+        told = {name: self._provider.reason(place, name) for name in names}
+        return "".join(f"\n{name}: {why}" for name, why in told.items() if why)
 
     def nodes(self) -> Sequence[NodeView]:
         return [self._view(one) for one in self._provider.found()]
@@ -114,7 +122,7 @@ class VagrantDriver:
 
     def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
         place = self._place(environment_id)
-        with self._lock(environment_id):
+        with self._locks.environment(environment_id):
             end_session(place.path)
             doomed = self._among(place, nodes)
             if doomed:
@@ -157,10 +165,11 @@ class VagrantDriver:
         """It is asked first; where it fails, what is left goes without it."""
         standing = self._found(place)
         place.open(self._terms.templates)
-        place.write(place.ends_at(), self._entries(place, standing))
+        place.write(place.ends_at(), place.owner(), self._entries(place, standing))
         place.tell({one.node: one.id for one in standing})
         try:
-            self._call(place, ["destroy", *(one.node for one in doomed)], self._terms.destroy_s, _quietly)
+            with self._hearing(place.owner()) as say:
+                self._call(place, ["destroy", *(one.node for one in doomed)], self._terms.destroy_s, say)
         except TransientError as error:
             log.warning("environment %s is removed without vagrant: %s", place.environment_id, error)
 
@@ -176,7 +185,7 @@ class VagrantDriver:
         """Add a box unless Vagrant has it; one at a time, since Vagrant refuses a name that is being added."""
         if (self._vagrant.home / "boxes" / name).is_dir():
             return
-        with locked(self._home / "boxes.lock"):
+        with self._locks.boxes():
             if not (self._vagrant.home / "boxes" / name).is_dir():
                 self._call(place, ["box", name, str(file)], BOX_S, _quietly)
 
@@ -189,45 +198,20 @@ class VagrantDriver:
     def _view(self, found: Found) -> NodeView:
         status, fault = NodeStatus.ACTIVE, ""
         if not found.running:
-            busy = self._busy(found.environment_id)
+            busy = self._locks.busy(found.environment_id)
             status = NodeStatus.BUILDING if busy else NodeStatus.ERROR
-            fault = "" if busy else "it does not run: it was stopped, or its making was interrupted"
+            fault = "" if busy else self._why_not(found)
         return NodeView(found.environment_id, found.node, found.id, status, found.address, fault=fault)
 
-    @property
-    def _places(self) -> Path:
-        return self._home / "environments"
+    def _why_not(self, found: Found) -> str:
+        said = self._provider.reason(self._place(found.environment_id), found.node)
+        return f"it does not run: {said or 'it was stopped, or its making was interrupted'}"
 
     def _place(self, environment_id: str) -> Place:
         if not ID.fullmatch(environment_id):
             raise PermanentError(f"environment {environment_id!r}: expected letters a-z, digits and -")
         return Place(self._places / environment_id, self._provider.name)
 
-    def _lock(self, environment_id: str) -> AbstractContextManager[None]:
-        """One at a time makes or removes an environment, of all threads and processes of this machine."""
-        return locked(self._lock_file(environment_id))
-
-    def _lock_file(self, environment_id: str) -> Path:
-        """There are 256, so that they do not become more; two environments seldom share one."""
-        return self._home / "locks" / hashlib.sha256(environment_id.encode()).hexdigest()[:2]
-
-    def _busy(self, environment_id: str) -> bool:
-        """Whether somebody makes or removes it."""
-        try:
-            with locked(self._lock_file(environment_id), fcntl.LOCK_SH | fcntl.LOCK_NB):
-                return False
-        except BlockingIOError:
-            return True
-
 
 def _quietly(piece: bytes) -> None:
     log.debug("vagrant: %s", piece.decode(errors="replace").strip())
-
-
-@contextmanager
-def locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
-    """Hold a file's lock; it falls with the process that held it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, how)
-        yield

@@ -36,15 +36,19 @@ class Place:
         """When the environment's lease ends (epoch seconds); 0 when that is not to be read."""
         return float(self._said().get("ends_at", 0.0))
 
+    def owner(self) -> str:
+        """The run that it was made for; empty when there was none, or that is not to be read."""
+        return str(self._said().get("owner", ""))
+
     def machines(self) -> Machines:
         """What is to be there, by node, as the provider's piece of the Vagrantfile reads it."""
         machines: Machines = self._said().get("machines", {})
         return machines
 
-    def write(self, ends_at: float, machines: Machines) -> None:
+    def write(self, ends_at: float, owner: str, machines: Machines) -> None:
         """Say what is to be there; a reader sees the old or the new."""
         fresh = self.path / "environment.json.new"
-        fresh.write_text(json.dumps({"ends_at": ends_at, "machines": machines}, indent=1))
+        fresh.write_text(json.dumps({"ends_at": ends_at, "owner": owner, "machines": machines}, indent=1))
         fresh.replace(self.path / "environment.json")
 
     def tell(self, ids: Mapping[str, str]) -> None:
@@ -65,7 +69,7 @@ class Place:
     def forget(self, nodes: Collection[str]) -> None:
         """These nodes are not to be there any more."""
         left = {node: machine for node, machine in self.machines().items() if node not in nodes}
-        self.write(self.ends_at(), left)
+        self.write(self.ends_at(), self.owner(), left)
 
     def remove(self) -> None:
         if self.exists():

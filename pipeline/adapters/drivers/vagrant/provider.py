@@ -55,6 +55,9 @@ class Provider(Protocol):
     def known(self, found: Found) -> Mapping[str, Any]:
         """The same of a machine that is there, enough to remove it."""
 
+    def reason(self, place: Place, node: str) -> str:
+        """Why a node does not run, in the provider's own words; empty when it says nothing."""
+
     def remove(self, found: Found) -> None:
         """Remove a machine without Vagrant; one that is gone is no error."""
 
