@@ -14,6 +14,7 @@ from pipeline.api import (
     hooks,
     inventories,
     metrics,
+    mornings,
     placements,
     problems,
     projects,
@@ -37,8 +38,8 @@ def create(app: Application) -> FastAPI:
     problems.install(api)
     api.add_middleware(Gate, token=app.token, token_file=str(app.settings.token_file))
     api.include_router(hooks.router(app.intake, app.settings.public_url))
-    parts = (projects, runs, schedules, environments, requests, commands, templates, placements, inventories, servers)
-    for part in (*parts, doctor):
+    asked = (projects, runs, schedules, mornings, environments, requests, commands, templates)
+    for part in (*asked, placements, inventories, servers, doctor):
         api.include_router(part.router(app), prefix="/v1", responses=PROBLEMS)
 
     @api.get("/healthz", summary="Whether this process answers")

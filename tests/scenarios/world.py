@@ -66,6 +66,7 @@ from pipeline.ports.verifiers import VerifyRequest, VerifyResult
 from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
+from pipeline.stages.mornings import Mornings
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
@@ -344,6 +345,7 @@ class World:
         self.leases = Leases(self.books, self.secrets, self.clock)
         self.requests = Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), "cloud", ("cloud",))
         self.schedules = Schedules(self.books, self.gate, self.clock, self.ids)
+        self.mornings = Mornings(self.books, self.clock)
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()
