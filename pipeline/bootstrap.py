@@ -55,6 +55,7 @@ from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import BY_HAND, Control
 from pipeline.stages.intake import Intake
+from pipeline.stages.mornings import Mornings
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
@@ -464,6 +465,10 @@ class Application:
     @cached_property
     def schedules(self) -> Schedules:
         return Schedules(self.books, self.gate, self.clock, self.ids)
+
+    @cached_property
+    def mornings(self) -> Mornings:
+        return Mornings(self.books, self.clock)
 
     @cached_property
     def commands(self) -> Commands:

@@ -50,7 +50,7 @@ async def _validation(_: Request, error: Exception) -> JSONResponse:
 
 async def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for this class alone
-    codes = {404: "not-found", 405: "method-not-allowed", 408: "too-slow", 413: "too-large"}
+    codes = {404: "not-found", 405: "method-not-allowed", 406: "not-acceptable", 408: "too-slow", 413: "too-large"}
     return problem(error.status_code, codes.get(error.status_code, "bad-request"), str(error.detail))
 
 

@@ -60,16 +60,13 @@ class StageView(BaseModel):
 
     @classmethod
     def of(cls, stage: StageRun) -> StageView:
-        starts = [attempt.started_at for attempt in stage.attempts if attempt.started_at is not None]
-        ends = [attempt.finished_at for attempt in stage.attempts if attempt.finished_at is not None]
         attempts = [
             AttemptView.model_validate(
                 {name: getattr(attempt, name) for name in AttemptView.model_fields}  # the token stays here
             )
             for attempt in stage.attempts
         ]
-        seconds = max(ends) - min(starts) if starts and ends else None
-        return cls(name=stage.name, state=stage.state, reason=stage.reason, seconds=seconds, attempts=attempts)
+        return cls(name=stage.name, state=stage.state, reason=stage.reason, seconds=stage.seconds, attempts=attempts)
 
 
 class TestCountsView(BaseModel):

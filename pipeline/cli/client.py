@@ -75,8 +75,8 @@ class Client:
     def delete(self, path: str, **params: str | int) -> Any:
         return self._call("DELETE", path, params=params).json()
 
-    def text(self, path: str) -> str:
-        return self._call("GET", path).text
+    def text(self, path: str, accept: str = "*/*", **params: str) -> str:
+        return self._call("GET", path, params=params, headers={"accept": accept}).text
 
     def items(self, path: str, limit: int, **params: str) -> list[Json]:
         """The first `limit` entries of a list, over as many pages as it takes."""

@@ -15,6 +15,7 @@ from pipeline.cli.commands import (
     env,
     inventory,
     machines,
+    mornings,
     placement,
     projects,
     providers,
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
     "This machine": (this_machine.up, this_machine.down, this_machine.doctor, this_machine.demo),
-    "Runs": (runs.run, runs.runs, runs.show, runs.logs, runs.cancel, runs.rerun),
+    "Runs": (runs.run, runs.runs, runs.show, runs.logs, runs.cancel, runs.rerun, mornings.report),
     "Nodes": (runs.release, runs.destroy, runs.environments),
     "Simulation": (simulate.simulate,),
     "Placement": (placement.place, providers.servers, audit.guards, audit.audit),

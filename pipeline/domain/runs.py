@@ -128,6 +128,13 @@ class StageRun:
     def current(self) -> Attempt | None:
         return self.attempts[-1] if self.attempts and self.attempts[-1].open else None
 
+    @property
+    def seconds(self) -> float | None:
+        """From the first attempt's start to the last one's end; None where nothing was begun or ended."""
+        starts = [attempt.started_at for attempt in self.attempts if attempt.started_at is not None]
+        ends = [attempt.finished_at for attempt in self.attempts if attempt.finished_at is not None]
+        return max(ends) - min(starts) if starts and ends else None
+
     def with_attempt(self, attempt: Attempt) -> StageRun:
         return replace(self, attempts=(*self.attempts[:-1], attempt))
 

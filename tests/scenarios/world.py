@@ -69,6 +69,7 @@ from pipeline.stages.acceptances import Acceptances
 from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
+from pipeline.stages.mornings import Mornings
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
@@ -348,6 +349,7 @@ class World:
         self.requests = Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), "cloud", ("cloud",))
         self.acceptances = Acceptances(self.tools, self.inventories, self.templates, PROFILES)
         self.schedules = Schedules(self.books, self.gate, self.clock, self.ids)
+        self.mornings = Mornings(self.books, self.clock)
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()
