@@ -31,6 +31,7 @@ from pipeline.domain.limits import Bucket, Slots
 from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
 from pipeline.domain.reports import TestReport
+from pipeline.domain.resizing import is_scaled
 from pipeline.domain.runs import ACTIVE_STATES, Run, RunState
 from pipeline.domain.suspicion import History
 from pipeline.ports.stores import Body, Commit, Delete, Document, Event, Fence, JobRequest, Put, Store
@@ -136,7 +137,7 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         indexes[f"environments:building:{environment.provider}"] = born
     if environment.state is EnvironmentState.BUILDING:
         indexes[f"environments:begun:{environment.provider}"] = born
-    if environment.state in MOVING_STATES:
+    if environment.state in MOVING_STATES or is_scaled(environment):
         indexes[f"environments:moving:{environment.provider}"] = max(
             environment.not_before, environment.state_since + POLL_GRACE_S
         )
@@ -146,7 +147,13 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         indexes["environments:noticed"] = environment.notice.at
     if environment.final:
         indexes["environments:final"] = environment.state_since
-    return {**indexes, **_contract_indexes(environment)}
+    return {**indexes, **_resized_indexes(environment), **_contract_indexes(environment)}
+
+
+def _resized_indexes(environment: Environment) -> Mapping[str, float]:
+    if not environment.resizes or environment.state not in QUOTA_STATES:
+        return {}
+    return {f"environments:resized:{environment.provider}": environment.created_at}
 
 
 def _contract_indexes(environment: Environment) -> Mapping[str, float]:

@@ -16,7 +16,7 @@ from pipeline.envs import jobs, warnings
 from pipeline.envs.books import Loaded
 from pipeline.envs.gate import TICK, Asking
 from pipeline.envs.inventories import Inventories
-from pipeline.envs.lifecycle import JUDGEABLE
+from pipeline.envs.lifecycle import judgeable
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
 from pipeline.envs.scheduler import Scheduler
@@ -288,7 +288,7 @@ class Tick:
         loaded = self.tools.books.environments.find(run.environment_id)
         if loaded is None:
             return True
-        over = loaded.value.final if name is StageName.DESTROY else loaded.value.state in JUDGEABLE
+        over = loaded.value.final if name is StageName.DESTROY else judgeable(loaded.value, run.id)
         return over and now >= loaded.value.state_since + HANDOVER_S
 
     def _lose_dead(self, active: Sequence[Loaded[Run]]) -> None:

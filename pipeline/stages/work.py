@@ -9,7 +9,7 @@ from pipeline.domain.environments import Environment
 from pipeline.domain.errors import InfraError, StaleAttempt, UserError
 from pipeline.domain.runs import StageName
 from pipeline.envs.books import Books
-from pipeline.envs.lifecycle import SETTLED, Lifecycle
+from pipeline.envs.lifecycle import SETTLED, Lifecycle, judgeable
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
@@ -87,5 +87,8 @@ class Work:
         self.statuses.report(run_id)
 
     def _wake_owner(self, environment: Environment) -> None:
-        if environment.owner and environment.state in SETTLED:
+        scaling = environment.scaling
+        if scaling is not None and scaling.run and judgeable(environment, scaling.run):
+            self.wake_run(scaling.run)
+        elif environment.owner and environment.state in SETTLED:
             self.wake_run(environment.owner)

@@ -46,12 +46,14 @@ from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
 from pipeline.envs.lifecycle import Lifecycle
 from pipeline.envs.measuring import Measuring
+from pipeline.envs.orders import Orders
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.providers import Provider
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
 from pipeline.envs.removals import Removals
+from pipeline.envs.room import Room
 from pipeline.envs.scheduler import Scheduler
 from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
@@ -72,6 +74,7 @@ from pipeline.stages.projects import Projects
 from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import BEAT_TTL_S, Runner
+from pipeline.stages.scaling import Scale
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
 from pipeline.stages.work import Work
@@ -342,6 +345,8 @@ class World:
         self.templates = Templates(self.books, YamlBlueprintReader(), self.gate, self.clock)
         self.leases = Leases(self.books, self.secrets, self.clock)
         self.requests = Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), "cloud", ("cloud",))
+        self.room = Room(self.books, self._provider, self.inventories, self.clock)
+        self.scale = Scale(self.tools, self.inventories, self.room, ("cloud",))
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()
@@ -370,8 +375,9 @@ class World:
 
     def _work(self) -> Work:
         suspects = Suspects(self.books, self.inventories, self.clock)
+        orders = Orders(self.secrets, SshKeys(), "world")
         lifecycle = Lifecycle(
-            self.books, self._provider, self.removals, suspects, self.secrets, SshKeys(), self.clock, self.ids, "world"
+            self.books, self._provider, self.removals, suspects, self.room, orders, self.clock, self.ids
         )
         planner = Planner(self.tools, YamlBlueprintReader(), "cloud")
         statuses = Statuses(
