@@ -38,6 +38,7 @@ from pipeline.envs.scheduler import Scheduler
 from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
 from pipeline.envs.templates import Templates
+from pipeline.envs.watch import Watch
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.clouds import Cloud
 from pipeline.ports.common import Secret
@@ -459,6 +460,7 @@ class Application:
             Measuring(self.provider, self.inventories),
             self.surveys,
             self.commands,
+            Watch(self.books, self.provider, self.clock),
         )
 
     @cached_property
@@ -484,6 +486,7 @@ class Application:
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools),
+            scale=self.scale,
             queue=self.queue,
             outbox=self.store,
             provider_names=names,

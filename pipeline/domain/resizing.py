@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.domain.environments import Environment, Node, NodeState, Purpose
+from pipeline.domain.environments import Environment, EnvironmentState, Node, NodeState, Purpose
 from pipeline.domain.errors import InvalidTransition, UserError
 from pipeline.domain.leases import LIVING
 from pipeline.domain.rules import PlacementRules, Spread
@@ -17,6 +17,8 @@ N = NodeState
 HEALTHY = frozenset({N.REACHABLE, N.IN_SERVICE})
 #: A node that goes is out of traffic for so long before it is taken back, in seconds.
 DRAIN_S = 10.0
+#: Lost nodes of one environment that are replaced, tries that fail among them.
+MAX_REPLACED = 5
 
 
 def check(environment: Environment, role: str) -> None:
@@ -26,7 +28,7 @@ def check(environment: Environment, role: str) -> None:
             f"environment {environment.id} is {environment.state}: it can be scaled while it is leased or held"
         )
     contract = environment.contract
-    if contract is None and environment.purpose is not Purpose.STAGING:
+    if not lasts(environment):
         raise InvalidTransition(
             f"environment {environment.id} is run {environment.owner}'s, whose greenroom.yml says how many nodes it "
             "has: change its counts, or ask for an environment of your own"
@@ -38,6 +40,56 @@ def check(environment: Environment, role: str) -> None:
     known = list(dict.fromkeys(node.role for node in environment.nodes))
     if role not in known:
         raise UserError(f"environment {environment.id} has no role {role!r}; it has: {', '.join(known)}")
+
+
+def lasts(environment: Environment) -> bool:
+    """Whether it is no run's alone, which is over soon."""
+    return environment.contract is not None or environment.purpose is Purpose.STAGING
+
+
+def is_watched(environment: Environment) -> bool:
+    """Whether its nodes are looked for again and again, and replaced when they are lost."""
+    return environment.state in LIVING and lasts(environment)
+
+
+def lost(environment: Environment) -> tuple[Node, ...]:
+    """Its lost nodes of one role."""
+    found = [node for node in environment.nodes if node.state is N.LOST]
+    return tuple(node for node in found if node.role == found[0].role)
+
+
+def replaced_at(environment: Environment) -> float | None:
+    """When a lost node of it may be replaced; None when none is to be.
+
+    A held one is left as it is, and what was replaced too often is for a person to look at.
+    """
+    wanted = environment.state is EnvironmentState.LEASED and lasts(environment) and environment.scaling is None
+    may = wanted and environment.replaced < MAX_REPLACED and bool(lost(environment))
+    return environment.not_before if may else None
+
+
+def lose(environment: Environment, faults: Mapping[str, str]) -> Environment:
+    """These nodes, by name, are not there any more, or of no use, and why."""
+    gone = _each(environment, faults, lambda node: replace(node.to(N.LOST), fault=faults[node.name]))
+    return replace(gone, degraded=shortfall(gone))
+
+
+def shortfall(environment: Environment) -> str:
+    """Which of its nodes are lost, and why; empty when none is."""
+    told = [f"node {node.name} is lost: {node.fault}" for node in environment.nodes if node.state is N.LOST]
+    more = f"; {environment.replaced} were replaced, which is the most: scale it, or release it"
+    return "; ".join(told) + (more if told and environment.replaced >= MAX_REPLACED else "")
+
+
+def replacing(environment: Environment, scaling: Scaling) -> Environment:
+    """Lost nodes are to be built anew."""
+    begun = replace(environment, scaling=scaling, not_before=0.0)
+    return replace(begun, replaced=environment.replaced + len(scaling.coming))
+
+
+def cleared(environment: Environment, names: Iterable[str]) -> Environment:
+    """Of these lost nodes nothing is left, and nothing is kept for them."""
+    return _each(environment, names, lambda node: replace(_bare(node), fault=node.fault))
 
 
 def is_scaled(environment: Environment) -> bool:
@@ -78,7 +130,7 @@ def grown(environment: Environment, scaling: Scaling) -> Environment:
     names = _free_names(environment, scaling.role, scaling.count - len(role))
     coming = [_bare(replace(like, name=name, state=N.PLANNED)) for name in names]
     wish = replace(scaling, coming=tuple(names))
-    return replace(environment.with_nodes([*environment.nodes, *coming]), scaling=wish, degraded="")
+    return replace(environment.with_nodes([*environment.nodes, *coming]), scaling=wish, not_before=0.0, degraded="")
 
 
 def _free_names(environment: Environment, role: str, count: int) -> list[str]:
@@ -157,7 +209,11 @@ def taken_back(environment: Environment, names: Iterable[str]) -> Environment:
 def given_up(environment: Environment, scaling: Scaling) -> Environment:
     """Nodes that came and failed are about to go; a lost one that was to be replaced is lost again."""
     end = N.LOST if scaling.replaces else N.DESTROYING
-    return _each(environment, scaling.coming, lambda node: node if node.state is N.PLANNED else node.to(end))
+
+    def going(node: Node) -> Node:
+        return node if node.state is N.PLANNED else replace(node.to(end), fault=node.fault or scaling.fault)
+
+    return _each(environment, scaling.coming, going)
 
 
 def ended(environment: Environment, scaling: Scaling) -> Environment:
@@ -166,16 +222,19 @@ def ended(environment: Environment, scaling: Scaling) -> Environment:
     told = f"{what} role {scaling.role}: {scaling.fault}" if scaling.fault else ""
     gone = scaling.going or (() if scaling.replaces else scaling.coming)
     left = [node for node in environment.nodes if node.name not in gone]
-    return replace(over(environment.with_nodes(left), told), resizes=environment.resizes + 1)
+    stays = environment.with_nodes(left)
+    stays = cleared(stays, scaling.coming) if scaling.replaces else stays
+    return replace(over(stays, told), resizes=environment.resizes + 1)
 
 
 def in_service(environment: Environment, names: Iterable[str]) -> Environment:
-    return _each(environment, names, lambda node: node.to(N.IN_SERVICE))
+    return _each(environment, names, lambda node: replace(node.to(N.IN_SERVICE), fault=""))
 
 
 def over(environment: Environment, degraded: str = "") -> Environment:
     """The change of its nodes is over; `degraded`: why it has not those that were wished."""
-    return replace(environment, scaling=None, not_before=0.0, degraded=degraded)
+    told = "; ".join(filter(None, [degraded, shortfall(environment)]))
+    return replace(environment, scaling=None, not_before=0.0, degraded=told)
 
 
 def waits(environment: Environment, until: float, reason: str) -> Environment:

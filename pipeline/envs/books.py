@@ -31,7 +31,7 @@ from pipeline.domain.limits import Bucket, Slots
 from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
 from pipeline.domain.reports import TestReport
-from pipeline.domain.resizing import is_scaled
+from pipeline.domain.resizing import is_scaled, is_watched, replaced_at
 from pipeline.domain.runs import ACTIVE_STATES, Run, RunState
 from pipeline.domain.suspicion import History
 from pipeline.ports.stores import Body, Commit, Delete, Document, Event, Fence, JobRequest, Put, Store
@@ -147,13 +147,17 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         indexes["environments:noticed"] = environment.notice.at
     if environment.final:
         indexes["environments:final"] = environment.state_since
-    return {**indexes, **_resized_indexes(environment), **_contract_indexes(environment)}
+    return {**indexes, **_node_indexes(environment), **_contract_indexes(environment)}
 
 
-def _resized_indexes(environment: Environment) -> Mapping[str, float]:
-    if not environment.resizes or environment.state not in QUOTA_STATES:
-        return {}
-    return {f"environments:resized:{environment.provider}": environment.created_at}
+def _node_indexes(environment: Environment) -> Mapping[str, float]:
+    indexes = {}
+    if environment.resizes and environment.state in QUOTA_STATES:
+        indexes[f"environments:resized:{environment.provider}"] = environment.created_at
+    if is_watched(environment):
+        indexes[f"environments:watched:{environment.provider}"] = environment.created_at
+    due = replaced_at(environment)
+    return indexes if due is None else {**indexes, "environments:lost": due}
 
 
 def _contract_indexes(environment: Environment) -> Mapping[str, float]:

@@ -86,7 +86,10 @@ class Gate:
 
     def facts_of_node(self, environment: Environment, node: str, asking: Asking) -> Facts:
         """The same of one node of it, for acts on single nodes."""
-        return replace(self.facts_of(environment, asking), last_of=last_healthy(environment, node))
+        facts = self.facts_of(environment, asking)
+        if environment.named({node})[0].state is NodeState.LOST:  # nothing of it is in use, protected or held
+            return Facts(asking.who, owner=facts.owner, provider=facts.provider, now=facts.now)
+        return replace(facts, last_of=last_healthy(environment, node))
 
     def _traffic(self, environment_id: str) -> str:
         """Who sends traffic there; a router that cannot be asked counts as one that does."""

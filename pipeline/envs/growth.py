@@ -56,6 +56,9 @@ class Growth:
         self, loaded: Loaded[Environment], scaling: Scaling, listing: Sequence[NodeView] | None
     ) -> Loaded[Environment]:
         """Do what comes next for the nodes that come, once. Errors: CallsPaused, VersionConflict."""
+        ended = self._run_ended(scaling)
+        if ended:
+            return self._fail(loaded, scaling, ended)
         if not scaling.placed_at:
             return self._place(loaded, scaling)
         states = {node.state for node in loaded.value.named(scaling.coming)}
@@ -66,6 +69,15 @@ class Growth:
         if N.ACTIVE in states:
             return self._connect(loaded, scaling)
         return self._serve(loaded, scaling)
+
+    def _run_ended(self, scaling: Scaling) -> str:
+        """Why the run that prepares the nodes that come will not do so any more; empty while it may, or has."""
+        found = self._books.runs.find(scaling.run) if scaling.run else None
+        if scaling.run and found is None:
+            return f"run {scaling.run}, which was to prepare them, is forgotten"
+        run = found.value if found is not None else None
+        over = run is not None and run.state is RunState.FINISHED and run.verdict is not Verdict.PASSED
+        return f"run {run.id} {run.verdict}: {run.reason}" if run is not None and over else ""
 
     def _place(self, loaded: Loaded[Environment], scaling: Scaling) -> Loaded[Environment]:
         found = self._room.find(loaded.value, scaling.coming)
@@ -81,7 +93,8 @@ class Growth:
         environment = loaded.value
         self._breakers.check(environment.provider, Call.CREATE)
         asked = {
-            node.name: self._orders.with_host_key(node.to(N.BUILDING)) for node in environment.named(scaling.coming)
+            node.name: self._orders.with_host_key(replace(node.to(N.BUILDING), fault=""))
+            for node in environment.named(scaling.coming)
         }
         building = environment.with_nodes(asked.get(node.name, node) for node in environment.nodes)
         return self._create(self._steps.save(loaded, building), scaling)
@@ -140,12 +153,8 @@ class Growth:
 
     def _serve(self, loaded: Loaded[Environment], scaling: Scaling) -> Loaded[Environment]:
         """In service once the run that prepares them has passed; at once where there is none."""
-        found = self._books.runs.find(scaling.run) if scaling.run else None
-        if found is not None and found.value.state is not RunState.FINISHED:
+        if scaling.run and self._books.runs.get(scaling.run).value.state is not RunState.FINISHED:
             return loaded
-        if scaling.run and (found is None or found.value.verdict is not Verdict.PASSED):
-            why = f"{found.value.verdict}: {found.value.reason}" if found is not None else "is forgotten"
-            return self._fail(loaded, scaling, f"run {scaling.run} {why}")
         serving = resizing.over(resizing.in_service(loaded.value, scaling.coming))
         return self._steps.save(loaded, serving, told=[scaled(serving, scaling, self._clock.now())])
 

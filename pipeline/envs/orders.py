@@ -61,6 +61,7 @@ def seen_as(node: Node, view: NodeView | None) -> Node:
     if view.status is NodeStatus.ACTIVE:
         return replace(
             node.to(NodeState.ACTIVE),
+            fault="",
             address=view.address,
             inside_address=view.inside_address,
             addresses=view.addresses,

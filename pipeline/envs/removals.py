@@ -62,9 +62,7 @@ class Removals:
     def judge_nodes(self, environment: Environment, names: Sequence[str], act: Act, asking: Asking) -> Begun:
         """Ask the gate whether these nodes may go, one after the other; the environment with them out of traffic."""
         going, writes, told = environment, list[Put](), list[Event]()
-        emptied = {node.role for node in environment.nodes} - {
-            node.role for node in environment.nodes if node.name not in names
-        }
+        emptied = _emptied(environment, names) if act is Act.SCALE_IN else frozenset()
         for name in names:
             facts = self._gate.facts_of_node(going, name, asking)
             role = environment.named({name})[0].role
@@ -144,6 +142,12 @@ def still_there(environment_id: str, still: str) -> TransientError:
 
 def _for_whom_it_is_built(environment: Environment, why: str) -> Asking:
     return Asking(environment.owner or BUILD, why, again=True)
+
+
+def _emptied(environment: Environment, names: Sequence[str]) -> frozenset[str]:
+    """Roles of which nothing stays."""
+    stay = {node.role for node in environment.nodes if node.name not in names}
+    return frozenset(node.role for node in environment.nodes) - stay
 
 
 def _without_override(asking: Asking, guard: str) -> Asking:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipeline.domain import resizing
-from pipeline.domain.environments import Environment, NodeState
+from pipeline.domain.environments import Environment, Node, NodeState
 from pipeline.domain.errors import GuardRefused, InfraError
 from pipeline.domain.guards import Act
 from pipeline.domain.scaling import Scaling
@@ -19,11 +20,14 @@ from pipeline.envs.removals import Removals, still_there
 from pipeline.envs.steps import Steps
 from pipeline.ports.common import Clock
 from pipeline.ports.drivers import NodeView
+from pipeline.ports.stores import Event
 
 log = logging.getLogger(__name__)
 N = NodeState
 #: After a fault nodes are taken back again so much later, in seconds.
 AGAIN_S = 5.0
+#: After a try that failed, lost nodes are replaced again so much later, in seconds.
+REPLACE_AGAIN_S = 30.0
 
 
 class Scalings:
@@ -46,11 +50,20 @@ class Scalings:
             return self._take_back(loaded, provider, scaling)
         if scaling.going:
             return self._shrink(loaded, provider, scaling)
+        if scaling.replaces and not scaling.placed_at and any(map(_is_left, loaded.value.named(scaling.coming))):
+            return self._clear(loaded, provider, scaling)
         if listed_at < scaling.placed_at:
             return loaded.value  # what was listed may be an earlier node of the same name
         after = self._growth.step(loaded, scaling, listing)
         now = after.value.scaling
         return self._take_back(after, provider, now) if now is not None and now.fault else after.value
+
+    def _clear(self, loaded: Loaded[Environment], provider: Provider, scaling: Scaling) -> Environment:
+        """What is left of lost nodes goes before others come in their place: then there are never two of a name."""
+        look = self._destroyed(loaded.value, provider, scaling, scaling.coming, Act.REBUILD)
+        if isinstance(look, InfraError):
+            return self._later(loaded, look)
+        return self._steps.save(loaded, resizing.cleared(loaded.value, scaling.coming), told=[look]).value
 
     def _shrink(self, loaded: Loaded[Environment], provider: Provider, scaling: Scaling) -> Environment:
         """Nodes that had no traffic for long enough pass the gate once more, and go."""
@@ -87,21 +100,35 @@ class Scalings:
         """Destroy nodes, and see them gone, before their names and places are free."""
         told = []
         if names:
-            asking = Asking(scaling.who, scaling.fault or scaling.why, again=True)
-            try:
-                self._removals.carry_out_nodes(provider.driver, loaded.value, names)
-                look = self._removals.look_for_nodes(loaded.value, names, act, asking, provider.driver.nodes())
-            except InfraError as error:
-                return self._later(loaded, error)
-            if look.still:
-                return self._later(loaded, still_there(loaded.value.id, look.still))
-            told.append(look.event)
+            look = self._destroyed(loaded.value, provider, scaling, names, act)
+            if isinstance(look, InfraError):
+                return self._later(loaded, look)
+            told.append(look)
         ended = resizing.ended(loaded.value, scaling)
+        if scaling.replaces:
+            ended = replace(ended, not_before=self._clock.now() + REPLACE_AGAIN_S)
         told.append(events.scaled(ended, scaling, self._clock.now()))
         return self._steps.save(loaded, ended, told=told).value
+
+    def _destroyed(
+        self, environment: Environment, provider: Provider, scaling: Scaling, names: tuple[str, ...], act: Act
+    ) -> Event | InfraError:
+        """Destroy nodes and look; what tells that they are gone, or why they may not be."""
+        asking = Asking(scaling.who, scaling.fault or scaling.why, again=True)
+        try:
+            self._removals.carry_out_nodes(provider.driver, environment, names)
+            look = self._removals.look_for_nodes(environment, names, act, asking, provider.driver.nodes())
+        except InfraError as error:
+            return error
+        return still_there(environment.id, look.still) if look.still else look.event
 
     def _later(self, loaded: Loaded[Environment], error: InfraError) -> Environment:
         """Taking back is never given up: nodes that may exist stay counted until they are seen to be gone."""
         log.warning("environment %s: its nodes are not gone yet: %s", loaded.value.id, error)
         later = resizing.waits(loaded.value, self._clock.now() + AGAIN_S, str(error))
         return self._steps.save(loaded, later).value
+
+
+def _is_left(node: Node) -> bool:
+    """Whether anything of a lost node may be there, or is kept for it."""
+    return bool(node.driver_id or node.machine)

@@ -19,7 +19,7 @@ from pipeline.domain.runs import Run, RunState, StageName, StageRun, StageState
 from pipeline.domain.scaling import Scaling
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
-from pipeline.envs.gate import Asking
+from pipeline.envs.gate import TICK, Asking
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.room import NoRoom, Room
 from pipeline.envs.uses import uses
@@ -89,15 +89,42 @@ class Scale:
         run = self.preparing(grown)
         return self.begin(loaded, grown, run, (ledger,))
 
+    def replace_lost(self, environment_id: str) -> Environment:
+        """Begin to replace lost nodes of one role, if any is to be replaced; the environment as it is from now on.
+
+        Errors: GuardRefused (the provider's budget), InvalidTransition (nobody knows what is to be done on them).
+        """
+        return self.tools.books.again(lambda: self._replace_lost(environment_id))
+
+    def _replace_lost(self, id: str) -> Environment:
+        loaded, now = self.tools.books.environments.get(id), self.tools.clock.now()
+        environment, due = loaded.value, resizing.replaced_at(loaded.value)
+        if due is None or due > now:
+            return environment
+        gone = resizing.lost(environment)
+        names, role = tuple(node.name for node in gone), gone[0].role
+        why = "; ".join(f"{node.name} is lost: {node.fault}" for node in gone)
+        asking = Asking(TICK, why, again=True)
+        begun = self.tools.removals.judge_nodes(environment, names, Act.REBUILD, asking)
+        count = len(environment.of_role(role))
+        wish = Scaling(role, count, asking.who, why, now, coming=names, replaces=True)
+        coming = resizing.replacing(environment, wish)
+        return self.begin(loaded, coming, self.preparing(coming), begun.writes, begun.events)
+
     def begin(
-        self, loaded: Loaded[Environment], coming: Environment, run: Run | None, writes: tuple[Put, ...]
+        self,
+        loaded: Loaded[Environment],
+        coming: Environment,
+        run: Run | None,
+        writes: tuple[Put, ...],
+        before: tuple[Event, ...] = (),
     ) -> Environment:
         """Store nodes that are to come, with the run that prepares them."""
         now, scaling = self.tools.clock.now(), coming.scaling
         assert scaling is not None, "nodes are to come"  # noqa: S101  # says it to the reader
         named = replace(scaling, run=run.id if run is not None else "")
         begun = replace(coming, scaling=named)
-        told: list[Event] = [events.scaling_begins(begun, named, now)]
+        told: list[Event] = [*before, events.scaling_begins(begun, named, now)]
         work = (jobs.advance(begun, loaded.version),)
         if run is None:
             self.tools.books.commit(self._put(loaded, begun), *writes, events=told, jobs=work)

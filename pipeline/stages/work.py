@@ -14,6 +14,7 @@ from pipeline.envs.measuring import Measuring
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.surveys import Surveys
+from pipeline.envs.watch import Watch
 from pipeline.stages.commands import Commands
 from pipeline.stages.planner import Planner
 from pipeline.stages.retention import Retention
@@ -38,6 +39,7 @@ class Work:
     measuring: Measuring
     surveys: Surveys
     commands: Commands
+    watch: Watch
 
     def plan_trigger(self, trigger_id: str) -> None:
         self.planner.plan(trigger_id)
@@ -63,6 +65,13 @@ class Work:
 
     def reap_provider(self, provider: str) -> None:
         self.reaper.reap(provider)
+
+    def watch_provider(self, provider: str) -> None:
+        """What cannot be looked at now is looked at later."""
+        try:
+            self.watch.look(provider)
+        except InfraError as error:
+            log.info("provider %s: its nodes are looked for later: %s", provider, error)
 
     def measure_provider(self, provider: str) -> None:
         self.measuring.measure(provider)

@@ -58,6 +58,7 @@ from pipeline.envs.scheduler import Scheduler
 from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
 from pipeline.envs.templates import Templates
+from pipeline.envs.watch import Watch
 from pipeline.ports.common import Limits, Secret, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
 from pipeline.ports.drivers import EnvironmentRequest
@@ -396,6 +397,7 @@ class World:
             Measuring(self._provider, self.inventories),
             Surveys(self.books, self._provider, self.inventories, self.clock, "world", lambda _: None),
             Commands(self.tools),
+            Watch(self.books, self._provider, self.clock),
         )
 
     def _qos_checks(self) -> QosChecks:
@@ -429,6 +431,7 @@ class World:
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools),
+            scale=self.scale,
             queue=self.queue,
             outbox=self.store,
             provider_names=("cloud",),
