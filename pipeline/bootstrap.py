@@ -26,6 +26,7 @@ from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
 from pipeline.envs.lifecycle import Lifecycle
 from pipeline.envs.measuring import Measuring
+from pipeline.envs.orders import Orders
 from pipeline.envs.placements import Placements
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.previews import Preview, preview
@@ -34,10 +35,12 @@ from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
 from pipeline.envs.removals import Removals
+from pipeline.envs.room import Room
 from pipeline.envs.scheduler import Scheduler
 from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
 from pipeline.envs.templates import Templates
+from pipeline.envs.watch import Watch
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.clouds import Cloud, Estate
 from pipeline.ports.common import Secret
@@ -62,6 +65,7 @@ from pipeline.stages.projects import Projects
 from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Pulse, Runner
+from pipeline.stages.scaling import Scale
 from pipeline.stages.schedules import Schedules
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
@@ -424,12 +428,19 @@ class Application:
             self.provider,
             self.removals,
             Suspects(self.books, self.inventories, self.clock),
-            self.secrets,
-            SshKeys(),
+            self.room,
+            Orders(self.secrets, SshKeys(), self.settings.deployment),
             self.clock,
             self.ids,
-            self.settings.deployment,
         )
+
+    @cached_property
+    def room(self) -> Room:
+        return Room(self.books, self.provider, self.inventories, self.clock)
+
+    @cached_property
+    def scale(self) -> Scale:
+        return Scale(self.tools, self.inventories, self.room, tuple(self.settings.providers))
 
     @cached_property
     def reaper(self) -> Reaper:
@@ -508,6 +519,7 @@ class Application:
             self.surveys,
             self.commands,
             self.cloud_acts,
+            Watch(self.books, self.provider, self.clock),
         )
 
     @cached_property
@@ -535,6 +547,7 @@ class Application:
             preempted=Preempted(self.tools),
             acceptances=self.acceptances,
             schedules=self.schedules,
+            scale=self.scale,
             queue=self.queue,
             outbox=self.store,
             provider_names=names,

@@ -15,13 +15,16 @@ from pipeline.api.runs import POSITION, Position
 from pipeline.api.views import EnvironmentView, Guarded, LogView, NodeView, SshAccess, SshNode, Wish
 from pipeline.bootstrap import Application
 from pipeline.domain.contracts import LONGEST_KEY, MOST_KEYS
-from pipeline.domain.durations import parse_positive_duration
+from pipeline.domain.durations import parse_duration, parse_positive_duration
 from pipeline.domain.environments import Environment
 from pipeline.domain.errors import UserError
+from pipeline.domain.resizing import DRAIN_S
 from pipeline.envs.templates import LIMIT
 from pipeline.stages.control import BY_HAND
 from pipeline.stages.requests import Answer, Request
 
+#: Nodes of one role; any provider takes fewer.
+MOST_COUNT = 10_000
 GIVEN_BACK = "given back by its requester"
 #: Names one request, so that it may be sent again (draft-ietf-httpapi-idempotency-key-header).
 Repeat = Annotated[str, Header(alias="Idempotency-Key", max_length=200)]
@@ -82,6 +85,21 @@ class Protection(Wish):
     reason: str = Field(default="", max_length=500)
 
 
+class ScaleWish(Guarded):
+    """How many nodes of a role there are to be; those that go are out of traffic for `drain` before."""
+
+    role: str = Field(min_length=1, max_length=100)
+    count: int = Field(ge=0, le=MOST_COUNT)
+    drain: Annotated[str, Field(max_length=40, description="such as 10s; 0s: they go at once")] | None = None
+
+    @property
+    def drain_s(self) -> float:
+        try:
+            return DRAIN_S if self.drain is None else parse_duration(self.drain)
+        except ValueError as error:
+            raise UserError(f"drain: {error}") from error
+
+
 class EnvironmentLogView(LogView):
     """`url`: where its text is; with `/follow` it is sent as it grows."""
 
@@ -100,6 +118,7 @@ def router(app: Application) -> APIRouter:
     routes = APIRouter(tags=["environments"])
     _ask(app, routes)
     _time(app, routes)
+    _scale(app, routes)
     _end(app, routes)
     _parts(app, routes)
     _events(app, routes)
@@ -129,6 +148,13 @@ def _time(app: Application, routes: APIRouter) -> None:
     @routes.post("/environments/{id}/protect", summary="Let nothing end it, its time included, or lift that")
     def protect(id: str, wish: Protection) -> EnvironmentView:
         return EnvironmentView.of(app.leases.protect(id, wish.reason))
+
+
+def _scale(app: Application, routes: APIRouter) -> None:
+    @routes.post("/environments/{id}/scale", status_code=202, summary="Bring a role to so many nodes")
+    def scale(id: str, wish: ScaleWish) -> EnvironmentView:
+        asking = wish.asking(f"{wish.role} to {wish.count}")
+        return EnvironmentView.of(app.scale.scale(id, wish.role, wish.count, asking, wish.drain_s))
 
 
 def _end(app: Application, routes: APIRouter) -> None:

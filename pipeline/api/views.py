@@ -180,6 +180,33 @@ class NoticeView(BaseModel):
     reason: str
 
 
+class ScalingView(BaseModel):
+    """A role is brought to `count` nodes: `coming` are built, or `going` go, at `drained_at` at the earliest.
+
+    `run` configures and deploys those that come. `reason`: what it waits for; `fault`: why what came is taken back.
+    """
+
+    role: str
+    count: int
+    who: str
+    why: str
+    began_at: float
+    coming: tuple[str, ...]
+    going: tuple[str, ...]
+    drained_at: float
+    run: str
+    replaces: bool = Field(description="lost nodes are replaced")
+    reason: str
+    fault: str
+
+    @classmethod
+    def of(cls, environment: Environment) -> ScalingView | None:
+        scaling = environment.scaling
+        if scaling is None:
+            return None
+        return cls.model_validate({name: getattr(scaling, name) for name in cls.model_fields})
+
+
 class CostView(BaseModel):
     """What it counts against its project's quota; nothing before it is reserved, and after it is gone."""
 
@@ -246,6 +273,8 @@ class EnvironmentView(BaseModel):
     notes: tuple[str, ...]
     preempted: int
     notice: NoticeView | None
+    scaling: ScalingView | None = Field(description="the change of its nodes that goes on")
+    degraded: str = Field(description="why it has not the nodes that it should have")
     contract: ContractView | None = Field(description="what holds for whoever asked for it; null: a run did")
     links: dict[str, str]
     networks: list[NetworkView]
@@ -253,12 +282,13 @@ class EnvironmentView(BaseModel):
 
     @classmethod
     def of(cls, environment: Environment) -> EnvironmentView:
-        made = {"networks", "nodes", "notice", "position", "estimate_s", "contract", "links"}
+        made = {"networks", "nodes", "notice", "position", "estimate_s", "contract", "links", "scaling"}
         shown = {name: getattr(environment, name) for name in cls.model_fields if name not in made}
         notice = NoticeView(**vars(environment.notice)) if environment.notice is not None else None
         mine = {
             "contract": ContractView.of(environment),
             "links": _links(environment),
+            "scaling": ScalingView.of(environment),
             "networks": [NetworkView(**vars(one)) for one in environment.networks],
             "nodes": [NodeView.of(node) for node in environment.nodes],
             "notice": notice,
@@ -268,7 +298,7 @@ class EnvironmentView(BaseModel):
 
 def _links(environment: Environment) -> dict[str, str]:
     own = f"/v1/environments/{environment.id}"
-    parts = ("nodes", "events", "logs", "ssh", "extend", "hold", "protect", "release")
+    parts = ("nodes", "events", "logs", "ssh", "extend", "hold", "protect", "scale", "release")
     run = {"run": f"/v1/runs/{environment.owner}"} if environment.owner else {}
     return {"self": own, **{part: f"{own}/{part}" for part in parts}, **run}
 

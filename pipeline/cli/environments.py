@@ -72,6 +72,41 @@ def wait(client: Client, out: Output, id: str) -> Json:
         time.sleep(LOOK_S)
 
 
+def wait_scaled(client: Client, out: Output, id: str) -> Json:
+    """Show how far the change of its nodes is until it is over, or the environment on its way out."""
+    said = ""
+    while True:
+        found: Json = client.get(f"/v1/environments/{id}")
+        now = scaling(found)
+        if now and now != said:
+            said = now
+            out.say(f"{id} {now}")
+        if not now:
+            return found
+        time.sleep(LOOK_S)
+
+
+def scaling(found: Json) -> str:
+    """What goes on with its nodes, in some words; empty when nothing does."""
+    going = found["scaling"]
+    if going is None:
+        return ""
+    what = f"{'gets' if going['coming'] else 'gives'} {', '.join(going['coming'] or going['going'])}"
+    where = f", prepared by {going['run']}" if going["run"] else ""
+    why = going["fault"] or going["reason"]
+    return f"{what}{where}{f': {why}' if why else ''}"
+
+
+def scaled(found: Json, role: str, *, dry_run: bool) -> str:
+    """What came of a wish for more or fewer nodes."""
+    count = sum(1 for node in found["nodes"] if node["role"] == role)
+    if dry_run:
+        return f"{found['id']} {scaling(found) or f'has {count} nodes of role {role}'}; nothing was changed"
+    if found["degraded"]:
+        return f"{found['id']} has {count} nodes of role {role}: {found['degraded']}"
+    return f"{found['id']} {scaling(found) or f'has {count} nodes of role {role}'}"
+
+
 def progress(found: Json) -> str:
     """How far an environment is, in some words."""
     state = str(found["state"])
@@ -168,6 +203,8 @@ def _facts(found: Json) -> dict[str, str]:
         "owner": contract["owner"],
         "why": contract["why"],
         "now": progress(found),
+        "nodes": scaling(found),
+        "degraded": found["degraded"],
         "dies at": render.moment(contract["dies_at"]) if contract["dies_at"] else "",
         "at most": render.moment(contract["last_end"]) if contract["last_end"] else format_duration(contract["most_s"]),
         "warning": "its end is near; `greenroom env extend` puts it off" if contract["warned"] else "",

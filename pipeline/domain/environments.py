@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -13,6 +13,7 @@ from pipeline.domain.errors import InvalidTransition
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.rules import EnvironmentRules
+from pipeline.domain.scaling import Scaling
 from pipeline.domain.waits import Wait
 from pipeline.domain.wiring import Custom, Network, Wiring
 
@@ -182,6 +183,10 @@ class Environment:
     Its life: `built_at` is when all its nodes were in service for the first time. `fault` is why it cannot be used, if
     so. `faults_seen` counts faults of the provider, `waits` how often it had no room. `ended_by` is who asked for its
     end. `removed`: its provider said that it is gone, and nobody could look yet.
+
+    Its nodes: `scaling` is the change of them that goes on. `resizes` counts how often such changes took or gave
+    capacity. `replaced` counts nodes that were lost and replaced. `degraded` is why it has not the nodes that it should
+    have, if so.
     """
 
     id: str
@@ -220,6 +225,10 @@ class Environment:
     placed_again: int = 0
     wait: Wait | None = None
     contract: Contract | None = None
+    scaling: Scaling | None = None
+    resizes: int = 0
+    replaced: int = 0
+    degraded: str = ""
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""
@@ -229,6 +238,9 @@ class Environment:
 
     def with_nodes(self, nodes: Iterable[Node]) -> Environment:
         return replace(self, nodes=tuple(nodes))
+
+    def named(self, names: Collection[str]) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.name in names)
 
     def of_role(self, role: str) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.role == role)
@@ -302,6 +314,7 @@ def begin_destroying(environment: Environment, now: float, reason: str) -> Envir
         return environment
     if environment.state in {E.REQUESTED, E.RESERVED}:
         return environment.to(E.WITHDRAWN, now, reason).with_nodes(_gone(environment.nodes))
+    environment = replace(environment, scaling=None)
     going = (node if node.state in {N.PLANNED, N.GONE} else node.to(N.DESTROYING) for node in environment.nodes)
     return environment.to(E.DESTROYING, now, reason).with_nodes(going)
 

@@ -115,7 +115,7 @@ def _serving(facts: Facts) -> str:
 
 _TAKES_NODES = frozenset({Act.DESTROY, Act.REBUILD, Act.SCALE_IN, Act.PREEMPT, Act.REAP})
 #: These count against the budget of the provider whoever asks, a destroy when nobody asked for it.
-COUNTED = frozenset({Act.REAP, Act.PREEMPT, Act.DELETE_OBJECT})
+COUNTED = frozenset({Act.REAP, Act.PREEMPT, Act.REBUILD, Act.DELETE_OBJECT})
 #: In the order in which they are asked; the first that refuses is told.
 GUARDS: tuple[Guard, ...] = (
     Guard(

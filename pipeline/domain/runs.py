@@ -188,6 +188,8 @@ class Run:
     `measured` is what its tests measured of promises. `preempted` counts how often its environment was taken back for
     somebody else, and it began again. `hindrance` is
     what its environment waits for, as far as the forge should know; empty when it does not wait.
+
+    `nodes`: it prepares these of an environment that stands, and takes nothing back; empty: it has all nodes to itself.
     """
 
     id: str
@@ -213,6 +215,7 @@ class Run:
     status: StatusReport = field(default_factory=StatusReport)
     preempted: int = 0
     hindrance: str = ""
+    nodes: tuple[str, ...] = ()
 
     def stage(self, name: StageName) -> StageRun:
         return self.stages[STAGES.index(name)]
@@ -236,6 +239,9 @@ class Run:
         """Whether its nodes are requested or on their way, and no worker is held."""
         attempt = self.stage(StageName.DELIVER).current
         return attempt is not None and attempt.state is AttemptState.WAITING
+
+    def works_on(self, node: str) -> bool:
+        return not self.nodes or node in self.nodes
 
     @property
     def plan(self) -> Blueprint:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.domain.environments import Environment
+from pipeline.domain.environments import Environment, NodeState
 from pipeline.domain.errors import InvalidTransition
 from pipeline.ports.secrets import Secrets
 from pipeline.ports.transports import EnvironmentAccess, NodeAccess
+
+#: There is nobody to talk to.
+AWAY = frozenset({NodeState.LOST, NodeState.DESTROYING})
 
 
 def access_of(environment: Environment, secrets: Secrets) -> EnvironmentAccess:
@@ -15,6 +18,6 @@ def access_of(environment: Environment, secrets: Secrets) -> EnvironmentAccess:
     nodes = tuple(
         NodeAccess(node.name, node.role, node.address, node.port, "root", node.host_public_key, node.inside_address)
         for node in environment.nodes
-        if node.address is not None
+        if node.address is not None and node.state not in AWAY
     )
     return EnvironmentAccess(environment.id, secrets.open(environment.sealed_key), nodes)

@@ -33,6 +33,7 @@ from pipeline.domain.limits import Bucket, Slots
 from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
 from pipeline.domain.reports import TestReport
+from pipeline.domain.resizing import is_scaled, is_watched, replaced_at
 from pipeline.domain.runs import ACTIVE_STATES, Run, RunState
 from pipeline.domain.schedules import Schedule
 from pipeline.domain.suspicion import History
@@ -139,7 +140,7 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         indexes[f"environments:building:{environment.provider}"] = born
     if environment.state is EnvironmentState.BUILDING:
         indexes[f"environments:begun:{environment.provider}"] = born
-    if environment.state in MOVING_STATES:
+    if environment.state in MOVING_STATES or is_scaled(environment):
         indexes[f"environments:moving:{environment.provider}"] = max(
             environment.not_before, environment.state_since + POLL_GRACE_S
         )
@@ -149,7 +150,17 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         indexes["environments:noticed"] = environment.notice.at
     if environment.final:
         indexes["environments:final"] = environment.state_since
-    return {**indexes, **_contract_indexes(environment)}
+    return {**indexes, **_node_indexes(environment), **_contract_indexes(environment)}
+
+
+def _node_indexes(environment: Environment) -> Mapping[str, float]:
+    indexes = {}
+    if environment.resizes and environment.state in QUOTA_STATES:
+        indexes[f"environments:resized:{environment.provider}"] = environment.created_at
+    if is_watched(environment):
+        indexes[f"environments:watched:{environment.provider}"] = environment.created_at
+    due = replaced_at(environment)
+    return indexes if due is None else {**indexes, "environments:lost": due}
 
 
 def _contract_indexes(environment: Environment) -> Mapping[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.domain.environments import Environment
 from pipeline.domain.runs import Run, StageRun
+from pipeline.domain.scaling import Scaling
 from pipeline.ports.stores import Event
 
 
@@ -50,6 +51,31 @@ def of_environment(old: Environment | None, new: Environment, now: float) -> lis
     kind = f"environment.{new.state}"
     subjects = [new.id] + ([new.owner] if new.owner else [])
     return [Event(subject, kind, now, data) for subject in subjects]
+
+
+def scaling_begins(environment: Environment, scaling: Scaling, now: float) -> Event:
+    """Nodes are to come or to go."""
+    return _of_scaling("environment.scaling", environment, scaling, now)
+
+
+def scaled(environment: Environment, scaling: Scaling, now: float) -> Event:
+    """The change of its nodes is over; `degraded` says why it has not those that were wished, if so."""
+    return _of_scaling("environment.scaled", environment, scaling, now)
+
+
+def _of_scaling(kind: str, environment: Environment, scaling: Scaling, now: float) -> Event:
+    data = {
+        "environment": environment.id,
+        "role": scaling.role,
+        "count": scaling.count,
+        "who": scaling.who,
+        "why": scaling.why,
+        "coming": list(scaling.coming),
+        "going": list(scaling.going),
+        "degraded": environment.degraded,
+        "nodes": {node.name: node.address for node in environment.nodes},
+    }
+    return Event(environment.id, kind, now, data)
 
 
 def _same(old: Environment, new: Environment) -> bool:

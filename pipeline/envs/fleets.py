@@ -29,7 +29,8 @@ class Picture:
     `freed` counts the changes that may have made room: what found no place before the last of them finds none now.
     `candidates` may be taken back, as they were when they were placed. `nominated` are requests that have places
     waiting for them, with their projects, and `promised` those of the last look. What is `leaving` was told to go.
-    `nodes` counts those that stand at the provider, or have a place that waits for them.
+    `nodes` counts those that stand at the provider, or have a place that waits for them. `resized` are the versions of
+    environments that got or gave nodes since they were placed.
     """
 
     fleet: Fleet
@@ -43,6 +44,7 @@ class Picture:
     freed: int = 0
     loads_at: float = -LOADS_S
     nodes: int = 0
+    resized: dict[str, int] = field(default_factory=dict)
 
     def add(self, environment: Environment) -> None:
         self.known[environment.id] = (environment.project, admission.use_of(environment))
@@ -129,8 +131,19 @@ class Fleets:
         for at in range(0, len(new), PAGE):
             for loaded in self._books.environments.many(new[at : at + PAGE]):
                 picture.add(loaded.value)
+        self._resize(provider, picture)
         building = set(self._books.environments.ids(f"environments:building:{provider}"))
         self._settle(picture, sorted(picture.building - building))
+
+    def _resize(self, provider: str, picture: Picture) -> None:
+        """Count those anew whose nodes are others than when they were placed."""
+        ids = list(self._books.environments.ids(f"environments:resized:{provider}"))
+        versions = self._books.environments.versions(ids) if ids else {}
+        changed = [id for id, version in versions.items() if picture.resized.get(id) != version]
+        for loaded in self._books.environments.many(changed) if changed else ():
+            picture.remove(loaded.value.id)
+            picture.add(loaded.value)
+        picture.resized = dict(versions)
 
     def _settle(self, picture: Picture, built: list[str]) -> None:
         """Note when builds were over: much may have been measured since then, when nobody asked for a place."""

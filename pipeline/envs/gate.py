@@ -10,6 +10,7 @@ from pipeline.domain import guards
 from pipeline.domain.environments import Environment, EnvironmentState, NodeState
 from pipeline.domain.errors import GuardRefused, InfraError, UserError
 from pipeline.domain.guards import COUNTED, Act, Facts, Refused
+from pipeline.domain.resizing import HEALTHY
 from pipeline.envs.books import Books
 from pipeline.ports.common import Clock
 from pipeline.ports.routers import Router
@@ -19,8 +20,6 @@ from pipeline.ports.stores import Event, Put
 AUDIT = "audit"
 #: Who asks when nobody does.
 TICK = "tick"
-#: A node in one of these can do its work.
-HEALTHY = frozenset({NodeState.REACHABLE, NodeState.IN_SERVICE})
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,10 @@ class Gate:
 
     def facts_of_node(self, environment: Environment, node: str, asking: Asking) -> Facts:
         """The same of one node of it, for acts on single nodes."""
-        return replace(self.facts_of(environment, asking), last_of=last_healthy(environment, node))
+        facts = self.facts_of(environment, asking)
+        if environment.named({node})[0].state is NodeState.LOST:  # nothing of it is in use, protected or held
+            return Facts(asking.who, owner=facts.owner, provider=facts.provider, now=facts.now)
+        return replace(facts, last_of=last_healthy(environment, node))
 
     def _traffic(self, environment_id: str) -> str:
         """Who sends traffic there; a router that cannot be asked counts as one that does."""
@@ -162,10 +164,13 @@ class Gate:
 
 
 def last_healthy(environment: Environment, name: str) -> str:
-    """The role of which a node is the last healthy one; nothing when others are left, or when it is not healthy."""
-    healthy = [node for node in environment.nodes if node.state in HEALTHY]
-    role = next((node.role for node in healthy if node.name == name), "")
-    others = [node for node in healthy if node.role == role and node.name != name]
+    """The role of which a node is the last healthy one; nothing when others are left, or when it is not healthy.
+
+    One that drains counts until its own end is judged: it could go back into service.
+    """
+    able = HEALTHY | {NodeState.DRAINING}
+    role = next((node.role for node in environment.nodes if node.name == name and node.state in able), "")
+    others = [node for node in environment.of_role(role) if node.state in HEALTHY and node.name != name]
     return "" if others else role
 
 

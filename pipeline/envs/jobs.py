@@ -39,6 +39,11 @@ def reap(provider: str) -> JobRequest:
     return JobRequest(f"{provider}_reap", provider_queue(provider), "reap_provider", (provider,))
 
 
+def watch(provider: str) -> JobRequest:
+    """A look whether nodes that are in use are still there."""
+    return JobRequest(f"{provider}_watch", provider_queue(provider), "watch_provider", (provider,))
+
+
 def measure(provider: str) -> JobRequest:
     return JobRequest(f"{provider}_measure", provider_queue(provider), "measure_provider", (provider,))
 

@@ -21,7 +21,6 @@ from pipeline.domain.environments import (
     TIMED_STATES,
     Environment,
     EnvironmentState,
-    Node,
     NodeState,
     displace,
     place_again,
@@ -40,19 +39,23 @@ from pipeline.domain.errors import (
 )
 from pipeline.domain.failsafe import GiveUp, OpenBreaker, RetryAt, WaitForCapacity
 from pipeline.domain.leases import begun
+from pipeline.domain.resizing import is_prepared_for, is_scaled
 from pipeline.envs import events, places
 from pipeline.envs.access import access_of
 from pipeline.envs.books import LEDGERS, Books, Ledger, Loaded
 from pipeline.envs.calls import SLOT_RETRY_S, Breakers
 from pipeline.envs.endings import Endings
+from pipeline.envs.growth import Growth
+from pipeline.envs.orders import Orders, seen_as
 from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
+from pipeline.envs.room import Room
+from pipeline.envs.scalings import Scalings
 from pipeline.envs.steps import Fault, Steps, fault_of
 from pipeline.envs.suspects import Suspects
 from pipeline.envs.wishes import unmet
 from pipeline.ports.common import Clock, Ids
-from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
-from pipeline.ports.secrets import KeyMaker, Secrets
+from pipeline.ports.drivers import NodeView
 from pipeline.ports.stores import Put
 
 log = logging.getLogger(__name__)
@@ -68,6 +71,14 @@ RECREATE_S = 5.0
 REFUSED_S = 30.0
 
 
+def judgeable(environment: Environment, run_id: str) -> bool:
+    """Whether a run that waits for an environment, or for further nodes of it, can be told what came of them."""
+    scaling = environment.scaling
+    if scaling is not None and scaling.run == run_id:
+        return is_prepared_for(environment, run_id)
+    return environment.state in JUDGEABLE
+
+
 class Lifecycle:
     """Advances the environments of all providers; any number of processes at once."""
 
@@ -77,11 +88,10 @@ class Lifecycle:
         providers: Callable[[str], Provider],
         removals: Removals,
         suspects: Suspects,
-        secrets: Secrets,
-        keys: KeyMaker,
+        room: Room,
+        orders: Orders,
         clock: Clock,
         ids: Ids,
-        deployment: str,
     ) -> None:
         self._books = books
         self._steps = Steps(books, clock)
@@ -90,11 +100,11 @@ class Lifecycle:
         self._removals = removals
         self._suspects = suspects
         self._breakers = Breakers(books, clock)
-        self._secrets = secrets
-        self._keys = keys
+        self._orders = orders
         self._clock = clock
         self._ids = ids
-        self._deployment = deployment
+        growth = Growth(books, self._steps, providers, room, orders, clock, ids)
+        self._scalings = Scalings(self._steps, growth, removals, clock)
 
     def advance(
         self, environment_id: str, listing: Sequence[NodeView] | None = None, listed_at: float = math.inf
@@ -120,6 +130,8 @@ class Lifecycle:
             return self._observe(loaded, listing, resumed=True)
         if environment.state is E.DESTROYING:
             return self._endings.end(loaded)
+        if is_scaled(environment):
+            return self._scalings.step(loaded, self._provider(environment.provider), listing, listed_at)
         return environment
 
     def _pause(self, environment_id: str, paused: CallsPaused) -> Environment:
@@ -200,7 +212,8 @@ class Lifecycle:
         return self._steps.save(loaded, displace(loaded.value, self._clock.now(), f"placement lost: {why}")).value
 
     def _create(self, building: Environment) -> Environment:
-        provider, request = self._provider(building.provider), self._request(building)
+        provider = self._provider(building.provider)
+        request = self._orders.of(building, building.nodes)
         try:
             _check_wishes(provider, building)
             provider.driver.create(request)
@@ -211,43 +224,10 @@ class Lifecycle:
     def _begin_building(self, loaded: Loaded[Environment], slot: tuple[Put, ...]) -> Loaded[Environment]:
         now = self._clock.now()
         environment = loaded.value.to(E.BUILDING, now)
-        private, public = self._keys.ed25519(environment.id)
-        nodes = [self._with_host_key(node.to(N.BUILDING)) for node in environment.nodes]
-        keyed = replace(environment, public_key=public, sealed_key=self._secrets.seal(private)).with_nodes(nodes)
+        private, public = self._orders.keys.ed25519(environment.id)
+        nodes = [self._orders.with_host_key(node.to(N.BUILDING)) for node in environment.nodes]
+        keyed = replace(environment, public_key=public, sealed_key=self._orders.secrets.seal(private)).with_nodes(nodes)
         return self._steps.save(loaded, keyed, writes=slot)
-
-    def _with_host_key(self, node: Node) -> Node:
-        private, public = self._keys.ed25519(node.name)
-        return replace(node, host_public_key=public, sealed_host_key=self._secrets.seal(private))
-
-    def _request(self, environment: Environment) -> EnvironmentRequest:
-        return EnvironmentRequest(
-            deployment=self._deployment,
-            environment_id=environment.id,
-            service=environment.service,
-            authorized_key=environment.public_key,
-            login_keys=environment.contract.keys if environment.contract is not None else (),
-            ends_at=environment.ends_at,
-            nodes=tuple(self._node_request(node) for node in environment.nodes),
-            project=environment.project,
-            networks=environment.networks,
-            owner=environment.owner,
-        )
-
-    def _node_request(self, node: Node) -> NodeRequest:
-        return NodeRequest(
-            name=node.name,
-            role=node.role,
-            image=node.image,
-            resources=node.resources,
-            qos=node.qos,
-            host_key=self._secrets.open(node.sealed_host_key),
-            host_public_key=node.host_public_key,
-            machine=node.machine,
-            zone=node.zone,
-            wiring=node.wiring,
-            custom=node.custom,
-        )
 
     def _build_failed(self, building: Environment, provider: Provider, error: InfraError) -> Environment:
         """Take back what was begun, then wait for another try or give up with the provider's own words."""
@@ -298,7 +278,7 @@ class Lifecycle:
         seen = {view.name: view for view in listed if view.environment_id == environment.id}
         if resumed and self._was_interrupted(environment, seen, provider.build_s):
             return self._create(environment)
-        nodes = [_seen(node, seen.get(node.name)) for node in environment.nodes]
+        nodes = [seen_as(node, seen.get(node.name)) for node in environment.nodes]
         observed = environment.with_nodes(nodes)
         faults = {node.name: node.fault for node in nodes if node.fault}
         if faults:
@@ -323,7 +303,7 @@ class Lifecycle:
 
     def _connect(self, loaded: Loaded[Environment], environment: Environment, provider: Provider) -> Environment:
         if provider.driver.capabilities.login:
-            access = access_of(environment, self._secrets)
+            access = access_of(environment, self._orders.secrets)
             silent = provider.transport.probe(access, provider.probe_s)
             if silent:
                 name, why = next(iter(silent.items()))
@@ -408,21 +388,3 @@ def _counted(environment: Environment, error: InfraError) -> Environment:
     if isinstance(error, CapacityError):
         return replace(environment, waits=environment.waits + 1)
     return replace(environment, faults_seen=environment.faults_seen + 1)
-
-
-def _seen(node: Node, view: NodeView | None) -> Node:
-    """The node as the driver sees it now; not seen at all means that the driver has not shown it yet."""
-    if view is None or node.state is not N.BUILDING:
-        return node
-    if view.status is NodeStatus.ERROR:
-        return replace(node, fault=view.fault or "the provider reports an error without saying which")
-    if view.status is NodeStatus.ACTIVE:
-        return replace(
-            node.to(N.ACTIVE),
-            address=view.address,
-            inside_address=view.inside_address,
-            addresses=view.addresses,
-            port=view.port,
-            driver_id=view.driver_id,
-        )
-    return node

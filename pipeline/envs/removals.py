@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.domain.environments import Environment, EnvironmentState, begin_destroying
+from pipeline.domain import resizing
+from pipeline.domain.environments import Environment, EnvironmentState, NodeState, begin_destroying
 from pipeline.domain.errors import InvalidTransition, TransientError
 from pipeline.domain.guards import Act, Facts
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Asking, Gate
 from pipeline.ports.common import Clock
-from pipeline.ports.drivers import Driver, Listing
+from pipeline.ports.drivers import Driver, Listing, NodeView
 from pipeline.ports.stores import Event, Put
 
 #: Who asks for the end of a build that was nobody's.
@@ -58,6 +59,44 @@ class Removals:
         after = environment if asking.dry_run else replace(going, ended_by=asking.who)
         return Begun(after, passed.writes, passed.events)
 
+    def judge_nodes(self, environment: Environment, names: Sequence[str], act: Act, asking: Asking) -> Begun:
+        """Ask the gate whether these nodes may go, one after the other; the environment with them out of traffic."""
+        going, writes, told = environment, list[Put](), list[Event]()
+        emptied = _emptied(environment, names) if act is Act.SCALE_IN else frozenset()
+        for name in names:
+            facts = self._gate.facts_of_node(going, name, asking)
+            role = environment.named({name})[0].role
+            if role in emptied and name == names[-1]:  # healthy or not, an environment without one is another one
+                facts, asking = replace(facts, last_of=role), _without_override(asking, "last-node")
+            passed = self._gate.judge(act, f"{environment.id}/{name}", facts, asking)
+            going = resizing.draining(going, name)
+            writes += passed.writes
+            told += passed.events
+        return Begun(going, tuple(writes), tuple(told))
+
+    def carry_out_nodes(self, driver: Driver, environment: Environment, names: Sequence[str]) -> None:
+        """Destroy nodes of an environment that stays; InvalidTransition for one that was not told to go."""
+        for node in environment.named(names):
+            if node.state not in {NodeState.DESTROYING, NodeState.LOST}:
+                told = f"node {environment.id}/{node.name} is {node.state}; its end never passed the gate"
+                raise InvalidTransition(told)
+        self._destroy(driver, environment.id, sorted(names))
+
+    def judge_unused(self, environment: Environment, asking: Asking) -> Begun:
+        """Ask the gate whether nodes of an environment may go that never were in service: nobody can need them."""
+        facts = Facts(asking.who, owner=asking.who, provider=environment.provider, now=self._clock.now())
+        passed = self._gate.judge(Act.DESTROY, f"{environment.id}: nodes that never were in service", facts, asking)
+        return Begun(environment, passed.writes, passed.events)
+
+    def look_for_nodes(
+        self, environment: Environment, names: Sequence[str], act: Act, asking: Asking, listed: Sequence[NodeView]
+    ) -> Look:
+        """Whether nodes are gone after they were destroyed."""
+        there = {view.name for view in listed if view.environment_id == environment.id}
+        still = ", ".join(f"node {name}" for name in names if name in there)
+        target = f"{environment.id}/{','.join(names)}"
+        return Look(self._gate.event(act, target, asking, {"verified": not still, "still": still}), still)
+
     def carry_out(self, driver: Driver, environment: Environment) -> None:
         """Destroy what passed the gate when its end began; InvalidTransition for any other."""
         if environment.state is not EnvironmentState.DESTROYING:
@@ -88,8 +127,8 @@ class Removals:
         asking = _for_whom_it_is_built(environment, why)
         self.at_once(driver, Act.DESTROY, environment.id, self._gate.facts_of(environment, asking), asking)
 
-    def _destroy(self, driver: Driver, environment_id: str) -> None:
-        driver.destroy(environment_id)
+    def _destroy(self, driver: Driver, environment_id: str, nodes: Sequence[str] | None = None) -> None:
+        driver.destroy(environment_id, nodes)
 
     def _look(self, act: Act, environment_id: str, asking: Asking, listing: Listing) -> Look:
         still = ", ".join(_left(environment_id, listing))
@@ -103,6 +142,16 @@ def still_there(environment_id: str, still: str) -> TransientError:
 
 def _for_whom_it_is_built(environment: Environment, why: str) -> Asking:
     return Asking(environment.owner or BUILD, why, again=True)
+
+
+def _emptied(environment: Environment, names: Sequence[str]) -> frozenset[str]:
+    """Roles of which nothing stays."""
+    stay = {node.role for node in environment.nodes if node.name not in names}
+    return frozenset(node.role for node in environment.nodes) - stay
+
+
+def _without_override(asking: Asking, guard: str) -> Asking:
+    return replace(asking, overrides={name: why for name, why in asking.overrides.items() if name != guard})
 
 
 def _left(environment_id: str, listing: Listing) -> Iterator[str]:

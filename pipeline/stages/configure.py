@@ -21,7 +21,7 @@ def start(stage: Stage) -> Answer:
     if not todo:
         return PASSED
     with stage.source() as source, stage.connection() as (connection, access):
-        nodes = [node for role in todo for node in access.of_role(role.name)]
+        nodes = [node for role in todo for node in access.of_role(role.name) if stage.run.works_on(node.name)]
         each(lambda node: _converge_node(stage, connection, access, node, source), nodes)
     return PASSED
 

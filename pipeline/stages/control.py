@@ -76,7 +76,7 @@ class Control:
     def _judge_end(self, run: Run, asking: Asking) -> tuple[Event, ...]:
         """What the gate says to taking a run's nodes back, as its destroy stage will ask it to."""
         environment = self._books.environments.find(run.environment_id) if run.environment_id else None
-        return () if environment is None else self._tools.removals.begin(environment.value, asking).events
+        return () if environment is None or run.nodes else self._tools.removals.begin(environment.value, asking).events
 
     def time_out(self, run_id: str) -> Run:
         """End a run if it takes too long; its destroy stage passes the gate on its own."""

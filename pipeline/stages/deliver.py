@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
 from pipeline.domain.errors import InfraError, PermanentError, TransientError
 from pipeline.domain.leases import LIVING
+from pipeline.domain.resizing import is_prepared_for
 from pipeline.domain.runs import Outcome, StageState
 from pipeline.envs import events, jobs
 from pipeline.stages.context import PASSED, Answer, Done, Stage, Waiting
@@ -60,6 +61,8 @@ def _requested(stage: Stage) -> Environment:
 def resume(stage: Stage) -> Answer | None:
     """Judge the environment; None while it is on its way."""
     environment = stage.environment().value
+    if stage.run.nodes:
+        return _further(stage, environment)
     if environment.state in LIVING:
         return _delivered(stage, environment)
     if environment.state is EnvironmentState.REJECTED:
@@ -67,6 +70,17 @@ def resume(stage: Stage) -> Answer | None:
     if environment.final or environment.state is EnvironmentState.DESTROYING:
         raise _fault(environment)
     return None
+
+
+def _further(stage: Stage, environment: Environment) -> Answer | None:
+    """Judge the nodes that it is to prepare; the others have nothing to do with it."""
+    scaling = environment.scaling
+    if scaling is None or scaling.run != stage.run.id or scaling.fault:
+        why = scaling.fault if scaling is not None else environment.degraded or environment.reason
+        raise PermanentError(f"environment {environment.id}: the nodes {', '.join(stage.run.nodes)} do not come: {why}")
+    if not is_prepared_for(environment, stage.run.id):
+        return None
+    return _delivered(stage, environment.with_nodes(environment.named(stage.run.nodes)))
 
 
 def _fault(environment: Environment) -> InfraError:

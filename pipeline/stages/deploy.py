@@ -18,7 +18,8 @@ def start(stage: Stage) -> Answer:
         return PASSED
     with stage.source() as source, stage.connection() as (connection, access):
         for spec in stage.plan.deploy:
-            deployments = [_Deployment(stage, spec, connection, access, node) for node in access.of_role(spec.role)]
+            nodes = [node for node in access.of_role(spec.role) if stage.run.works_on(node.name)]
+            deployments = [_Deployment(stage, spec, connection, access, node) for node in nodes]
             each(lambda deployment: deployment.do(source), deployments)
     return PASSED
 

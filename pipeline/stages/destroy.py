@@ -27,11 +27,20 @@ def start(stage: Stage) -> Answer | Decision:
     """Keep artifacts, then hold or begin to take back."""
     if not stage.run.environment_id:
         return PASSED
+    if stage.run.nodes:
+        return lambda: _leave(stage)
     if stage.environment().value.contract is not None and stage.run.verdict is Verdict.PASSED:
         return lambda: _hand_over(stage)
     if stage.environment().value.state is EnvironmentState.LEASED:
         _keep_artifacts(stage)
     return lambda: _decide(stage)
+
+
+def _leave(stage: Stage) -> Answer:
+    """What becomes of nodes that came to an environment is decided there, by this run's verdict."""
+    loaded = stage.environment()
+    work = () if loaded.value.final else (jobs.advance(loaded.value, loaded.version),)
+    return Done(Outcome(StageState.SKIPPED, f"nodes of {loaded.value.id}, which stands"), jobs=work)
 
 
 def _decide(stage: Stage) -> Answer:

@@ -13,7 +13,7 @@ from pipeline.domain.failsafe import GiveUp, OpenBreaker, RetryAt, WaitForCapaci
 from pipeline.domain.runs import Outcome, Run, RunState, StageName, StageState
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
-from pipeline.envs.lifecycle import JUDGEABLE
+from pipeline.envs.lifecycle import judgeable
 from pipeline.ports.common import LimitExceeded
 from pipeline.ports.stores import Event, Fence, JobRequest, Put
 from pipeline.stages import configure, deliver, deploy, destroy, test
@@ -99,7 +99,7 @@ class Runner:
 
     def _settled(self, run: Run) -> bool:
         environment = self._books.environments.find(run.environment_id)
-        return environment is None or environment.value.state in JUDGEABLE
+        return environment is None or judgeable(environment.value, run.id)
 
     def _claimed(self, run: Run, name: StageName, token: str) -> _Claim:
         return _Claim(Stage(self._tools, run, name, runs.held_by(run, name, token)), token)

@@ -16,7 +16,7 @@ from pipeline.envs import jobs, warnings
 from pipeline.envs.books import Loaded
 from pipeline.envs.gate import TICK, Asking
 from pipeline.envs.inventories import Inventories
-from pipeline.envs.lifecycle import JUDGEABLE
+from pipeline.envs.lifecycle import judgeable
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
 from pipeline.envs.scheduler import Scheduler
@@ -29,6 +29,7 @@ from pipeline.stages.deliver import GRACE_S
 from pipeline.stages.planner import planning
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.runner import save_run
+from pipeline.stages.scaling import Scale
 from pipeline.stages.schedules import Schedules
 from pipeline.stages.statuses import reporting
 
@@ -46,6 +47,8 @@ WAITS_TOLD_S = 10.0
 REAP_S = 30.0
 #: Seconds between two measurements of a provider's machines.
 MEASURE_S = 5.0
+#: Seconds between two looks whether nodes in use are still there.
+WATCH_S = 5.0
 #: Seconds between two rounds of forgetting what is old.
 FORGET_S = 3600.0
 #: A job that was handed over so long ago and does not wait any more was taken or lost.
@@ -65,6 +68,7 @@ class Tick:
     preempted: Preempted
     acceptances: Acceptances
     schedules: Schedules
+    scale: Scale
     queue: JobQueue
     outbox: Outbox
     provider_names: Sequence[str]
@@ -73,6 +77,7 @@ class Tick:
     _forget_at: float = 0.0
     _seen_at: float = 0.0
     _measure_at: float = 0.0
+    _watch_at: float = 0.0
     _troubles: dict[str, str] = field(default_factory=dict)
     _poll_at: dict[str, float] = field(default_factory=dict)
     _survey_at: dict[str, float] = field(default_factory=dict)
@@ -94,7 +99,7 @@ class Tick:
             return
         log.warning("the clock jumped back by %.0f s: everything is looked at anew", self._seen_at - now)
         self._seen_at = now
-        self._chores_at = self._reap_at = self._forget_at = self._measure_at = 0.0
+        self._chores_at = self._reap_at = self._forget_at = self._measure_at = self._watch_at = 0.0
         self._poll_at.clear()
         self._survey_at.clear()
         for schedule_id in self.schedules.ids_of_all():
@@ -199,6 +204,8 @@ class Tick:
             self._survive(environment_id, self.preempted.settle, environment_id)
         self._survive("ends of leases", self._end_leases)
         self._survive("warnings of ends", warnings.warn, self.tools.books, self.tools.clock.now())
+        for short in self.tools.books.environments.due("environments:lost", self.tools.clock.now()):
+            self._survive(f"lost nodes of {short.value.id}", self._replace_lost, short.value.id)
         self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
         for acceptance_id in self.acceptances.due():
             self._survive(acceptance_id, self.acceptances.conclude, acceptance_id)
@@ -227,6 +234,13 @@ class Tick:
             self.reaper.end(loaded, asking)
         except (GuardRefused, VersionConflict) as error:
             log.debug("environment %s stays for now: %s", loaded.value.id, error)
+
+    def _replace_lost(self, environment_id: str) -> None:
+        """What a guard refuses is told in the audit stream, and asked for again at the next round."""
+        try:
+            self.scale.replace_lost(environment_id)
+        except (GuardRefused, VersionConflict) as error:
+            log.debug("environment %s: its lost nodes are replaced later: %s", environment_id, error)
 
     def _due_triggers(self) -> None:
         due = self.tools.books.triggers.due("triggers:due", self.tools.clock.now())
@@ -299,7 +313,7 @@ class Tick:
         loaded = self.tools.books.environments.find(run.environment_id)
         if loaded is None:
             return True
-        over = loaded.value.final if name is StageName.DESTROY else loaded.value.state in JUDGEABLE
+        over = loaded.value.final if name is StageName.DESTROY else judgeable(loaded.value, run.id)
         return over and now >= loaded.value.state_since + HANDOVER_S
 
     def _lose_dead(self, active: Sequence[Loaded[Run]]) -> None:
@@ -329,6 +343,10 @@ class Tick:
             self._reap_at = now + REAP_S
             self.queue.enqueue([jobs.reap(name) for name in self.provider_names])
             self._survive("abandoned leases", lambda: self._take_back(self.reaper.abandoned()))
+        if now >= self._watch_at:
+            self._watch_at = now + WATCH_S
+            watched = [name for name in self.provider_names if self._watches(name)]
+            self.queue.enqueue([jobs.watch(name) for name in watched])
         if now >= self._measure_at:
             self._measure_at = now + MEASURE_S
             self._survive("measurements", self._measure)
@@ -336,6 +354,9 @@ class Tick:
         if now >= self._forget_at:
             self._forget_at = now + FORGET_S
             self.queue.enqueue([jobs.FORGET])
+
+    def _watches(self, provider: str) -> bool:
+        return bool(self.tools.books.store.index(f"environments:watched:{provider}", limit=1))
 
     def _survey(self) -> None:
         """Of clouds alone: whatever else there is shows nothing but our nodes, which the reaper compares."""

@@ -10,11 +10,12 @@ from pipeline.domain.errors import InfraError, StaleAttempt, UserError
 from pipeline.domain.runs import StageName
 from pipeline.envs.books import Books
 from pipeline.envs.cloud_acts import CloudActs
-from pipeline.envs.lifecycle import SETTLED, Lifecycle
+from pipeline.envs.lifecycle import SETTLED, Lifecycle, judgeable
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.surveys import Surveys
+from pipeline.envs.watch import Watch
 from pipeline.stages.commands import Commands
 from pipeline.stages.planner import Planner
 from pipeline.stages.retention import Retention
@@ -40,6 +41,7 @@ class Work:
     surveys: Surveys
     commands: Commands
     cloud_acts: CloudActs
+    watch: Watch
 
     def plan_trigger(self, trigger_id: str) -> None:
         self.planner.plan(trigger_id)
@@ -65,6 +67,13 @@ class Work:
 
     def reap_provider(self, provider: str) -> None:
         self.reaper.reap(provider)
+
+    def watch_provider(self, provider: str) -> None:
+        """What cannot be looked at now is looked at later."""
+        try:
+            self.watch.look(provider)
+        except InfraError as error:
+            log.info("provider %s: its nodes are looked for later: %s", provider, error)
 
     def measure_provider(self, provider: str) -> None:
         self.measuring.measure(provider)
@@ -92,5 +101,8 @@ class Work:
         self.statuses.report(run_id)
 
     def _wake_owner(self, environment: Environment) -> None:
-        if environment.owner and environment.state in SETTLED:
+        scaling = environment.scaling
+        if scaling is not None and scaling.run and judgeable(environment, scaling.run):
+            self.wake_run(scaling.run)
+        elif environment.owner and environment.state in SETTLED:
             self.wake_run(environment.owner)

@@ -58,8 +58,8 @@ def world(tmp_path: Path) -> World:
     return filled(tmp_path)
 
 
-def filled(scratch: Path) -> World:
-    world = usual_world(scratch)
+def filled(scratch: Path, **settings: int) -> World:
+    world = usual_world(scratch, **settings)
     world.repositories.commit(repository_of("shop"), "main", {"greenroom.yml": json.dumps(USUAL).encode()})
     return world
 

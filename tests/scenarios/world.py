@@ -48,16 +48,19 @@ from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
 from pipeline.envs.lifecycle import Lifecycle
 from pipeline.envs.measuring import Measuring
+from pipeline.envs.orders import Orders
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.providers import Provider
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
 from pipeline.envs.removals import Removals
+from pipeline.envs.room import Room
 from pipeline.envs.scheduler import Scheduler
 from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
 from pipeline.envs.templates import Templates
+from pipeline.envs.watch import Watch
 from pipeline.ports.common import Limits, Secret, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
 from pipeline.ports.drivers import EnvironmentRequest
@@ -76,6 +79,7 @@ from pipeline.stages.projects import Projects
 from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import BEAT_TTL_S, Runner
+from pipeline.stages.scaling import Scale
 from pipeline.stages.schedules import Schedules
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
@@ -350,6 +354,8 @@ class World:
         self.acceptances = Acceptances(self.tools, self.inventories, self.templates, PROFILES)
         self.schedules = Schedules(self.books, self.gate, self.clock, self.ids)
         self.mornings = Mornings(self.books, self.clock)
+        self.room = Room(self.books, self._provider, self.inventories, self.clock)
+        self.scale = Scale(self.tools, self.inventories, self.room, ("cloud",))
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()
@@ -378,8 +384,9 @@ class World:
 
     def _work(self) -> Work:
         suspects = Suspects(self.books, self.inventories, self.clock)
+        orders = Orders(self.secrets, SshKeys(), "world")
         lifecycle = Lifecycle(
-            self.books, self._provider, self.removals, suspects, self.secrets, SshKeys(), self.clock, self.ids, "world"
+            self.books, self._provider, self.removals, suspects, self.room, orders, self.clock, self.ids
         )
         planner = Planner(self.tools, YamlBlueprintReader(), "cloud")
         statuses = Statuses(
@@ -399,6 +406,7 @@ class World:
             Surveys(self.books, self._provider, self.inventories, self.clock, "world", lambda _: None),
             Commands(self.tools),
             CloudActs(self.books, self._provider, self.inventories, self.gate, self.clock, self.ids),
+            Watch(self.books, self._provider, self.clock),
         )
 
     def _qos_checks(self) -> QosChecks:
@@ -434,6 +442,7 @@ class World:
             preempted=Preempted(self.tools),
             acceptances=self.acceptances,
             schedules=self.schedules,
+            scale=self.scale,
             queue=self.queue,
             outbox=self.store,
             provider_names=("cloud",),

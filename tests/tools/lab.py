@@ -18,9 +18,11 @@ from pipeline.envs.books import Books
 from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle
+from pipeline.envs.orders import Orders
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
+from pipeline.envs.room import Room
 from pipeline.envs.scheduler import Scheduler
 from pipeline.envs.suspects import Suspects
 from pipeline.ports.stores import Commit
@@ -65,11 +67,10 @@ class Lab:
             lambda _: account,
             Removals(self.books, gate, self.clock),
             Suspects(self.books, self.inventories, self.clock),
-            self.secrets,
-            SshKeys(),
+            Room(self.books, lambda _: account, self.inventories, self.clock),
+            Orders(self.secrets, SshKeys(), "test"),
             self.clock,
             RandomIds(),
-            "test",
         )
 
     def declare(

@@ -24,6 +24,7 @@ CONTRACT = {
 READY: dict[str, Any] = {
     "id": "env-1", "state": "leased", "project": "shop", "owner": "", "reason": "", "fault": "", "position": None,
     "estimate_s": None, "contract": CONTRACT, "nodes": [], "private_key": None,
+    "scaling": None, "degraded": "",
 }  # fmt: skip
 WAITS = {**READY, "state": "requested", "position": 2, "estimate_s": 90.0, "contract": {**CONTRACT, "ready_at": None}}
 GONE = {**WAITS, "state": "destroyed", "position": None, "reason": "run run-1 failed: deploy: no"}
@@ -184,3 +185,43 @@ def test_a_command_streams_and_passes_its_exit_status_on(speak: Speak, capsys: p
         env.run("env-1", ["--", "ls"])
     with pytest.raises(Complaint, match="which command"):
         env.run("env-1", ["web"])
+
+
+SCALE = "POST /v1/environments/env-1/scale"
+GROWS = {**READY, "scaling": {"coming": ["web-1"], "going": [], "run": "run-2", "reason": "", "fault": ""}}
+WEBS = {**READY, "nodes": [{"role": "web"}, {"role": "web"}]}
+
+
+def test_a_role_is_scaled_and_waited_for(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
+    api = speak(**{SCALE: [GROWS], ONE: [GROWS, WEBS]})
+    env.scale("env-1", "web=2", drain="5s", wait=True, reason="the fair")
+    assert api.asked[0] == (
+        SCALE,
+        {"reason": "the fair", "overrides": {}, "dry_run": False, "role": "web", "count": 2, "drain": "5s"},
+    )
+    said = capsys.readouterr()
+    assert "env-1 gets web-1, prepared by run-2" in said.err + said.out
+    assert "env-1 has 2 nodes of role web" in said.err + said.out
+
+
+def test_a_scaling_that_failed_is_exit_status_1(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
+    speak(**{SCALE: [GROWS], ONE: [{**READY, "degraded": "2 nodes of role web: no image"}]})
+    with pytest.raises(typer.Exit) as ended:
+        env.scale("env-1", "web=2", wait=True, json=True)
+    assert ended.value.exit_code == 1
+    assert json.loads(capsys.readouterr().out)["degraded"] == "2 nodes of role web: no image"
+
+
+def test_a_dry_run_tells_which_nodes_go(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
+    goes = {"coming": [], "going": ["web-1"], "run": "", "reason": "", "fault": ""}
+    api = speak(**{SCALE: [{**READY, "scaling": goes}]})
+    env.scale("env-1", "web=1", dry_run=True, wait=True)
+    assert api.asked[0][1]["dry_run"]
+    said = capsys.readouterr()
+    assert "env-1 gives web-1; nothing was changed" in said.err + said.out
+
+
+@pytest.mark.parametrize("wish", ["web", "=2", "web=", "web=two", "web=-1"])
+def test_what_is_no_wish_for_nodes_is_told(wish: str) -> None:
+    with pytest.raises(Complaint, match="expected ROLE=N, such as web=3"):
+        env.scale("env-1", wish)

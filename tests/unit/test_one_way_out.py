@@ -74,9 +74,10 @@ def test_that_place_asks_the_gate() -> None:
     functions = {node.name: ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     assert "self._gate.judge(" in next(text for text in functions.values() if "begin_destroying(" in text)
     callers = {name for name, text in functions.items() if "self._destroy(" in text}
-    assert callers == {"carry_out", "at_once"}
+    assert callers == {"carry_out", "carry_out_nodes", "at_once"}
     assert functions["at_once"].index("self._gate.pass_(") < functions["at_once"].index("self._destroy(")
     assert "is not EnvironmentState.DESTROYING" in functions["carry_out"]
+    assert "not in {NodeState.DESTROYING, NodeState.LOST}" in functions["carry_out_nodes"]
 
 
 def test_cleaning_a_machine_asks_the_gate() -> None:

@@ -168,6 +168,37 @@ def protect(
     _change(environment, "protect", {"reason": reason}, json=json)
 
 
+@env.command("scale")
+def scale(
+    environment: Name,
+    wish: Annotated[str, typer.Argument(metavar="ROLE=N", help="how many nodes of a role there are to be")],
+    *,
+    drain: Annotated[str, typer.Option(help="how long nodes that go get no traffic before; default: 10s")] = "",
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="until it is done; exit status 1 if it cannot be")] = False,
+    reason: guarded.Reason = "",
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    json: Json = False,
+) -> None:
+    """Let a role have more or fewer nodes."""
+    from pipeline.cli import environments as shown
+
+    role, _, count = wish.partition("=")
+    if not role or not count.isdecimal():
+        raise Complaint(f"{wish!r}: expected ROLE=N, such as web=3", USAGE)
+    client, id = _one(environment)
+    body = {**guarded.wish(reason, override, dry_run=dry_run), "role": role, "count": int(count)}
+    found, out = client.post(f"/v1/environments/{id}/scale", {**body, "drain": drain or None}), Output(json)
+    if wait and not dry_run:
+        found = shown.wait_scaled(client, out, id)
+    if json:
+        out.data(found)
+    else:
+        out.say(shown.scaled(found, role, dry_run=dry_run))
+    if wait and found["degraded"]:
+        raise typer.Exit(FAILED)
+
+
 @env.command("release")
 def release(
     environment: Name,

@@ -1,0 +1,36 @@
+"""A change of the nodes of an environment that stands: what is wished, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A role of an environment is brought to `count` nodes; `who` wants it, and `why`. Times are epoch seconds.
+
+    `coming` are the names of nodes that are built, `going` of those that are taken back; one of the two is empty.
+    Nodes that go are out of traffic, and stand until `drained_at`. `placed_at` is when those that come got their
+    machines, 0 before. `run` configures and deploys them; empty where there is nothing to do. `tries` counts faults of
+    the provider. `replaces`: the nodes that come take the place of lost ones, and keep their names. `overrides` are
+    guards that the nodes that go may pass, with the reasons.
+
+    `reason` is what it waits for. `fault` is why what came is taken back again.
+    """
+
+    role: str
+    count: int
+    who: str
+    why: str
+    began_at: float
+    coming: tuple[str, ...] = ()
+    going: tuple[str, ...] = ()
+    drained_at: float = 0.0
+    placed_at: float = 0.0
+    run: str = ""
+    tries: int = 0
+    replaces: bool = False
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+    fault: str = ""

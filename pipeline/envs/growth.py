@@ -1,0 +1,181 @@
+"""Further nodes of an environment that stands, from their place to their service, step by resumable step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from pipeline.domain import failsafe, resizing
+from pipeline.domain.breakers import Call
+from pipeline.domain.environments import Environment, NodeState
+from pipeline.domain.errors import CallsPaused, InfraError
+from pipeline.domain.failsafe import GiveUp
+from pipeline.domain.runs import RunState, Verdict
+from pipeline.domain.scaling import Scaling
+from pipeline.envs.access import access_of
+from pipeline.envs.books import Books, Loaded
+from pipeline.envs.calls import Breakers
+from pipeline.envs.events import scaled
+from pipeline.envs.orders import Orders, seen_as
+from pipeline.envs.providers import Provider
+from pipeline.envs.room import NoRoom, Room
+from pipeline.envs.steps import Steps
+from pipeline.ports.common import Clock, Ids
+from pipeline.ports.drivers import NodeView
+
+N = NodeState
+#: Seconds between two looks for room.
+ROOM_S = 5.0
+#: A node that the provider does not show so long after it was asked for is asked for again.
+RECREATE_S = 5.0
+
+
+class Growth:
+    """Brings nodes into service; any number of processes at once."""
+
+    def __init__(
+        self,
+        books: Books,
+        steps: Steps,
+        providers: Callable[[str], Provider],
+        room: Room,
+        orders: Orders,
+        clock: Clock,
+        ids: Ids,
+    ) -> None:
+        self._books = books
+        self._steps = steps
+        self._provider = providers
+        self._room = room
+        self._orders = orders
+        self._breakers = Breakers(books, clock)
+        self._clock = clock
+        self._ids = ids
+
+    def step(
+        self, loaded: Loaded[Environment], scaling: Scaling, listing: Sequence[NodeView] | None
+    ) -> Loaded[Environment]:
+        """Do what comes next for the nodes that come, once. Errors: CallsPaused, VersionConflict."""
+        ended = self._run_ended(scaling)
+        if ended:
+            return self._fail(loaded, scaling, ended)
+        if not scaling.placed_at:
+            return self._place(loaded, scaling)
+        states = {node.state for node in loaded.value.named(scaling.coming)}
+        if states & {N.PLANNED, N.LOST}:
+            return self._begin(loaded, scaling)
+        if N.BUILDING in states:
+            return self._observe(loaded, scaling, listing)
+        if N.ACTIVE in states:
+            return self._connect(loaded, scaling)
+        return self._serve(loaded, scaling)
+
+    def _run_ended(self, scaling: Scaling) -> str:
+        """Why the run that prepares the nodes that come will not do so any more; empty while it may, or has."""
+        found = self._books.runs.find(scaling.run) if scaling.run else None
+        if scaling.run and found is None:
+            return f"run {scaling.run}, which was to prepare them, is forgotten"
+        run = found.value if found is not None else None
+        over = run is not None and run.state is RunState.FINISHED and run.verdict is not Verdict.PASSED
+        return f"run {run.id} {run.verdict}: {run.reason}" if run is not None and over else ""
+
+    def _place(self, loaded: Loaded[Environment], scaling: Scaling) -> Loaded[Environment]:
+        found = self._room.find(loaded.value, scaling.coming)
+        if isinstance(found, NoRoom):
+            if found.never:
+                return self._fail(loaded, scaling, found.reason)
+            return self._wait(loaded, scaling, scaling.began_at, ROOM_S, f"waits for room: {found.reason}")
+        placed = replace(found.environment, scaling=replace(scaling, placed_at=self._clock.now(), reason=""))
+        return self._steps.save(loaded, placed, writes=(found.ledger,))
+
+    def _begin(self, loaded: Loaded[Environment], scaling: Scaling) -> Loaded[Environment]:
+        """Write down what is asked for, then ask for it."""
+        environment = loaded.value
+        self._breakers.check(environment.provider, Call.CREATE)
+        asked = {
+            node.name: self._orders.with_host_key(replace(node.to(N.BUILDING), fault=""))
+            for node in environment.named(scaling.coming)
+        }
+        building = environment.with_nodes(asked.get(node.name, node) for node in environment.nodes)
+        return self._create(self._steps.save(loaded, building), scaling)
+
+    def _create(self, loaded: Loaded[Environment], scaling: Scaling) -> Loaded[Environment]:
+        environment = loaded.value
+        provider = self._provider(environment.provider)
+        try:
+            provider.driver.create(self._orders.of(environment, environment.named(scaling.coming)))
+        except CallsPaused:
+            raise
+        except InfraError as error:
+            return self._fault(loaded, scaling, error)
+        return self._observe(loaded, scaling, None)
+
+    def _fault(self, loaded: Loaded[Environment], scaling: Scaling, error: InfraError) -> Loaded[Environment]:
+        tried, now = replace(scaling, tries=scaling.tries + 1), self._clock.now()
+        answer = failsafe.decide(error, tried.tries, now, self._ids.dice())
+        if isinstance(answer, GiveUp):
+            return self._fail(loaded, tried, answer.reason)
+        again = Loaded(replace(loaded.value, scaling=tried), loaded.version)
+        return self._wait(again, tried, scaling.placed_at, answer.at - now, answer.reason)
+
+    def _observe(
+        self, loaded: Loaded[Environment], scaling: Scaling, listing: Sequence[NodeView] | None
+    ) -> Loaded[Environment]:
+        environment = loaded.value
+        provider = self._provider(environment.provider)
+        listed = provider.driver.nodes() if listing is None else listing
+        views = {view.name: view for view in listed if view.environment_id == environment.id}
+        missing = [node for node in environment.named(scaling.coming) if node.name not in views]
+        if missing and listing is not None and self._clock.now() - scaling.placed_at >= RECREATE_S:
+            return self._create(loaded, scaling)
+        seen = {node.name: seen_as(node, views.get(node.name)) for node in environment.named(scaling.coming)}
+        observed = environment.with_nodes(seen.get(node.name, node) for node in environment.nodes)
+        broken = next((node for node in seen.values() if node.fault), None)
+        if broken is not None:
+            return self._fail(loaded, scaling, f"node {broken.name}: {broken.fault}")
+        if any(node.state is N.BUILDING for node in seen.values()):
+            held = Loaded(observed, loaded.version)
+            return self._wait(held, scaling, scaling.placed_at, provider.poll_s, "the provider still builds", loaded)
+        return self._connect(self._steps.save(loaded, observed), scaling)
+
+    def _connect(self, loaded: Loaded[Environment], scaling: Scaling) -> Loaded[Environment]:
+        environment = loaded.value
+        provider, coming = self._provider(environment.provider), environment.named(scaling.coming)
+        if provider.driver.capabilities.login:
+            access = access_of(environment.with_nodes(coming), self._orders.secrets)
+            silent = provider.transport.probe(access, provider.probe_s)
+            if silent:
+                name, why = next(iter(silent.items()))
+                told = f"node {name} does not answer: {why}"
+                return self._wait(loaded, scaling, scaling.placed_at, provider.poll_s, told)
+        there = [node.to(N.REACHABLE) if node.name in scaling.coming else node for node in environment.nodes]
+        return self._serve(self._steps.save(loaded, environment.with_nodes(there)), scaling)
+
+    def _serve(self, loaded: Loaded[Environment], scaling: Scaling) -> Loaded[Environment]:
+        """In service once the run that prepares them has passed; at once where there is none."""
+        if scaling.run and self._books.runs.get(scaling.run).value.state is not RunState.FINISHED:
+            return loaded
+        serving = resizing.over(resizing.in_service(loaded.value, scaling.coming))
+        return self._steps.save(loaded, serving, told=[scaled(serving, scaling, self._clock.now())])
+
+    def _wait(
+        self,
+        loaded: Loaded[Environment],
+        scaling: Scaling,
+        since: float,
+        for_s: float,
+        reason: str,
+        before: Loaded[Environment] | None = None,
+    ) -> Loaded[Environment]:
+        """Go on later, or give up what had its time; `before` is what was read, if `loaded` was changed since."""
+        limit_s, now = self._provider(loaded.value.provider).build_s, self._clock.now()
+        if now - since > limit_s:
+            return self._fail(loaded, scaling, f"not ready after {limit_s:.0f} s: {reason}", before)
+        return self._steps.save(before or loaded, resizing.waits(loaded.value, now + for_s, reason))
+
+    def _fail(
+        self, loaded: Loaded[Environment], scaling: Scaling, fault: str, before: Loaded[Environment] | None = None
+    ) -> Loaded[Environment]:
+        """What came goes again; the nodes that stood are not touched."""
+        failed = replace(loaded.value, scaling=replace(scaling, fault=fault, reason=""), not_before=0.0)
+        return self._steps.save(before or loaded, failed)

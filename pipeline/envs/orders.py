@@ -1,0 +1,72 @@
+"""What a driver is asked for: the nodes of an environment, with the keys that they get; and what it shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from pipeline.domain.environments import Environment, Node, NodeState
+from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
+from pipeline.ports.secrets import KeyMaker, Secrets
+
+
+@dataclass(frozen=True)
+class Orders:
+    """Any number of processes at once."""
+
+    secrets: Secrets
+    keys: KeyMaker
+    deployment: str
+
+    def with_host_key(self, node: Node) -> Node:
+        private, public = self.keys.ed25519(node.name)
+        return replace(node, host_public_key=public, sealed_host_key=self.secrets.seal(private))
+
+    def of(self, environment: Environment, nodes: Iterable[Node]) -> EnvironmentRequest:
+        """The request for some nodes of an environment; those that are there already are left alone."""
+        return EnvironmentRequest(
+            deployment=self.deployment,
+            environment_id=environment.id,
+            service=environment.service,
+            authorized_key=environment.public_key,
+            login_keys=environment.contract.keys if environment.contract is not None else (),
+            ends_at=environment.ends_at,
+            nodes=tuple(self._node(node) for node in nodes),
+            project=environment.project,
+            networks=environment.networks,
+            owner=environment.owner,
+        )
+
+    def _node(self, node: Node) -> NodeRequest:
+        return NodeRequest(
+            name=node.name,
+            role=node.role,
+            image=node.image,
+            resources=node.resources,
+            qos=node.qos,
+            host_key=self.secrets.open(node.sealed_host_key),
+            host_public_key=node.host_public_key,
+            machine=node.machine,
+            zone=node.zone,
+            wiring=node.wiring,
+            custom=node.custom,
+        )
+
+
+def seen_as(node: Node, view: NodeView | None) -> Node:
+    """The node as the driver sees it now; not seen at all means that the driver has not shown it yet."""
+    if view is None or node.state is not NodeState.BUILDING:
+        return node
+    if view.status is NodeStatus.ERROR:
+        return replace(node, fault=view.fault or "the provider reports an error without saying which")
+    if view.status is NodeStatus.ACTIVE:
+        return replace(
+            node.to(NodeState.ACTIVE),
+            fault="",
+            address=view.address,
+            inside_address=view.inside_address,
+            addresses=view.addresses,
+            port=view.port,
+            driver_id=view.driver_id,
+        )
+    return node

@@ -1,0 +1,134 @@
+"""What goes on with the nodes of environments that stand: which come, which go, and what failed is taken back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipeline.domain import resizing
+from pipeline.domain.environments import Environment, Node, NodeState
+from pipeline.domain.errors import GuardRefused, InfraError
+from pipeline.domain.guards import Act
+from pipeline.domain.scaling import Scaling
+from pipeline.envs import events
+from pipeline.envs.books import Loaded
+from pipeline.envs.gate import Asking
+from pipeline.envs.growth import Growth
+from pipeline.envs.providers import Provider
+from pipeline.envs.removals import Removals, still_there
+from pipeline.envs.steps import Steps
+from pipeline.ports.common import Clock
+from pipeline.ports.drivers import NodeView
+from pipeline.ports.stores import Event
+
+log = logging.getLogger(__name__)
+N = NodeState
+#: After a fault nodes are taken back again so much later, in seconds.
+AGAIN_S = 5.0
+#: After a try that failed, lost nodes are replaced again so much later, in seconds.
+REPLACE_AGAIN_S = 30.0
+
+
+class Scalings:
+    """Advances changes of nodes; any number of processes at once."""
+
+    def __init__(self, steps: Steps, growth: Growth, removals: Removals, clock: Clock) -> None:
+        self._steps = steps
+        self._growth = growth
+        self._removals = removals
+        self._clock = clock
+
+    def step(
+        self, loaded: Loaded[Environment], provider: Provider, listing: Sequence[NodeView] | None, listed_at: float
+    ) -> Environment:
+        """Do what comes next, once; the environment as it is now. `listed_at`: when listing began."""
+        scaling = loaded.value.scaling
+        if scaling is None:
+            return loaded.value
+        if scaling.fault:
+            return self._take_back(loaded, provider, scaling)
+        if scaling.going:
+            return self._shrink(loaded, provider, scaling)
+        if scaling.replaces and not scaling.placed_at and any(map(_is_left, loaded.value.named(scaling.coming))):
+            return self._clear(loaded, provider, scaling)
+        if listed_at < scaling.placed_at:
+            return loaded.value  # what was listed may be an earlier node of the same name
+        after = self._growth.step(loaded, scaling, listing)
+        now = after.value.scaling
+        return self._take_back(after, provider, now) if now is not None and now.fault else after.value
+
+    def _clear(self, loaded: Loaded[Environment], provider: Provider, scaling: Scaling) -> Environment:
+        """What is left of lost nodes goes before others come in their place: then there are never two of a name."""
+        look = self._destroyed(loaded.value, provider, scaling, scaling.coming, Act.REBUILD)
+        if isinstance(look, InfraError):
+            return self._later(loaded, look)
+        return self._steps.save(loaded, resizing.cleared(loaded.value, scaling.coming), told=[look]).value
+
+    def _shrink(self, loaded: Loaded[Environment], provider: Provider, scaling: Scaling) -> Environment:
+        """Nodes that had no traffic for long enough pass the gate once more, and go."""
+        asking = Asking(scaling.who, scaling.why, scaling.overrides, again=True)
+        if any(node.state is not N.DESTROYING for node in loaded.value.named(scaling.going)):
+            try:
+                begun = self._removals.judge_nodes(loaded.value, scaling.going, Act.SCALE_IN, asking)
+            except GuardRefused as refused:
+                return self._stay(loaded, scaling, str(refused))
+            going = resizing.taken_back(loaded.value, scaling.going)
+            loaded = self._steps.save(loaded, going, writes=begun.writes)
+        return self._remove(loaded, provider, scaling, scaling.going, Act.SCALE_IN)
+
+    def _stay(self, loaded: Loaded[Environment], scaling: Scaling, why: str) -> Environment:
+        """Things changed while they drained: they are in service again."""
+        told = f"role {scaling.role} was not scaled to {scaling.count}: {why}"
+        stays = resizing.over(resizing.back_in_service(loaded.value), told)
+        return self._steps.save(loaded, stays, told=[events.scaled(stays, scaling, self._clock.now())]).value
+
+    def _take_back(self, loaded: Loaded[Environment], provider: Provider, scaling: Scaling) -> Environment:
+        """What came and failed goes again; nodes that were only planned go without a word."""
+        environment = loaded.value
+        asked = [node for node in environment.named(scaling.coming) if node.state is not N.PLANNED]
+        if any(node.state not in {N.DESTROYING, N.LOST} for node in asked):
+            asking = Asking(scaling.who, scaling.fault, again=True)
+            begun = self._removals.judge_unused(environment, asking)
+            going = resizing.given_up(environment, scaling)
+            loaded = self._steps.save(loaded, going, told=begun.events, writes=begun.writes)
+        return self._remove(loaded, provider, scaling, tuple(node.name for node in asked), Act.DESTROY)
+
+    def _remove(
+        self, loaded: Loaded[Environment], provider: Provider, scaling: Scaling, names: tuple[str, ...], act: Act
+    ) -> Environment:
+        """Destroy nodes, and see them gone, before their names and places are free."""
+        told = []
+        if names:
+            look = self._destroyed(loaded.value, provider, scaling, names, act)
+            if isinstance(look, InfraError):
+                return self._later(loaded, look)
+            told.append(look)
+        ended = resizing.ended(loaded.value, scaling)
+        if scaling.replaces:
+            ended = replace(ended, not_before=self._clock.now() + REPLACE_AGAIN_S)
+        told.append(events.scaled(ended, scaling, self._clock.now()))
+        return self._steps.save(loaded, ended, told=told).value
+
+    def _destroyed(
+        self, environment: Environment, provider: Provider, scaling: Scaling, names: tuple[str, ...], act: Act
+    ) -> Event | InfraError:
+        """Destroy nodes and look; what tells that they are gone, or why they may not be."""
+        asking = Asking(scaling.who, scaling.fault or scaling.why, again=True)
+        try:
+            self._removals.carry_out_nodes(provider.driver, environment, names)
+            look = self._removals.look_for_nodes(environment, names, act, asking, provider.driver.nodes())
+        except InfraError as error:
+            return error
+        return still_there(environment.id, look.still) if look.still else look.event
+
+    def _later(self, loaded: Loaded[Environment], error: InfraError) -> Environment:
+        """Taking back is never given up: nodes that may exist stay counted until they are seen to be gone."""
+        log.warning("environment %s: its nodes are not gone yet: %s", loaded.value.id, error)
+        later = resizing.waits(loaded.value, self._clock.now() + AGAIN_S, str(error))
+        return self._steps.save(loaded, later).value
+
+
+def _is_left(node: Node) -> bool:
+    """Whether anything of a lost node may be there, or is kept for it."""
+    return bool(node.driver_id or node.machine)

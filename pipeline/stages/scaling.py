@@ -1,0 +1,203 @@
+"""Wishes for more or fewer nodes of a role: checked, answered at once, carried out by the tick and the workers.
+
+Where nodes are configured or deployed, a run prepares those that come, as one prepared the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.domain import admission, resizing
+from pipeline.domain.admission import Use
+from pipeline.domain.blueprint import Blueprint, Priority
+from pipeline.domain.environments import Environment
+from pipeline.domain.errors import InvalidTransition, OverQuota, UserError
+from pipeline.domain.guards import Act
+from pipeline.domain.projects import Quota
+from pipeline.domain.runs import Run, RunState, StageName, StageRun, StageState
+from pipeline.domain.scaling import Scaling
+from pipeline.envs import events, jobs
+from pipeline.envs.books import Loaded
+from pipeline.envs.gate import TICK, Asking
+from pipeline.envs.inventories import Inventories
+from pipeline.envs.room import NoRoom, Room
+from pipeline.envs.uses import uses
+from pipeline.ports.stores import Event, Put
+from pipeline.stages.context import Tools
+from pipeline.stages.requests import UNTESTED
+from pipeline.stages.runner import save_run
+
+#: Nodes may be asked to be out of traffic for so long before they go, at most, in seconds.
+MOST_DRAIN_S = 600.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Any number of processes at once. `provider_names` are all whose environments count against quotas."""
+
+    tools: Tools
+    inventories: Inventories
+    room: Room
+    provider_names: Sequence[str]
+
+    def scale(
+        self, environment_id: str, role: str, count: int, asking: Asking, drain_s: float = resizing.DRAIN_S
+    ) -> Environment:
+        """Bring a role to `count` nodes; the environment as it is from now on, or in a dry run as it would be.
+
+        The same wish once more changes nothing. Errors: NotFound, UserError (no such role, addresses of its own, more
+        than the provider takes), OverQuota, GuardRefused, InvalidTransition (not leased, or scaled already).
+        """
+        if not 0 <= drain_s <= MOST_DRAIN_S:
+            raise UserError(f"drain: a node drains for {MOST_DRAIN_S:.0f} s at most, not {drain_s:.0f}")
+        return self.tools.books.again(lambda: self._scale(environment_id, role, count, asking, drain_s))
+
+    def _scale(self, id: str, role: str, count: int, asking: Asking, drain_s: float) -> Environment:
+        ledger = self.inventories.ledger_put(self.inventories.ledger_version())  # first of all, as every reservation
+        loaded, now = self.tools.books.environments.get(id), self.tools.clock.now()
+        environment, scaling = loaded.value, loaded.value.scaling
+        resizing.check(environment, role)
+        if scaling is not None and not scaling.replaces and (scaling.role, scaling.count) == (role, count):
+            return environment
+        if scaling is not None:
+            raise InvalidTransition(f"{resizing.busy(environment)}: wait until that is over, and ask again")
+        wish = Scaling(role, count, asking.who, asking.why, now, overrides=asking.overrides)
+        standing = len(environment.of_role(role))
+        if count < standing:
+            return self._shrink(loaded, wish, asking, drain_s)
+        return self._grow(loaded, wish, asking, ledger) if count > standing else environment
+
+    def _shrink(self, loaded: Loaded[Environment], wish: Scaling, asking: Asking, drain_s: float) -> Environment:
+        now = self.tools.clock.now()
+        names = resizing.chosen_to_go(loaded.value, wish.role, wish.count)
+        begun = self.tools.removals.judge_nodes(loaded.value, names, Act.SCALE_IN, asking)
+        going = replace(wish, going=names, drained_at=now + drain_s)
+        drains = replace(begun.environment, scaling=going, not_before=going.drained_at, degraded="")
+        if asking.dry_run:
+            self.tools.books.commit(events=begun.events)
+            return drains
+        told = [*begun.events, events.scaling_begins(drains, going, now)]
+        self.tools.books.commit(self._put(loaded, drains), *begun.writes, events=told)
+        return drains
+
+    def _grow(self, loaded: Loaded[Environment], wish: Scaling, asking: Asking, ledger: Put) -> Environment:
+        grown = resizing.grown(loaded.value, wish)
+        self._check_room(loaded.value, grown)
+        if asking.dry_run:
+            return self._tried(grown)
+        run = self.preparing(grown)
+        return self.begin(loaded, grown, run, (ledger,))
+
+    def replace_lost(self, environment_id: str) -> Environment:
+        """Begin to replace lost nodes of one role, if any is to be replaced; the environment as it is from now on.
+
+        Errors: GuardRefused (the provider's budget), InvalidTransition (nobody knows what is to be done on them).
+        """
+        return self.tools.books.again(lambda: self._replace_lost(environment_id))
+
+    def _replace_lost(self, id: str) -> Environment:
+        loaded, now = self.tools.books.environments.get(id), self.tools.clock.now()
+        environment, due = loaded.value, resizing.replaced_at(loaded.value)
+        if due is None or due > now:
+            return environment
+        gone = resizing.lost(environment)
+        names, role = tuple(node.name for node in gone), gone[0].role
+        why = "; ".join(f"{node.name} is lost: {node.fault}" for node in gone)
+        asking = Asking(TICK, why, again=True)
+        begun = self.tools.removals.judge_nodes(environment, names, Act.REBUILD, asking)
+        count = len(environment.of_role(role))
+        wish = Scaling(role, count, asking.who, why, now, coming=names, replaces=True)
+        coming = resizing.replacing(environment, wish)
+        return self.begin(loaded, coming, self.preparing(coming), begun.writes, begun.events)
+
+    def begin(
+        self,
+        loaded: Loaded[Environment],
+        coming: Environment,
+        run: Run | None,
+        writes: tuple[Put, ...],
+        before: tuple[Event, ...] = (),
+    ) -> Environment:
+        """Store nodes that are to come, with the run that prepares them."""
+        now, scaling = self.tools.clock.now(), coming.scaling
+        assert scaling is not None, "nodes are to come"  # noqa: S101  # says it to the reader
+        named = replace(scaling, run=run.id if run is not None else "")
+        begun = replace(coming, scaling=named)
+        told: list[Event] = [*before, events.scaling_begins(begun, named, now)]
+        work = (jobs.advance(begun, loaded.version),)
+        if run is None:
+            self.tools.books.commit(self._put(loaded, begun), *writes, events=told, jobs=work)
+        else:
+            save_run(self.tools, None, run, (self._put(loaded, begun), *writes), tuple(told), work)
+        return begun
+
+    def _put(self, loaded: Loaded[Environment], environment: Environment) -> Put:
+        return self.tools.books.environments.kind.put(environment.id, environment, loaded.version)
+
+    def _check_room(self, before: Environment, grown: Environment) -> None:
+        most = self.tools.providers(grown.provider).max_nodes
+        if len(grown.nodes) > most:
+            raise UserError(
+                f"environment {grown.id} would have {len(grown.nodes)} nodes, and provider {grown.provider} takes "
+                f"{most} in all: ask for fewer"
+            )
+        project = self.tools.books.projects.get(grown.project).value
+        if project.quota == Quota():  # nothing to compare with, and counting reads all that stands
+            return
+        used = uses(self.tools.books, self.provider_names).get(project.name, Use())
+        more = admission.use_of(grown).plus(admission.use_of(before), -1)
+        short = admission.over_quota(project.quota, used, more)
+        if short:
+            raise OverQuota(f"{len(grown.nodes) - len(before.nodes)} more nodes of environment {grown.id} are {short}")
+
+    def _tried(self, grown: Environment) -> Environment:
+        """Where its further nodes would stand, or why there is no room now."""
+        assert grown.scaling is not None, "nodes are to come"  # noqa: S101  # says it to the reader
+        found = self.room.find(grown, grown.scaling.coming)
+        if isinstance(found, NoRoom):
+            return replace(grown, scaling=replace(grown.scaling, reason=f"waits for room: {found.reason}"))
+        return found.environment
+
+    def preparing(self, environment: Environment) -> Run | None:
+        """The run that configures and deploys the nodes that come; None where there is nothing to do on them.
+
+        InvalidTransition when what there is to do is forgotten.
+        """
+        scaling = environment.scaling
+        assert scaling is not None, "nodes are to come"  # noqa: S101  # says it to the reader
+        if not environment.owner:
+            return None
+        owner = self.tools.books.runs.find(environment.owner)
+        if owner is None:
+            raise InvalidTransition(
+                f"environment {environment.id}: run {environment.owner}, which prepared it, is forgotten, and nobody "
+                "knows any more what is to be done on a further node; ask for a new environment"
+            )
+        if not _has_work(owner.value.plan, scaling.role):
+            return None
+        run = Run(
+            id=self.tools.ids.new("run"),
+            project=environment.project,
+            trigger=owner.value.trigger,
+            state=RunState.PENDING,
+            created_at=self.tools.clock.now(),
+            blueprint=_counted(owner.value.plan, scaling),
+            provider=environment.provider,
+            priority=Priority.INTERACTIVE,
+            environment_id=environment.id,
+            nodes=scaling.coming,
+        )
+        return run.with_stage(StageRun(StageName.TEST, StageState.SKIPPED, UNTESTED))
+
+
+def _has_work(blueprint: Blueprint, role: str) -> bool:
+    spec = blueprint.environment.role(role)
+    return bool(spec.script or spec.run_list) or any(one.role == role for one in blueprint.deploy)
+
+
+def _counted(blueprint: Blueprint, scaling: Scaling) -> Blueprint:
+    """The blueprint as the environment will be."""
+    spec = blueprint.environment
+    roles = tuple(replace(one, count=scaling.count) if one.name == scaling.role else one for one in spec.roles)
+    return replace(blueprint, environment=replace(spec, roles=roles))
