@@ -61,6 +61,7 @@ from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Pulse, Runner
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
+from pipeline.stages.verdicts import Verdicts
 from pipeline.stages.work import Work
 
 if TYPE_CHECKING:
@@ -479,7 +480,7 @@ class Application:
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools),
-            acceptances=self.acceptances,
+            verdicts=Verdicts(self.books, self.inventories, self.clock),
             queue=self.queue,
             outbox=self.store,
             provider_names=names,

@@ -11,6 +11,7 @@ from pipeline.domain.errors import NotFound
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone, checked
 from pipeline.envs.books import INVENTORIES, LEDGERS, LOADS, MACHINES, Books, Ledger, Loaded, Loads, MachineRecord
+from pipeline.envs.events import MACHINE_EVENTS
 from pipeline.envs.gate import AUDIT, Asking, Gate, check_names
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Delete, Event, Put
@@ -26,8 +27,6 @@ ACTS = {
     MachineState.QUARANTINED: "quarantine",
     MachineState.DOWN: "down",
 }
-#: The subject under which changes of machines are told, besides the machine's own.
-MACHINE_EVENTS = "machines"
 
 
 @dataclass(frozen=True)

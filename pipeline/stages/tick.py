@@ -22,7 +22,7 @@ from pipeline.envs.relief import Relief
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.queues import JobQueue
 from pipeline.ports.stores import Fence, JobRequest, Outbox, Put
-from pipeline.stages.acceptances import MOST_ACCEPTANCES, NO_PROJECT, Acceptances
+from pipeline.stages.acceptances import MOST_ACCEPTANCES, NO_PROJECT
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
 from pipeline.stages.deliver import GRACE_S
@@ -30,6 +30,7 @@ from pipeline.stages.planner import planning
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.runner import save_run
 from pipeline.stages.statuses import reporting
+from pipeline.stages.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class Tick:
     reaper: Reaper
     control: Control
     preempted: Preempted
-    acceptances: Acceptances
+    verdicts: Verdicts
     queue: JobQueue
     outbox: Outbox
     provider_names: Sequence[str]
@@ -196,8 +197,8 @@ class Tick:
         self._survive("ends of leases", self._end_leases)
         self._survive("warnings of ends", warnings.warn, self.tools.books, self.tools.clock.now())
         self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
-        for acceptance_id in self.acceptances.due():
-            self._survive(acceptance_id, self.acceptances.conclude, acceptance_id)
+        for acceptance_id in self.verdicts.due():
+            self._survive(acceptance_id, self.verdicts.conclude, acceptance_id)
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
         active = self.tools.books.runs.everything("runs:active")

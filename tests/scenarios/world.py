@@ -76,6 +76,7 @@ from pipeline.stages.retention import Retention
 from pipeline.stages.runner import BEAT_TTL_S, Runner
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
+from pipeline.stages.verdicts import Verdicts
 from pipeline.stages.work import Work
 
 log = logging.getLogger(__name__)
@@ -426,7 +427,7 @@ class World:
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools),
-            acceptances=self.acceptances,
+            verdicts=Verdicts(self.books, self.inventories, self.clock),
             queue=self.queue,
             outbox=self.store,
             provider_names=("cloud",),
