@@ -217,13 +217,16 @@ class Inventories:
         ledger = self.ledger_version()
         loaded = self._books.machines.find(machine_id(provider, name))
         frame = self._books.inventories.find(provider)
-        changed = change(loaded.value.machine) if loaded is not None else None
-        if loaded is None or frame is None or changed is None or changed == loaded.value.machine:
+        if loaded is None or frame is None:
             self._books.commit(put, events=told)
             return
-        moved = f" into {changed.state}" if changed.state is not loaded.value.machine.state else ""
-        audited = self.audit("accept", f"machine {provider}/{name}{moved}", asking)
-        self._change(frame, loaded, changed, (audited, *told), asking, ledger, (put,))
+        before, after = loaded.value.machine, change(loaded.value.machine)
+        moved = f" into {after.state}" if after.state is not before.state else ""
+        told = (self.audit("accept", f"machine {provider}/{name}{moved}", asking), *told)
+        if after == before:
+            self._books.commit(put, events=told)
+        else:
+            self._change(frame, loaded, after, told, asking, ledger, (put,))
 
     def _by_itself(self, provider: str, name: str, change: Callable[[Machine], Machine], asking: Asking) -> bool:
         """Change a machine of the tick's own accord; whether there was anything to change."""

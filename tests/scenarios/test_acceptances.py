@@ -162,6 +162,8 @@ def test_a_cloud_that_is_down_says_nothing_of_the_machine(tmp_path: Path) -> Non
     done = accepted(world)
     assert (done.verdict, "the cloud is down" in done.reason) == (Verdict.ERROR, True)
     assert machine(world) == before
+    told = world.store.events(AUDIT)[-1]
+    assert (told.type, told.data["target"], told.data["why"]) == ("audit.accept", "machine cloud/new", done.summary)
     assert nothing_is_left(world)
 
 
