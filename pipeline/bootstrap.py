@@ -69,6 +69,7 @@ from pipeline.stages.scaling import Scale
 from pipeline.stages.schedules import Schedules
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
+from pipeline.stages.verdicts import Verdicts
 from pipeline.stages.work import Work
 
 if TYPE_CHECKING:
@@ -545,7 +546,7 @@ class Application:
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools),
-            acceptances=self.acceptances,
+            verdicts=Verdicts(self.books, self.inventories, self.clock),
             schedules=self.schedules,
             scale=self.scale,
             queue=self.queue,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pipeline.domain.acceptances import Acceptance
 from pipeline.domain.environments import Environment
 from pipeline.domain.runs import Run, StageRun
 from pipeline.domain.scaling import Scaling
 from pipeline.ports.stores import Event
+
+#: The subject under which changes of machines are told, besides a machine's own.
+MACHINE_EVENTS = "machines"
 
 
 def of_run(old: Run | None, new: Run, now: float) -> list[Event]:
@@ -80,3 +84,18 @@ def _of_scaling(kind: str, environment: Environment, scaling: Scaling, now: floa
 
 def _same(old: Environment, new: Environment) -> bool:
     return (old.fault, old.ends_at, old.told_at, old.notice) == (new.fault, new.ends_at, new.told_at, new.notice)
+
+
+def of_acceptance(acceptance: Acceptance, now: float) -> tuple[Event, ...]:
+    """That it was asked for, or what its verdict is, under its own subject and that of all machines."""
+    kind = "acceptance.asked" if acceptance.open else f"acceptance.{acceptance.verdict}"
+    data = {
+        "acceptance": acceptance.id,
+        "provider": acceptance.provider,
+        "machine": acceptance.machine,
+        "who": acceptance.who,
+        "verdict": acceptance.verdict,
+        "reason": acceptance.reason,
+        "measured": [str(one) for one in acceptance.measured],
+    }
+    return tuple(Event(subject, kind, now, data) for subject in (acceptance.id, MACHINE_EVENTS))

@@ -11,6 +11,7 @@ from pipeline.domain.errors import NotFound
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone, checked
 from pipeline.envs.books import INVENTORIES, LEDGERS, LOADS, MACHINES, Books, Ledger, Loaded, Loads, MachineRecord
+from pipeline.envs.events import MACHINE_EVENTS
 from pipeline.envs.gate import AUDIT, Asking, Gate, check_names
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Delete, Event, Put
@@ -26,8 +27,6 @@ ACTS = {
     MachineState.QUARANTINED: "quarantine",
     MachineState.DOWN: "down",
 }
-#: The subject under which changes of machines are told, besides the machine's own.
-MACHINE_EVENTS = "machines"
 
 
 @dataclass(frozen=True)
@@ -218,13 +217,16 @@ class Inventories:
         ledger = self.ledger_version()
         loaded = self._books.machines.find(machine_id(provider, name))
         frame = self._books.inventories.find(provider)
-        changed = change(loaded.value.machine) if loaded is not None else None
-        if loaded is None or frame is None or changed is None or changed == loaded.value.machine:
+        if loaded is None or frame is None:
             self._books.commit(put, events=told)
             return
-        moved = f" into {changed.state}" if changed.state is not loaded.value.machine.state else ""
-        audited = self.audit("accept", f"machine {provider}/{name}{moved}", asking)
-        self._change(frame, loaded, changed, (audited, *told), asking, ledger, (put,))
+        before, after = loaded.value.machine, change(loaded.value.machine)
+        moved = f" into {after.state}" if after.state is not before.state else ""
+        told = (self.audit("accept", f"machine {provider}/{name}{moved}", asking), *told)
+        if after == before:
+            self._books.commit(put, events=told)
+        else:
+            self._change(frame, loaded, after, told, asking, ledger, (put,))
 
     def _by_itself(self, provider: str, name: str, change: Callable[[Machine], Machine], asking: Asking) -> bool:
         """Change a machine of the tick's own accord; whether there was anything to change."""

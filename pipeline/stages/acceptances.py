@@ -1,7 +1,7 @@
-"""Acceptances: a machine out of service is tried out by a run of its own, whose verdict decides on its state.
+"""Acceptances are asked for: a machine out of service is tried out by a run of its own.
 
 The acceptance, its run and the claim of the machine are one write. From then on the run's machinery does all the work,
-and takes its nodes back whatever comes of it; the tick writes what follows when that is over.
+and takes its nodes back whatever comes of it; what follows when that is over stands in `verdicts`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,19 @@ from pipeline.domain.environments import planned_nodes
 from pipeline.domain.errors import AlreadyExists, UserError
 from pipeline.domain.inventory import Inventory, Machine
 from pipeline.domain.qos import QosProfile
-from pipeline.domain.reports import CaseStatus
 from pipeline.domain.runs import Run, RunState
 from pipeline.domain.triggers import Trigger, TriggerKind, is_sha, ref_refusal, repository_refusal
-from pipeline.envs.books import ACCEPTANCES, Loaded
-from pipeline.envs.gate import TICK, Asking, check_names
-from pipeline.envs.inventories import MACHINE_EVENTS, Inventories, machine_id
+from pipeline.envs import events
+from pipeline.envs.books import ACCEPTANCES
+from pipeline.envs.gate import Asking, check_names
+from pipeline.envs.inventories import Inventories, machine_id
 from pipeline.envs.templates import LIMIT, Templates
 from pipeline.envs.wishes import unmet
-from pipeline.ports.stores import Event, Put
+from pipeline.ports.stores import Put
 from pipeline.stages.context import Tools, project_token
 from pipeline.stages.planner import FILE
 from pipeline.stages.runner import save_run
 
-BAD = frozenset({CaseStatus.FAILED, CaseStatus.ERROR})
 #: The machines that are being accepted.
 CLAIMS = "accepting"
 #: Whose the runs of acceptances are that nobody asked for a project, and how many of them go on at a time.
@@ -59,7 +58,7 @@ class _Plan:
 
 
 class Acceptances:
-    """Any number of processes at once; `due` and `conclude` are the leading tick's."""
+    """Any number of processes at once."""
 
     def __init__(
         self,
@@ -153,25 +152,28 @@ class Acceptances:
 
     def _tests(self, wish: Wish, asking: Asking) -> tuple[Trigger, tuple[Entry, ...]]:
         """The commit that brings further tests, and those of its greenroom.yml."""
-        message, repository, ref = (
-            f"acceptance of {wish.machine}: {asking.why}",
-            self._repository(wish),
-            wish.ref or "HEAD",
-        )
-        if not repository:
-            return Trigger(TriggerKind.API, "plain", "", "", actor=asking.who, message=message), ()
+        message = f"acceptance of {wish.machine}: {asking.why}"
+        trigger = Trigger(TriggerKind.API, "plain", self._repository(wish), "", actor=asking.who, message=message)
+        if not trigger.repository:
+            return trigger, ()
+        found = replace(trigger, branch=wish.ref or "HEAD")
+        sha, text = self._read(wish.project, found)
+        more = tuple(one for one in self._templates.read(FILE, text).test if not isinstance(one, QosSpec))
+        if not more:
+            raise UserError(f"{found.repository}@{sha}: its {FILE} has no test that a machine could be judged by")
+        return replace(found, sha=sha), more
+
+    def _read(self, project: str, trigger: Trigger) -> tuple[str, str]:
+        """The commit that a ref names, and its greenroom.yml."""
+        repository, ref = trigger.repository, trigger.branch
         refused = repository_refusal(repository) or ref_refusal(ref)
         if refused:
             raise UserError(refused)
-        token = project_token(self._books, self._tools.secrets, wish.project, repository)
+        token = project_token(self._books, self._tools.secrets, project, repository)
         repositories = self._tools.repositories
         sha = ref if is_sha(ref) else repositories.resolve(repository, ref, credential=token)
         content = repositories.read(repository, sha, FILE, limit_bytes=LIMIT, credential=token)
-        blueprint = self._templates.read(FILE, content.decode(errors="replace"))
-        more = tuple(one for one in blueprint.test if not isinstance(one, QosSpec))
-        if not more:
-            raise UserError(f"{repository}@{sha}: its {FILE} has no test that a machine could be judged by")
-        return Trigger(TriggerKind.API, "plain", repository, sha, branch=ref, actor=asking.who, message=message), more
+        return sha, content.decode(errors="replace")
 
     def _repository(self, wish: Wish) -> str:
         """The one that is named, or the project's where only a commit is; empty for none."""
@@ -184,12 +186,13 @@ class Acceptances:
 
     def _store(self, plan: _Plan, claim: Put, asking: Asking) -> None:
         acceptance = plan.acceptance
-        audited = self._audited(acceptance, asking)
+        target = f"machine {acceptance.provider}/{acceptance.machine}"
+        audited = self._inventories.audit("accept", target, asking)
         if asking.dry_run:
             self._books.commit(events=[audited])
             return
         put = ACCEPTANCES.put(acceptance.id, acceptance, 0)
-        told = (audited, *self._told(acceptance, "acceptance.asked"))
+        told = (audited, *events.of_acceptance(acceptance, acceptance.asked_at))
         save_run(self._tools, None, plan.run, (put, claim), told)
 
     def newest(self, provider: str, machine: str, limit: int, offset: int = 0) -> list[Acceptance]:
@@ -200,67 +203,3 @@ class Acceptances:
         index = f"acceptances:{of}" if of else "acceptances"
         found = self._books.acceptances.in_index(index, limit=limit, offset=offset, newest_first=True)
         return [one.value for one in found]
-
-    def due(self) -> list[str]:
-        """Acceptances whose run is over or forgotten, and whose nodes are gone."""
-        found = self._books.acceptances.everything("acceptances_open")
-        return [one.value.id for one in found if self._is_over(one.value)]
-
-    def _is_over(self, acceptance: Acceptance) -> bool:
-        run = self._books.runs.find(acceptance.run)
-        if run is None:
-            return True
-        if run.value.state is not RunState.FINISHED:
-            return False
-        environment = self._books.environments.find(run.value.environment_id) if run.value.environment_id else None
-        return environment is None or environment.value.final
-
-    def conclude(self, acceptance_id: str) -> None:
-        """Write the verdict, and what follows for the machine, in one write; once more changes nothing."""
-        self._books.again(lambda: self._conclude(acceptance_id))
-
-    def _conclude(self, acceptance_id: str) -> None:
-        loaded = self._books.acceptances.get(acceptance_id)
-        if loaded.value.open and self._is_over(loaded.value):
-            self._decide(loaded)
-
-    def _decide(self, loaded: Loaded[Acceptance]) -> None:
-        now = self._tools.clock.now()
-        found = self._books.runs.find(loaded.value.run)
-        done = rules.lost(loaded.value, now) if found is None else self._concluded(loaded.value, found.value, now)
-        put = ACCEPTANCES.put(done.id, done, loaded.version)
-        self._inventories.accept(
-            done.provider,
-            done.machine,
-            lambda machine: rules.decided(done, machine, now),
-            Asking(TICK, done.summary),
-            put,
-            self._told(done, f"acceptance.{done.verdict}"),
-        )
-
-    def _concluded(self, acceptance: Acceptance, run: Run, now: float) -> Acceptance:
-        environment = self._books.environments.find(run.environment_id) if run.environment_id else None
-        delivered = None if environment is None else environment.value
-        return rules.concluded(acceptance, run, delivered, now, self._failed_tests(run.id))
-
-    def _failed_tests(self, run_id: str) -> list[str]:
-        reports = self._books.reports.in_index(f"reports:{run_id}")
-        return [case.name for one in reports for case in one.value.cases if case.status in BAD]
-
-    def _audited(self, acceptance: Acceptance, asking: Asking) -> Event:
-        target = f"machine {acceptance.provider}/{acceptance.machine}"
-        return self._inventories.audit("accept", target, asking)
-
-    def _told(self, acceptance: Acceptance, kind: str) -> tuple[Event, ...]:
-        """Under its own subject and that of all machines."""
-        data = {
-            "acceptance": acceptance.id,
-            "provider": acceptance.provider,
-            "machine": acceptance.machine,
-            "who": acceptance.who,
-            "verdict": acceptance.verdict,
-            "reason": acceptance.reason,
-            "measured": [str(one) for one in acceptance.measured],
-        }
-        now = self._tools.clock.now()
-        return tuple(Event(subject, kind, now, data) for subject in (acceptance.id, MACHINE_EVENTS))

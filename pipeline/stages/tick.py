@@ -22,7 +22,7 @@ from pipeline.envs.relief import Relief
 from pipeline.envs.scheduler import Scheduler
 from pipeline.ports.queues import JobQueue
 from pipeline.ports.stores import Fence, JobRequest, Outbox, Put
-from pipeline.stages.acceptances import MOST_ACCEPTANCES, NO_PROJECT, Acceptances
+from pipeline.stages.acceptances import MOST_ACCEPTANCES, NO_PROJECT
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
 from pipeline.stages.deliver import GRACE_S
@@ -32,6 +32,7 @@ from pipeline.stages.runner import save_run
 from pipeline.stages.scaling import Scale
 from pipeline.stages.schedules import Schedules
 from pipeline.stages.statuses import reporting
+from pipeline.stages.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -66,7 +67,7 @@ class Tick:
     reaper: Reaper
     control: Control
     preempted: Preempted
-    acceptances: Acceptances
+    verdicts: Verdicts
     schedules: Schedules
     scale: Scale
     queue: JobQueue
@@ -207,8 +208,8 @@ class Tick:
         for short in self.tools.books.environments.due("environments:lost", self.tools.clock.now()):
             self._survive(f"lost nodes of {short.value.id}", self._replace_lost, short.value.id)
         self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
-        for acceptance_id in self.acceptances.due():
-            self._survive(acceptance_id, self.acceptances.conclude, acceptance_id)
+        for acceptance_id in self.verdicts.due():
+            self._survive(acceptance_id, self.verdicts.conclude, acceptance_id)
         for schedule_id in self.schedules.due():
             self._survive(schedule_id, self.schedules.start, schedule_id, fence)
         self._survive("due triggers", self._due_triggers)

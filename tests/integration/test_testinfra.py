@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from pipeline.adapters.reports.junit import JUnitReader
 from pipeline.adapters.sandboxes.bubblewrap import BubblewrapSandbox
 from pipeline.adapters.transports.memory import MemoryTransport
 from pipeline.adapters.verifiers.testinfra import TestinfraVerifier
+from pipeline.domain.acceptances import SUITE
 from pipeline.domain.blueprint import TestinfraSpec
 from pipeline.domain.errors import PermanentError, UserError
+from pipeline.domain.resources import Resources
 from pipeline.ports.common import LimitExceeded, Limits
 from pipeline.ports.transports import EnvironmentAccess
 from pipeline.ports.verifiers import VerifyRequest, VerifyResult
@@ -47,6 +50,16 @@ class Suite:
         with MemoryTransport(NoClock()).connect(access) as connection:
             return self._verifier.verify(request, connection, limits=limits, output=self.said.append)
 
+    def run_shipped(self, asked: Resources) -> VerifyResult:
+        """Judge one node, alone in its environment, by Greenroom's own suite."""
+        self.scratch.mkdir()
+        nodes = self.access.of_role("db")
+        access = replace(self.access, nodes=nodes)
+        told = {node.name: asked for node in nodes}
+        request = VerifyRequest(SUITE, str(self.source), str(self.scratch), access, nodes, {}, asked=told)
+        with MemoryTransport(NoClock()).connect(access) as connection:
+            return self._verifier.verify(request, connection, limits=LIMITS, output=self.said.append)
+
     @property
     def output(self) -> str:
         return b"".join(self.said).decode()
@@ -76,6 +89,18 @@ def test_a_suite_judges_every_node(suite: Suite) -> None:
     result = suite.run()
     assert (result.passed, result.summary) == (True, "3 passed"), suite.output
     assert suite.names(result) == [f"test_shell[ssh://{name}] passed" for name in ("db-0", "web-0", "web-1")]
+
+
+def test_greenrooms_own_suite_passes_a_node_that_is_what_was_asked_for(suite: Suite) -> None:
+    result = suite.run_shipped(Resources(vcpu=0.1, memory_mib=16, disk_gib=1))
+    assert (result.passed, result.summary) == (True, "7 passed"), suite.output
+
+
+def test_greenrooms_own_suite_fails_a_node_that_has_less(suite: Suite) -> None:
+    result = suite.run_shipped(Resources(vcpu=4096, memory_mib=2**30, disk_gib=2**20))
+    assert (result.passed, result.summary) == (False, "4 passed, 3 failed"), suite.output
+    failed = [name.partition("[")[0] for name in suite.names(result) if name.endswith("failed")]
+    assert failed == ["test_disk_is_as_large_as_asked", "test_memory_is_as_asked", "test_vcpus_are_as_asked"]
 
 
 def test_roles_choose_nodes(suite: Suite) -> None:

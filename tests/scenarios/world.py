@@ -83,6 +83,7 @@ from pipeline.stages.scaling import Scale
 from pipeline.stages.schedules import Schedules
 from pipeline.stages.statuses import Statuses
 from pipeline.stages.tick import Tick
+from pipeline.stages.verdicts import Verdicts
 from pipeline.stages.work import Work
 
 log = logging.getLogger(__name__)
@@ -440,7 +441,7 @@ class World:
             reaper=self.reaper,
             control=self.control,
             preempted=Preempted(self.tools),
-            acceptances=self.acceptances,
+            verdicts=Verdicts(self.books, self.inventories, self.clock),
             schedules=self.schedules,
             scale=self.scale,
             queue=self.queue,

@@ -36,8 +36,9 @@ from pipeline.domain.inventory import (
 from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.resources import SIZES
 from pipeline.envs.books import Books
+from pipeline.envs.events import MACHINE_EVENTS
 from pipeline.envs.gate import Asking, Gate
-from pipeline.envs.inventories import MACHINE_EVENTS, Inventories, implicit
+from pipeline.envs.inventories import Inventories, implicit
 from pipeline.envs.previews import preview
 from pipeline.ports.stores import Put
 from pipeline.settings import ProviderSettings, Settings
