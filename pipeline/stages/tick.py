@@ -197,8 +197,8 @@ class Tick:
             self._survive(environment_id, self.preempted.settle, environment_id)
         self._survive("ends of leases", self._end_leases)
         self._survive("warnings of ends", warnings.warn, self.tools.books, self.tools.clock.now())
-        for loaded in self.tools.books.environments.due("environments:lost", self.tools.clock.now()):
-            self._survive(f"lost nodes of {loaded.value.id}", self._replace_lost, loaded.value.id)
+        for losing in self.tools.books.environments.due("environments:lost", self.tools.clock.now()):
+            self._survive(f"lost nodes of {losing.value.id}", self._replace_lost, losing.value.id)
         self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
