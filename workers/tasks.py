@@ -50,6 +50,10 @@ def reap_provider(provider: str) -> None:
     work().reap_provider(provider)
 
 
+def watch_provider(provider: str) -> None:
+    work().watch_provider(provider)
+
+
 def measure_provider(provider: str) -> None:
     work().measure_provider(provider)
 

@@ -205,8 +205,8 @@ class Tick:
             self._survive(environment_id, self.preempted.settle, environment_id)
         self._survive("ends of leases", self._end_leases)
         self._survive("warnings of ends", warnings.warn, self.tools.books, self.tools.clock.now())
-        for short in self.tools.books.environments.due("environments:lost", self.tools.clock.now()):
-            self._survive(f"lost nodes of {short.value.id}", self._replace_lost, short.value.id)
+        for losing in self.tools.books.environments.due("environments:lost", self.tools.clock.now()):
+            self._survive(f"lost nodes of {losing.value.id}", self._replace_lost, losing.value.id)
         self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
         for acceptance_id in self.verdicts.due():
             self._survive(acceptance_id, self.verdicts.conclude, acceptance_id)

@@ -17,6 +17,7 @@ from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState, Node, NodeState
 from pipeline.domain.errors import GuardRefused, UserError
 from pipeline.domain.guards import GUARDS, Act, Allowed, Facts, Refused, judge, table
+from pipeline.domain.resizing import HEALTHY
 from pipeline.domain.resources import SIZES
 from pipeline.envs.books import Books
 from pipeline.envs.gate import AUDIT, TICK, Asking, Budget, Gate, last_healthy
@@ -91,7 +92,9 @@ RULES = {
         "destroy rebuild scale-in preempt reap", lambda f: not f.given_back and f.now < f.held_until, passing=True
     ),
     "budget": Rule(
-        "reap preempt delete-object destroy", lambda f: f.budget is not None and f.budget <= f.spent, passing=True
+        "reap preempt rebuild delete-object destroy",
+        lambda f: f.budget is not None and f.budget <= f.spent,
+        passing=True,
     ),
     "in-use": Rule("delete-object restart-agent take-out", lambda f: len(f.used_by) > 0, passing=True),
     "out-of-service": Rule("restart-agent", lambda f: f.in_service),
@@ -165,9 +168,10 @@ ROLES = st.lists(st.tuples(st.sampled_from(["web", "db"]), STATES), max_size=6)
 @given(ROLES, st.integers(0, 6))
 def test_the_last_healthy_node_of_a_role_is_known(roles: list[tuple[str, NodeState]], at: int) -> None:
     environment = standing(*roles)
-    healthy = [(number, role) for number, (role, state) in enumerate(roles) if state in {"in-service", "reachable"}]
-    alone = [role for number, role in healthy if number == at and [one for _, one in healthy].count(role) == 1]
-    assert last_healthy(environment, f"node-{at}") == (alone[0] if alone else "")
+    healthy = [(number, role) for number, (role, state) in enumerate(roles) if state in HEALTHY]
+    able = [role for number, (role, state) in enumerate(roles) if number == at and state in {*HEALTHY, "draining"}]
+    others = {role for number, role in healthy if number != at}
+    assert last_healthy(environment, f"node-{at}") == (able[0] if able and able[0] not in others else "")
 
 
 def standing(*roles: tuple[str, NodeState]) -> Environment:
