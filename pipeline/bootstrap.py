@@ -60,7 +60,9 @@ from pipeline.stages.projects import Projects
 from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Pulse, Runner
+from pipeline.stages.stagings import Stagings
 from pipeline.stages.statuses import Statuses
+from pipeline.stages.switching import Switching
 from pipeline.stages.tick import Tick
 from pipeline.stages.work import Work
 
@@ -442,6 +444,14 @@ class Application:
         return Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), default, names)
 
     @cached_property
+    def stagings(self) -> Stagings:
+        return Stagings(self.tools, self.templates, self.gate, self.haproxy, self.settings.base_domain)
+
+    @cached_property
+    def switching(self) -> Switching:
+        return Switching(self.stagings, self.requests, self.commands)
+
+    @cached_property
     def commands(self) -> Commands:
         return Commands(self.tools)
 
@@ -478,6 +488,7 @@ class Application:
             Measuring(self.provider, self.inventories),
             self.surveys,
             self.commands,
+            self.switching,
         )
 
     @cached_property
@@ -506,6 +517,7 @@ class Application:
             queue=self.queue,
             outbox=self.store,
             provider_names=names,
+            switching=self.switching,
         )
 
     def run_router(self) -> None:

@@ -32,6 +32,7 @@ from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
 from pipeline.domain.reports import TestReport
 from pipeline.domain.runs import ACTIVE_STATES, Run, RunState
+from pipeline.domain.stagings import Staging, due_at
 from pipeline.domain.suspicion import History
 from pipeline.ports.stores import Body, Commit, Delete, Document, Event, Fence, JobRequest, Put, Store
 
@@ -164,6 +165,12 @@ def _trigger_indexes(record: TriggerRecord) -> Mapping[str, float]:
     return indexes
 
 
+def _staging_indexes(staging: Staging) -> Mapping[str, float]:
+    indexes = {"stagings": staging.created_at, f"stagings:project:{staging.spec.project}": staging.created_at}
+    due = due_at(staging)
+    return indexes if due is None else {**indexes, "stagings:due": due}
+
+
 @dataclass(frozen=True)
 class MachineRecord:
     """One machine of a provider's inventory."""
@@ -279,6 +286,7 @@ QOS_CHECKS: Kind[QosCheck] = Kind("qos_check", QosCheck, lambda _: {})
 LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
 COMMANDS: Kind[Command] = Kind("command", Command, lambda _: {})
 TEMPLATES = Kind("template", Template, lambda template: {"templates": template.created_at})
+STAGINGS = Kind("staging", Staging, _staging_indexes)
 REPORTS: Kind[TestReport] = Kind("report", TestReport, lambda _: {})
 
 
@@ -369,6 +377,7 @@ class Books:
         self.qos_checks = Book(store, QOS_CHECKS)
         self.commands = Book(store, COMMANDS)
         self.templates = Book(store, TEMPLATES)
+        self.stagings = Book(store, STAGINGS)
         self.breakers = Book(store, BREAKERS)
         self.buckets = Book(store, BUCKETS)
         self.slots = Book(store, SLOTS)

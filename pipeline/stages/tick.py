@@ -29,6 +29,7 @@ from pipeline.stages.planner import planning
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.runner import save_run
 from pipeline.stages.statuses import reporting
+from pipeline.stages.switching import Switching
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -64,6 +65,7 @@ class Tick:
     queue: JobQueue
     outbox: Outbox
     provider_names: Sequence[str]
+    switching: Switching
     _chores_at: float = 0.0
     _reap_at: float = 0.0
     _forget_at: float = 0.0
@@ -113,6 +115,8 @@ class Tick:
                 self._survive(request.id, self.control.end_lane, *request.args)
         if jobs.ADMIT in requests:
             self._admit(fence)
+        if jobs.STAGINGS in requests:
+            self._survive("stagings", self._look_at_stagings)
         self.outbox.drop(len(requests), fence)
 
     def _enqueue(self, requests: Sequence[JobRequest]) -> None:
@@ -193,6 +197,7 @@ class Tick:
         self._survive("ends of leases", self._end_leases)
         self._survive("warnings of ends", warnings.warn, self.tools.books, self.tools.clock.now())
         self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
+        self._survive("stagings", self._look_at_stagings)
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
         active = self.tools.books.runs.everything("runs:active")
@@ -216,6 +221,9 @@ class Tick:
             self.reaper.end(loaded, asking)
         except (GuardRefused, VersionConflict) as error:
             log.debug("environment %s stays for now: %s", loaded.value.id, error)
+
+    def _look_at_stagings(self) -> None:
+        self._enqueue_missing(self.switching.round())
 
     def _due_triggers(self) -> None:
         due = self.tools.books.triggers.due("triggers:due", self.tools.clock.now())

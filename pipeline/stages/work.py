@@ -19,6 +19,7 @@ from pipeline.stages.planner import Planner
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Runner
 from pipeline.stages.statuses import Statuses
+from pipeline.stages.switching import Switching
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Work:
     measuring: Measuring
     surveys: Surveys
     commands: Commands
+    switching: Switching
 
     def plan_trigger(self, trigger_id: str) -> None:
         self.planner.plan(trigger_id)
@@ -79,6 +81,9 @@ class Work:
 
     def run_command(self, command_id: str) -> None:
         self.commands.carry_out(command_id)
+
+    def begin_deploy(self, staging: str, number: str) -> None:
+        self.switching.begin_deploy(staging, int(number))
 
     def forget_old(self) -> None:
         self.retention.forget_old()

@@ -87,7 +87,8 @@ def test_a_visitor_stays_only_where_that_was_asked(haproxy: Haproxy, blue: Origi
 def test_an_open_connection_is_counted_until_it_is_cut(haproxy: Haproxy, blue: Origin) -> None:
     """As a WebSocket is: both sides keep it open for as long as they like."""
     _register(haproxy, "env-1", blue)
-    words = "GET / HTTP/1.1\r\nHost: env-1.test.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    words = "GET / HTTP/1.1\r\nHost: env-1.test.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    words += "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     with socket.create_connection(("127.0.0.1", haproxy.port), 10) as client:
         client.sendall(words.encode())
         assert client.recv(4096).startswith(b"HTTP/1.1 101")

@@ -72,7 +72,9 @@ from pipeline.stages.projects import Projects
 from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import BEAT_TTL_S, Runner
+from pipeline.stages.stagings import Stagings
 from pipeline.stages.statuses import Statuses
+from pipeline.stages.switching import Switching
 from pipeline.stages.tick import Tick
 from pipeline.stages.work import Work
 
@@ -342,6 +344,8 @@ class World:
         self.templates = Templates(self.books, YamlBlueprintReader(), self.gate, self.clock)
         self.leases = Leases(self.books, self.secrets, self.clock)
         self.requests = Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), "cloud", ("cloud",))
+        self.stagings = Stagings(self.tools, self.templates, self.gate, self.router, "test.example")
+        self.switching = Switching(self.stagings, self.requests, Commands(self.tools))
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()
@@ -390,6 +394,7 @@ class World:
             Measuring(self._provider, self.inventories),
             Surveys(self.books, self._provider, self.inventories, self.clock, "world", lambda _: None),
             Commands(self.tools),
+            self.switching,
         )
 
     def _qos_checks(self) -> QosChecks:
@@ -426,6 +431,7 @@ class World:
             queue=self.queue,
             outbox=self.store,
             provider_names=("cloud",),
+            switching=self.switching,
         )
 
     def _machine_of(self, environment_id: str, node: str) -> str:
