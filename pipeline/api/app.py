@@ -20,6 +20,7 @@ from pipeline.api import (
     requests,
     runs,
     servers,
+    stagings,
     templates,
 )
 from pipeline.api.gate import Gate
@@ -36,7 +37,8 @@ def create(app: Application) -> FastAPI:
     problems.install(api)
     api.add_middleware(Gate, token=app.token, token_file=str(app.settings.token_file))
     api.include_router(hooks.router(app.intake, app.settings.public_url))
-    for part in (projects, runs, environments, requests, commands, templates, placements, inventories, servers, doctor):
+    parts = (projects, runs, environments, requests, commands, templates, stagings, placements, inventories, servers)
+    for part in (*parts, doctor):
         api.include_router(part.router(app), prefix="/v1", responses=PROBLEMS)
 
     @api.get("/healthz", summary="Whether this process answers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pipeline.domain.errors import (
     TransientError,
     UserError,
 )
+from pipeline.domain.runs import StageName, StageState
 from pipeline.domain.stagings import Check, Phase, SlotName, SlotState, Staging, StagingSpec
 from pipeline.envs.gate import Asking
 from tests.scenarios.player import USUAL, usual_world
@@ -85,7 +87,7 @@ def test_a_deploy_is_tested_in_the_idle_slot_and_goes_live_when_it_is_promoted(w
     staging = deploy(world, "v1")
     assert (staging.phase, staging.live, staging.blue.state) == (Phase.IDLE, None, SlotState.PASSED)
     (run,) = world.all_runs()
-    assert {stage.name: str(stage.state) for stage in run.stages}["test"] == "passed"
+    assert run.stage(StageName.TEST).state is StageState.PASSED
     assert world.router.routes() == {}
     staging = promote(world)
     assert (staging.phase, staging.live) == (Phase.WATCHING, BLUE)
@@ -322,12 +324,13 @@ def test_a_lock_says_who_and_why_and_lets_a_rollback_pass(world: World) -> None:
     with pytest.raises(UserError, match="reason"):
         world.stagings.lock("front", Asking("ada", " "))
     world.stagings.lock("front", Asking("ada", "the fair is on"))
-    for ask in (
+    refused: list[Callable[[], object]] = [
         lambda: world.stagings.deploy("front", "v1", ADA),
         lambda: world.stagings.promote("front", ADA),
         lambda: world.stagings.remove("front", ADA),
         lambda: world.stagings.put("front", SPEC),
-    ):
+    ]
+    for ask in refused:
         with pytest.raises(InvalidTransition, match=r"locked by ada.*the fair is on.*unlock"):
             ask()
     world.stagings.rollback("front", ADA)
@@ -340,7 +343,7 @@ def test_a_lock_says_who_and_why_and_lets_a_rollback_pass(world: World) -> None:
 
 def test_bad_wishes_say_which_and_why(world: World) -> None:
     world.project("other")
-    wishes: list[tuple[type[GreenroomError], str, object]] = [
+    wishes: list[tuple[type[GreenroomError], str, Callable[[], object]]] = [
         (AlreadyExists, "project shop", lambda: world.stagings.put("front", replace(SPEC, project="other"))),
         (AlreadyExists, HOST, lambda: world.stagings.put("back", replace(SPEC, domain=HOST))),
         (NotFound, "nowhere", lambda: world.stagings.deploy("front", "nowhere", ADA)),
@@ -352,7 +355,6 @@ def test_bad_wishes_say_which_and_why(world: World) -> None:
         (InvalidTransition, "empty", lambda: world.stagings.promote("front", ADA)),
     ]
     for error, words, ask in wishes:
-        assert callable(ask)
         with pytest.raises(error, match=words):
             ask()
 
