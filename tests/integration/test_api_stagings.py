@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from fastapi.testclient import TestClient
 
 from pipeline.api.app import create
 from pipeline.bootstrap import Application
 from pipeline.domain.stagings import Slot, SlotName, SlotState
 from pipeline.envs.books import STAGINGS
+from tests.integration.test_api import opened
 from tests.plugins.redis_server import RedisServer
 from tests.tools.deployment import memory_settings
 
@@ -31,8 +32,9 @@ def app(redis_server: RedisServer, tmp_path: Path) -> Iterator[Application]:
 
 
 @pytest.fixture
-def client(app: Application) -> TestClient:
-    return TestClient(create(app), headers={"authorization": f"Bearer {app.token.reveal()}"})
+async def client(app: Application) -> AsyncIterator[httpx.AsyncClient]:
+    async for client in opened(app, create(app), authorization=f"Bearer {app.token.reveal()}"):
+        yield client
 
 
 def _live(app: Application) -> None:
@@ -49,51 +51,55 @@ def _problem(answer: Any, status: int, *words: str) -> None:
         assert word in answer.json()["detail"]
 
 
-def test_a_staging_is_made_changed_shown_and_listed(client: TestClient) -> None:
-    made = client.put("/v1/stagings/front", json={**FRONT, "keep": "2h", "checks": [{"run": "./smoke", "role": "web"}]})
+async def test_a_staging_is_made_changed_shown_and_listed(client: httpx.AsyncClient) -> None:
+    made = await client.put(
+        "/v1/stagings/front", json={**FRONT, "keep": "2h", "checks": [{"run": "./smoke", "role": "web"}]}
+    )
     assert made.status_code == 200
     body = made.json()
     assert (body["phase"], body["live"], body["idle"], body["blue"]["state"]) == ("idle", None, "blue", "empty")
     assert (body["spec"]["domain"], body["spec"]["keep_s"]) == ("front.test.example", 7200)
-    assert client.put("/v1/stagings/front", json={**FRONT, "keep": "0s"}).json()["spec"]["keep_s"] == 0
-    assert [one["name"] for one in client.get("/v1/stagings", params={"project": "shop"}).json()] == ["front"]
-    assert client.get("/v1/stagings/front").json()["links"]["history"] == "/v1/stagings/front/history"
-    assert client.get("/v1/stagings/front/history").json() == []
+    assert (await client.put("/v1/stagings/front", json={**FRONT, "keep": "0s"})).json()["spec"]["keep_s"] == 0
+    assert [one["name"] for one in (await client.get("/v1/stagings", params={"project": "shop"})).json()] == ["front"]
+    assert (await client.get("/v1/stagings/front")).json()["links"]["history"] == "/v1/stagings/front/history"
+    assert (await client.get("/v1/stagings/front/history")).json() == []
 
 
-def test_what_cannot_be_is_told_with_what_to_do(client: TestClient, app: Application) -> None:
-    client.put("/v1/stagings/front", json=FRONT)
+async def test_what_cannot_be_is_told_with_what_to_do(client: httpx.AsyncClient, app: Application) -> None:
+    await client.put("/v1/stagings/front", json=FRONT)
     app.projects.add("other", repository="https://forge.test/other.git")
-    _problem(client.put("/v1/stagings/front", json={**FRONT, "project": "other"}), 409, "front", "shop", "another name")
+    _problem(
+        await client.put("/v1/stagings/front", json={**FRONT, "project": "other"}), 409, "front", "shop", "another name"
+    )
     taken = {**FRONT, "domain": "front.test.example"}
-    _problem(client.put("/v1/stagings/back", json=taken), 409, "front.test.example", "staging front")
-    _problem(client.put("/v1/stagings/back", json={**FRONT, "watch": "soon"}), 400, "watch", "30m")
-    _problem(client.post("/v1/stagings/front/promote"), 409, "slot blue", "empty", "staging deploy front REF")
-    _problem(client.post("/v1/stagings/front/rollback"), 409, "front", "nothing was promoted yet")
-    _problem(client.post("/v1/stagings/front/deploy", json={"ref": "a b"}), 400, "a b")
-    _problem(client.get("/v1/stagings/nobody"), 404, "nobody", "front", "staging set")
+    _problem(await client.put("/v1/stagings/back", json=taken), 409, "front.test.example", "staging front")
+    _problem(await client.put("/v1/stagings/back", json={**FRONT, "watch": "soon"}), 400, "watch", "30m")
+    _problem(await client.post("/v1/stagings/front/promote"), 409, "slot blue", "empty", "staging deploy front REF")
+    _problem(await client.post("/v1/stagings/front/rollback"), 409, "front", "nothing was promoted yet")
+    _problem(await client.post("/v1/stagings/front/deploy", json={"ref": "a b"}), 400, "a b")
+    _problem(await client.get("/v1/stagings/nobody"), 404, "nobody", "front", "staging set")
 
 
-def test_a_live_slot_is_not_deleted_without_a_reason(client: TestClient, app: Application) -> None:
-    client.put("/v1/stagings/front", json=FRONT)
+async def test_a_live_slot_is_not_deleted_without_a_reason(client: httpx.AsyncClient, app: Application) -> None:
+    await client.put("/v1/stagings/front", json=FRONT)
     _live(app)
-    _problem(client.delete("/v1/stagings/front"), 409, "slot blue is live", "drain it first")
+    _problem(await client.delete("/v1/stagings/front"), 409, "slot blue is live", "drain it first")
     over = {"overrides": {"traffic": "the fair is over"}, "who": "ada"}
-    assert client.post("/v1/stagings/front/remove", json={**over, "dry_run": True}).json()["removing"] is False
-    assert client.post("/v1/stagings/front/remove", json=over).json()["removing"] is True
+    assert (await client.post("/v1/stagings/front/remove", json={**over, "dry_run": True})).json()["removing"] is False
+    assert (await client.post("/v1/stagings/front/remove", json=over)).json()["removing"] is True
 
 
-def test_locks_have_an_owner_and_a_reason(client: TestClient) -> None:
-    client.put("/v1/stagings/front", json=FRONT)
-    _problem(client.post("/v1/stagings/front/lock", json={"who": "ada"}), 400, "reason")
-    locked = client.post("/v1/stagings/front/lock", json={"who": "ada", "reason": "the fair"}).json()
+async def test_locks_have_an_owner_and_a_reason(client: httpx.AsyncClient) -> None:
+    await client.put("/v1/stagings/front", json=FRONT)
+    _problem(await client.post("/v1/stagings/front/lock", json={"who": "ada"}), 400, "reason")
+    locked = (await client.post("/v1/stagings/front/lock", json={"who": "ada", "reason": "the fair"})).json()
     assert (locked["lock"]["who"], locked["lock"]["reason"]) == ("ada", "the fair")
-    _problem(client.post("/v1/stagings/front/promote"), 409, "locked by ada", "the fair", "unlock")
-    assert client.post("/v1/stagings/front/unlock").json()["lock"] is None
+    _problem(await client.post("/v1/stagings/front/promote"), 409, "locked by ada", "the fair", "unlock")
+    assert (await client.post("/v1/stagings/front/unlock")).json()["lock"] is None
 
 
-def test_without_a_base_domain_there_are_none(redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_without_a_base_domain_there_are_none(redis_server: RedisServer, tmp_path: Path) -> None:
     app = Application(memory_settings(tmp_path, redis_server.url))
-    client = TestClient(create(app), headers={"authorization": f"Bearer {app.token.reveal()}"})
-    _problem(client.put("/v1/stagings/front", json=FRONT), 400, "base_domain")
+    async for client in opened(app, create(app), authorization=f"Bearer {app.token.reveal()}"):
+        _problem(await client.put("/v1/stagings/front", json=FRONT), 400, "base_domain")
     app.redis.close()

@@ -21,6 +21,8 @@ from pipeline.domain.errors import TransientError
 from pipeline.domain.traffic import Target
 
 PATIENCE_S = 15.0
+#: To the key that RFC 6455 has as its example (1.3).
+ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
 def eventually(told: Callable[[], bool]) -> bool:
@@ -59,6 +61,7 @@ class _Answering(http.server.BaseHTTPRequestHandler):
         self.send_response(101)
         self.send_header("Upgrade", "websocket")
         self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", ACCEPT)
         self.end_headers()
         self.rfile.read(1)
         self.close_connection = True
