@@ -146,7 +146,7 @@ def _bad(port: int, made: Lab) -> Iterator[Figure]:
     failed = [line for line in lines if line.failed]
     after = sum(line.sent > back for line in failed)
     window = max(line.sent for line in failed) - min(line.sent for line in failed)
-    told = f"from the first request with an error to the last; {len(failed)} errors; {made.now().history[-1].why}; {after} were sent after it had gone back"
+    told = f"from the first request with an error to the last, of {len(failed)}; {made.now().history[-1].why}"
     yield Figure("promote_bad_window", window, "s", told)
     yield Figure("promote_bad_after", after, "requests", "errors that were asked for after it had gone back", "0")
 
