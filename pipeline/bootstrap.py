@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -49,6 +50,7 @@ from pipeline.ports.drivers import Driver
 from pipeline.ports.forges import Forge
 from pipeline.ports.logs import LogStore
 from pipeline.ports.reports import ReportReader
+from pipeline.ports.routers import Router
 from pipeline.ports.stores import AsyncStore
 from pipeline.ports.transports import Transport
 from pipeline.ports.verifiers import Verifier
@@ -67,7 +69,9 @@ from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Pulse, Runner
 from pipeline.stages.scaling import Scale
 from pipeline.stages.schedules import Schedules
+from pipeline.stages.stagings import Stagings
 from pipeline.stages.statuses import Statuses
+from pipeline.stages.switching import Switching
 from pipeline.stages.tick import Tick
 from pipeline.stages.verdicts import Verdicts
 from pipeline.stages.work import Work
@@ -76,6 +80,7 @@ if TYPE_CHECKING:
     import redis
 
     from pipeline.adapters.queues.rq import RqJobQueue
+    from pipeline.adapters.routers.haproxy import HaproxyRouter
     from pipeline.adapters.stores.redis import RedisStore
     from pipeline.adapters.transports.openssh import OpenSshTransport
     from pipeline.clients.openstack import Account
@@ -163,7 +168,33 @@ class Application:
             name: Budget(provider.delete_budget, provider.delete_interval_s)
             for name, provider in self.settings.providers.items()
         }
-        return Gate(self.books, self.clock, budgets)
+        return Gate(self.books, self.clock, budgets, self.routers)
+
+    @cached_property
+    def haproxy(self) -> HaproxyRouter | None:
+        """The HAProxy of this machine; None without a base domain."""
+        if not self.settings.base_domain:
+            return None
+        from pipeline.adapters.routers.haproxy import HaproxyRouter, Layout, certificate_in
+
+        told, certificate = self.settings.router, self.settings.router.certificate
+        if told.tls_bind and certificate is None:
+            certificate = certificate_in(self.settings.authority_dir, self.settings.base_domain, self.clock.now())
+        layout = Layout(
+            home=self.settings.router_dir,
+            bind=told.bind,
+            tls_bind=told.tls_bind,
+            certificate=certificate,
+            plain=told.backends,
+            sticky=told.sticky_backends,
+            targets=told.targets,
+        )
+        return HaproxyRouter("haproxy", layout)
+
+    @property
+    def routers(self) -> tuple[Router, ...]:
+        """All that may send traffic to environments."""
+        return (self.haproxy,) if self.haproxy is not None else ()
 
     @cached_property
     def removals(self) -> Removals:
@@ -483,6 +514,14 @@ class Application:
         return Mornings(self.books, self.clock)
 
     @cached_property
+    def stagings(self) -> Stagings:
+        return Stagings(self.tools, self.templates, self.gate, self.haproxy, self.settings.base_domain)
+
+    @cached_property
+    def switching(self) -> Switching:
+        return Switching(self.stagings, self.requests, self.commands)
+
+    @cached_property
     def commands(self) -> Commands:
         return Commands(self.tools)
 
@@ -521,6 +560,7 @@ class Application:
             self.commands,
             self.cloud_acts,
             Watch(self.books, self.provider, self.clock),
+            self.switching,
         )
 
     @cached_property
@@ -552,7 +592,15 @@ class Application:
             queue=self.queue,
             outbox=self.store,
             provider_names=names,
+            switching=self.switching,
         )
+
+    def run_router(self) -> None:
+        """Become the HAProxy of this machine, with all that was told so far."""
+        if self.haproxy is None:
+            raise UserError("there is no router: set `base_domain` in the settings")
+        command = self.haproxy.prepare()
+        os.execv(command[0], command)  # noqa: S606  # no shell is wanted
 
     def hang_up(self) -> None:
         """End every kept connection of the deployment, which stops."""

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pipeline.domain.allowances import parse_allowance
 from pipeline.domain.errors import UserError
 from pipeline.domain.qos import QosProfile, checked_profile
+from pipeline.domain.traffic import checked_host
 from pipeline.domain.wiring import parse_cidr
 
 
@@ -127,10 +128,27 @@ class ProviderSettings(BaseModel):
         return self.openstack
 
 
+class RouterSettings(BaseModel):
+    """The HAProxy that sends requests to environments and stagings; HOST:PORT without and with TLS, empty: not so.
+
+    `certificate` is a PEM file with a wildcard certificate of the base domain and its key; without one, a local
+    authority of the deployment makes it. A HAProxy has `backends` for environments and `sticky_backends` for those
+    that want to keep each visitor at one node, each of at most `targets` nodes.
+    """
+
+    bind: str = "127.0.0.1:8680"
+    tls_bind: str = ""
+    certificate: Path | None = None
+    backends: int = Field(default=48, ge=2, le=1000)
+    sticky_backends: int = Field(default=8, ge=0, le=1000)
+    targets: int = Field(default=16, ge=1, le=256)
+
+
 class Settings(BaseSettings):
     """All settings; times in seconds, sizes in bytes.
 
     `qos_profiles` are named promises, told in the words of a blueprint's `qos`; they go before those that are built in.
+    `base_domain` is where environments and stagings have their names; empty: there is no router.
     """
 
     model_config = SettingsConfigDict(env_prefix="GREENROOM_", env_nested_delimiter="__", extra="forbid")
@@ -152,6 +170,8 @@ class Settings(BaseSettings):
     allow_local_repositories: bool = True
     allow_http_repositories: bool = False
     chef_package: str = ""
+    base_domain: Annotated[str, AfterValidator(lambda text: checked_host(text) if text else "")] = ""
+    router: RouterSettings = Field(default_factory=RouterSettings)
     preemption_grace_s: float = Field(default=30.0, ge=0)
     keep_days: float = Field(default=30.0, gt=0)
     log_level: str = "INFO"
@@ -198,6 +218,16 @@ class Settings(BaseSettings):
     @property
     def helper_socket(self) -> Path:
         return self.run_dir / "nodes.sock"
+
+    @property
+    def router_dir(self) -> Path:
+        """What HAProxy is told, and its socket."""
+        return self.run_dir / "router"
+
+    @property
+    def authority_dir(self) -> Path:
+        """The local authority, and the certificate that it made."""
+        return self.home / "tls"
 
     @property
     def token_file(self) -> Path:

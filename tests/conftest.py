@@ -2,6 +2,7 @@
 
 pytest_plugins = (
     "tests.plugins.books",
+    "tests.plugins.haproxy",
     "tests.plugins.local_nodes",
     "tests.plugins.openstack_cloud",
     "tests.plugins.redis_server",

@@ -1,11 +1,14 @@
-"""`python -m workers work | statuses | provider NAME | tick | up [LIFELINE] | nodes ... | hang-up`."""
+"""`python -m workers work | statuses | provider NAME | tick | router | up [LIFELINE] | nodes ... | hang-up`."""
 
 from __future__ import annotations
 
 import logging
 import sys
 
-USAGE = "usage: python -m workers work | statuses | provider NAME | tick | up [LIFELINE] | nodes OPTION... | hang-up\n"
+USAGE = (
+    "usage: python -m workers work | statuses | provider NAME | tick | router | up [LIFELINE] | nodes OPTION... | "
+    "hang-up\n"
+)
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -48,6 +51,8 @@ def _serve_application(arguments: list[str]) -> int:
             from workers.tick import TickProcess
 
             TickProcess(application()).run()
+        case ["router"]:
+            application().run_router()
         case ["hang-up"]:
             application().hang_up()
         case _:

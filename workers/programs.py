@@ -15,7 +15,7 @@ from pipeline.settings import Settings
 #: What a socket may take to answer, in seconds.
 ANSWER_S = 2.0
 #: Programs of a phase start when those of the earlier ones are ready, and end before them.
-STORE, NODES, LISTENERS, WORKERS, TICK = range(5)
+STORE, NODES, ROUTER, LISTENERS, WORKERS, TICK = range(6)
 _PYTHON = (sys.executable, "-P")
 
 
@@ -38,6 +38,8 @@ def programs(settings: Settings) -> list[Program]:
     wanted = [] if settings.redis_url else [_redis(settings)]
     if any(provider.driver == "local" for provider in settings.providers.values()):
         wanted.append(_node_helper(settings))
+    if settings.base_domain:
+        wanted.append(_router(settings))
     wanted += [_listener("api"), _listener("hooks")]
     wanted += [_worker(f"work-{i}", "work") for i in range(1, settings.workers + 1)]
     wanted.append(_worker("statuses", "statuses"))
@@ -72,6 +74,11 @@ def _redis(settings: Settings) -> Program:
     return Program("redis", ("redis-server", *words), STORE, lambda: redis_answers(settings.redis_socket))
 
 
+def _router(settings: Settings) -> Program:
+    socket = settings.router_dir / "haproxy.sock"
+    return Program("router", (*_PYTHON, "-m", "workers", "router"), ROUTER, lambda: router_answers(socket))
+
+
 def _node_helper(settings: Settings) -> Program:
     become_root = () if os.geteuid() == 0 else ("sudo", "-n", "--")
     # Root must not leave bytecode in a user's tree.
@@ -93,6 +100,10 @@ def redis_answers(path: Path) -> bool:
 
 def helper_answers(path: Path) -> bool:
     return b'"ok"' in _ask(path, json.dumps({"do": "ping"}).encode() + b"\n")
+
+
+def router_answers(path: Path) -> bool:
+    return bool(_ask(path, b"show version\n"))
 
 
 def _ask(path: Path, words: bytes) -> bytes:

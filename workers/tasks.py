@@ -78,5 +78,9 @@ def check_qos(check_id: str) -> None:
     work().check_qos(check_id)
 
 
+def begin_deploy(staging: str, number: str) -> None:
+    work().begin_deploy(staging, number)
+
+
 def run_command(command_id: str) -> None:
     work().run_command(command_id)

@@ -24,6 +24,7 @@ from pipeline.api import (
     runs,
     schedules,
     servers,
+    stagings,
     templates,
 )
 from pipeline.api.gate import Gate
@@ -42,6 +43,7 @@ PARTS = (
     requests,
     commands,
     templates,
+    stagings,
     placements,
     inventories,
     acceptances,

@@ -107,7 +107,16 @@ def check_home(settings: Settings) -> None:
 
 def check_ports(settings: Settings) -> None:
     """The command ends when somebody else listens where we want to."""
-    for name, bind in (("GREENROOM_API_BIND", settings.api_bind), ("GREENROOM_HOOKS_BIND", settings.hooks_bind)):
+    router = settings.router if settings.base_domain else None
+    binds = {
+        "GREENROOM_API_BIND": settings.api_bind,
+        "GREENROOM_HOOKS_BIND": settings.hooks_bind,
+        "GREENROOM_ROUTER__BIND": router.bind if router else "",
+        "GREENROOM_ROUTER__TLS_BIND": router.tls_bind if router else "",
+    }
+    for name, bind in binds.items():
+        if not bind:
+            continue
         host, _, port = bind.rpartition(":")
         if not port.isdecimal():
             raise Complaint(f"{bind!r} is no HOST:PORT; set {name} to one", USAGE)

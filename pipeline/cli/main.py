@@ -23,6 +23,7 @@ from pipeline.cli.commands import (
     runs,
     schedules,
     simulate,
+    staging,
     this_machine,
 )
 from pipeline.cli.output import Complaint
@@ -55,6 +56,7 @@ app.add_typer(inventory.inventory, name="inventory", rich_help_panel="Placement"
 app.add_typer(qos.qos, name="qos", rich_help_panel="Nodes")
 app.add_typer(env.env, name="env", rich_help_panel="Nodes")
 app.add_typer(schedules.schedule, name="schedule", rich_help_panel="Runs")
+app.add_typer(staging.staging, name="staging", rich_help_panel="Stagings")
 app.add_typer(projects.hook, name="hook", rich_help_panel="Projects")
 # What stands after RUN belongs to the node's command, options included.
 app.command(rich_help_panel="Nodes", context_settings={"allow_interspersed_args": False})(runs.ssh)

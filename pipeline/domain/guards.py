@@ -30,7 +30,8 @@ class Facts:
 
     `sightings` counts how often a thing that is in no book was seen. `in_traffic` is the router that sends traffic to
     it. `last_of` is the role of which it is the last healthy node. `used_by` is what else uses it. `budget` is how many
-    such acts `provider` allows in an interval, of which `spent` are; None: it is not counted.
+    such acts `provider` allows in an interval, of which `spent` are; None: it is not counted. `unwell` says which
+    of its nodes do not answer a router.
     """
 
     who: str
@@ -48,6 +49,7 @@ class Facts:
     spent: int = 0
     budget: int | None = None
     in_service: bool = False
+    unwell: str = ""
     now: float = 0.0
 
 
@@ -111,6 +113,10 @@ def _in_use(facts: Facts) -> str:
 
 def _serving(facts: Facts) -> str:
     return "the machine is in service" if facts.in_service else ""
+
+
+def _unwell(facts: Facts) -> str:
+    return facts.unwell
 
 
 _TAKES_NODES = frozenset({Act.DESTROY, Act.REBUILD, Act.SCALE_IN, Act.PREEMPT, Act.REAP})
@@ -187,6 +193,14 @@ GUARDS: tuple[Guard, ...] = (
         "its machine is in service",
         _serving,
         "put the machine into maintenance first",
+    ),
+    Guard(
+        "healthy",
+        frozenset({Act.SWITCH}),
+        "nodes of it do not answer the router's health checks",
+        _unwell,
+        "wait until its nodes are well, or deploy again",
+        passing=True,
     ),
 )
 

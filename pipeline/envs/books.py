@@ -36,6 +36,7 @@ from pipeline.domain.reports import TestReport
 from pipeline.domain.resizing import is_scaled, is_watched, replaced_at
 from pipeline.domain.runs import ACTIVE_STATES, Run, RunState
 from pipeline.domain.schedules import Schedule
+from pipeline.domain.stagings import Staging, due_at
 from pipeline.domain.suspicion import History
 from pipeline.ports.stores import Body, Commit, Delete, Document, Event, Fence, JobRequest, Put, Store
 
@@ -183,6 +184,12 @@ def _schedule_indexes(schedule: Schedule) -> Mapping[str, float]:
     return {"schedules": born, f"schedules:project:{schedule.project}": born, "schedules:due": schedule.due_at}
 
 
+def _staging_indexes(staging: Staging) -> Mapping[str, float]:
+    indexes = {"stagings": staging.created_at, f"stagings:project:{staging.spec.project}": staging.created_at}
+    due = due_at(staging)
+    return indexes if due is None else {**indexes, "stagings:due": due}
+
+
 @dataclass(frozen=True)
 class MachineRecord:
     """One machine of a provider's inventory."""
@@ -308,6 +315,7 @@ LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
 COMMANDS: Kind[Command] = Kind("command", Command, lambda _: {})
 SCHEDULES = Kind("schedule", Schedule, _schedule_indexes)
 TEMPLATES = Kind("template", Template, lambda template: {"templates": template.created_at})
+STAGINGS = Kind("staging", Staging, _staging_indexes)
 REPORTS: Kind[TestReport] = Kind("report", TestReport, lambda _: {})
 
 
@@ -401,6 +409,7 @@ class Books:
         self.commands = Book(store, COMMANDS)
         self.templates = Book(store, TEMPLATES)
         self.schedules = Book(store, SCHEDULES)
+        self.stagings = Book(store, STAGINGS)
         self.breakers = Book(store, BREAKERS)
         self.buckets = Book(store, BUCKETS)
         self.slots = Book(store, SLOTS)

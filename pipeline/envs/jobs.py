@@ -16,6 +16,8 @@ TICK_QUEUE = "tick"
 ADMIT = JobRequest("admit", TICK_QUEUE, "admit")
 #: Asks the tick to end the runs of a lane: it hands over at least once, so that no worker's death can lose it.
 END_LANE = "end_lane"
+#: Asks the tick to look at the stagings that have something to do.
+STAGINGS = JobRequest("stagings", TICK_QUEUE, "stagings")
 #: Forgets what is older than it is kept.
 FORGET = JobRequest("forget_old", WORK_QUEUE, "forget_old")
 
@@ -72,6 +74,11 @@ def cloud_act(provider: str, act_id: str) -> JobRequest:
 
 def command(command_id: str) -> JobRequest:
     return JobRequest(command_id, WORK_QUEUE, "run_command", (command_id,))
+
+
+def begin_deploy(staging: str, number: int) -> JobRequest:
+    """A deploy of a staging may begin; a worker reads the repository for it."""
+    return JobRequest(f"staging_{staging}_{number}", WORK_QUEUE, "begin_deploy", (staging, str(number)))
 
 
 def wake(run: Run) -> JobRequest:

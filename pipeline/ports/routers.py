@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
+
+from pipeline.domain.traffic import Backend, Reading
 
 
 class Router(Protocol):
-    """One router. Any number of callers at once."""
+    """One router. Any number of callers at once, from any number of processes.
+
+    What it was told outlives its own end: it serves the same when it starts again. Every method may raise
+    TransientError when it cannot be asked or told; the same call may then be made again, and does no more than one.
+    """
 
     @property
     def name(self) -> str:
         """As people know it; constant."""
 
+    def register(self, backend: Backend) -> None:
+        """Know what answers for an environment, and look whether it is well. Asked again: what differs is replaced,
+        open requests go on. Its own host, if it has one, leads there from now on. UserError: what cannot be told to a
+        router. CapacityError: it has no room for another backend, or for so many targets.
+        """
+
+    def forget(self, environment: str) -> None:
+        """Know it no more; nothing when it is not known. InvalidTransition while a host is switched to it."""
+
+    def known(self) -> Collection[str]:
+        """Ids of the environments that are registered."""
+
+    def switch(self, host: str, environment: str) -> None:
+        """Send every request for a host that comes from now on to an environment, in one change; open ones end where
+        they are, also those of connections that are kept alive. NotFound: it is not registered.
+        """
+
+    def unroute(self, host: str) -> None:
+        """Send requests for a host that was switched nowhere; nothing when it was not."""
+
+    def routes(self) -> Mapping[str, str]:
+        """Where hosts are switched to now, as the router itself says. An environment's own host is not among them."""
+
     def serving(self) -> Collection[str]:
-        """Ids of the environments that it sends traffic to now. TransientError when it cannot be asked."""
+        """Ids of the environments to which a host is switched now."""
+
+    def reading(self, environment: str) -> Reading:
+        """What it counts of an environment. NotFound: it is not registered."""
+
+    def cut(self, environment: str) -> None:
+        """End all that is still open there, as at the bound of a drain; nothing when it is not known."""

@@ -45,7 +45,8 @@ class Request:
 
     The files that it names come from `repository` (the project's where empty) at `ref`. `ttl_s` None: the project's
     own. Without `keys` a key is made. `repeat` names the request: sent again with the same `body`, it is answered with
-    the environment of the first time.
+    the environment of the first time. `tested`: its tests run, too, and it is handed over only when they pass.
+    `protected`: why nothing but its owner may end it, its time included.
     """
 
     project: str
@@ -60,6 +61,8 @@ class Request:
     keys: tuple[str, ...] = ()
     repeat: str = ""
     body: str = ""
+    tested: bool = False
+    protected: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,13 @@ class Answer:
 class _Plan:
     blueprint: Blueprint
     trigger: Trigger | None
+    tested: bool = False
+    protected: str = ""
+
+    @property
+    def work(self) -> str:
+        """What of it needs a run; empty when nothing does."""
+        return _files(self.blueprint) or ("`test`" if self.tested and self.blueprint.test else "")
 
 
 class Requests:
@@ -165,7 +175,7 @@ class Requests:
                 f"{_files(blueprint)} of the blueprint comes from a repository, and none is named; say `ref`, and "
                 "`repository` where it is not the project's"
             )
-        return _Plan(blueprint, trigger)
+        return _Plan(blueprint, trigger, request.tested, request.protected)
 
     def _commit(self, project: Project, request: Request) -> Trigger:
         repository, ref = request.repository or project.repository, request.ref or "HEAD"
@@ -211,7 +221,7 @@ class Requests:
             id=self._tools.ids.new("env"),
             project=project.name,
             service=plan.blueprint.service,
-            owner=self._tools.ids.new("run") if _files(plan.blueprint) else "",
+            owner=self._tools.ids.new("run") if plan.work else "",
             provider=self._provider_of(project, plan.blueprint),
             state=EnvironmentState.REQUESTED,
             nodes=planned_nodes(plan.blueprint.environment),
@@ -222,6 +232,7 @@ class Requests:
             rules=plan.blueprint.environment.rules,
             networks=plan.blueprint.environment.networks,
             contract=contract,
+            protected=plan.protected,
         )
 
     def _check_quota(self, project: Project, environment: Environment) -> None:
@@ -279,7 +290,7 @@ def _run(environment: Environment, plan: _Plan) -> Run:
         priority=environment.priority,
         environment_id=environment.id,
     )
-    return run.with_stage(StageRun(StageName.TEST, StageState.SKIPPED, UNTESTED))
+    return run if plan.tested else run.with_stage(StageRun(StageName.TEST, StageState.SKIPPED, UNTESTED))
 
 
 def _files(blueprint: Blueprint) -> str:

@@ -32,6 +32,7 @@ from pipeline.stages.runner import save_run
 from pipeline.stages.scaling import Scale
 from pipeline.stages.schedules import Schedules
 from pipeline.stages.statuses import reporting
+from pipeline.stages.switching import Switching
 from pipeline.stages.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Tick:
     queue: JobQueue
     outbox: Outbox
     provider_names: Sequence[str]
+    switching: Switching
     _chores_at: float = 0.0
     _reap_at: float = 0.0
     _forget_at: float = 0.0
@@ -125,6 +127,8 @@ class Tick:
                 self._survive(request.id, self.control.end_lane, *request.args)
         if jobs.ADMIT in requests:
             self._admit(fence)
+        if jobs.STAGINGS in requests:
+            self._survive("stagings", self._look_at_stagings)
         self.outbox.drop(len(requests), fence)
 
     def _enqueue(self, requests: Sequence[JobRequest]) -> None:
@@ -212,6 +216,7 @@ class Tick:
             self._survive(acceptance_id, self.verdicts.conclude, acceptance_id)
         for schedule_id in self.schedules.due():
             self._survive(schedule_id, self.schedules.start, schedule_id, fence)
+        self._survive("stagings", self._look_at_stagings)
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
         active = self.tools.books.runs.everything("runs:active")
@@ -242,6 +247,9 @@ class Tick:
             self.scale.replace_lost(environment_id)
         except (GuardRefused, VersionConflict) as error:
             log.debug("environment %s: its lost nodes are replaced later: %s", environment_id, error)
+
+    def _look_at_stagings(self) -> None:
+        self._enqueue_missing(self.switching.round())
 
     def _due_triggers(self) -> None:
         due = self.tools.books.triggers.due("triggers:due", self.tools.clock.now())

@@ -21,6 +21,7 @@ from pipeline.stages.planner import Planner
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Runner
 from pipeline.stages.statuses import Statuses
+from pipeline.stages.switching import Switching
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Work:
     commands: Commands
     cloud_acts: CloudActs
     watch: Watch
+    switching: Switching
 
     def plan_trigger(self, trigger_id: str) -> None:
         self.planner.plan(trigger_id)
@@ -93,6 +95,9 @@ class Work:
 
     def run_command(self, command_id: str) -> None:
         self.commands.carry_out(command_id)
+
+    def begin_deploy(self, staging: str, number: str) -> None:
+        self.switching.begin_deploy(staging, int(number))
 
     def forget_old(self) -> None:
         self.retention.forget_old()

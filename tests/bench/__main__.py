@@ -16,6 +16,7 @@ from tests.bench import (
     placement_reserved,
     placement_vs_nova,
     preemption,
+    promote,
     run_overhead,
 )
 from tests.bench.figures import Figure
@@ -30,6 +31,7 @@ BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "placement_vs_nova": placement_vs_nova.measure,
     "placement": placement.measure,
     "preemption": preemption.measure,
+    "promote": promote.measure,
     "openstack": openstack.measure,
     "placement_reserved": placement_reserved.measure,
 }

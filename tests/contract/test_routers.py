@@ -1,29 +1,185 @@
-"""The port of routers, kept by the memory twin."""
+"""The port of routers, kept by the memory twin and by HAProxy."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import pytest
 
 from pipeline.adapters.routers.memory import MemoryRouter
-from pipeline.domain.errors import TransientError
+from pipeline.domain.errors import CapacityError, InvalidTransition, NotFound, TransientError, UserError
+from pipeline.domain.traffic import Backend, Target
 from pipeline.ports.routers import Router
+from tests.plugins.haproxy import Haproxy, Origin, eventually, origin
+
+HOST = "shop.test.example"
 
 
-@pytest.fixture
-def subject() -> MemoryRouter:
-    return MemoryRouter("front")
+@dataclass
+class Subject:
+    """A router, three servers that answer, and how to make one of them ill or the router silent."""
+
+    router: Router
+    targets: tuple[Target, ...]
+    sicken: Callable[[Target], None]
+    silence: Callable[[], None]
+    again: Callable[[], Router]
+
+    def register(self, environment: str, *numbers: int) -> None:
+        self.router.register(Backend(environment, tuple(self.targets[number] for number in numbers)))
+
+    def up(self, environment: str) -> int:
+        return self.router.reading(environment).up
 
 
-def test_it_names_what_it_sends_traffic_to(subject: MemoryRouter) -> None:
-    router: Router = subject
-    assert (router.name, set(router.serving())) == ("front", set())
-    subject.live.add("env-1")
-    assert set(router.serving()) == {"env-1"}
-    subject.live.discard("env-1")
-    assert set(router.serving()) == set()
+@pytest.fixture(params=["memory", "haproxy"])
+def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
+    with ExitStack() as stack:
+        origins = [stack.enter_context(origin(word)) for word in ("one", "two", "three")]
+        if request.param == "memory":
+            yield _memory(origins)
+        else:
+            yield _haproxy(request.getfixturevalue("haproxy"), origins)
 
 
-def test_one_that_cannot_be_asked_says_so(subject: MemoryRouter) -> None:
-    subject.down = True
-    with pytest.raises(TransientError, match="front"):
-        subject.serving()
+def _memory(origins: list[Origin]) -> Subject:
+    router = MemoryRouter("front", room=4, most_targets=3)
+    return Subject(
+        router,
+        tuple(one.target for one in origins),
+        router.sick.add,
+        lambda: setattr(router, "down", True),
+        lambda: router,
+    )
+
+
+def _haproxy(haproxy: Haproxy, origins: list[Origin]) -> Subject:
+    by_target = {one.target: one for one in origins}
+
+    def again() -> Router:
+        haproxy.stop()
+        haproxy.start()
+        return haproxy.router
+
+    return Subject(
+        haproxy.router,
+        tuple(by_target),
+        lambda target: setattr(by_target[target], "status", 500),
+        haproxy.stop,
+        again,
+    )
+
+
+def test_it_knows_what_was_registered_and_how_it_is(subject: Subject) -> None:
+    assert (subject.router.name, set(subject.router.known())) == ("front", set())
+    subject.register("env-1", 0, 1)
+    assert set(subject.router.known()) == {"env-1"}
+    assert subject.router.reading("env-1").targets == 2
+    assert eventually(lambda: subject.up("env-1") == 2)
+    subject.sicken(subject.targets[1])
+    assert eventually(lambda: subject.up("env-1") == 1)
+
+
+def test_what_is_registered_again_is_replaced(subject: Subject) -> None:
+    subject.register("env-1", 0)
+    subject.register("env-1", 1, 2)
+    subject.register("env-1", 1, 2)
+    assert set(subject.router.known()) == {"env-1"}
+    assert subject.router.reading("env-1").targets == 2
+    assert eventually(lambda: subject.up("env-1") == 2)
+    subject.register("env-1", 2)
+    assert eventually(lambda: subject.up("env-1") == 1)
+
+
+def test_a_host_leads_where_it_was_switched_last(subject: Subject) -> None:
+    subject.register("env-1", 0)
+    subject.register("env-2", 1)
+    assert (dict(subject.router.routes()), set(subject.router.serving())) == ({}, set())
+    subject.router.switch(HOST, "env-1")
+    assert (dict(subject.router.routes()), set(subject.router.serving())) == ({HOST: "env-1"}, {"env-1"})
+    for environment in ("env-2", "env-2"):
+        subject.router.switch(HOST, environment)
+    assert (dict(subject.router.routes()), set(subject.router.serving())) == ({HOST: "env-2"}, {"env-2"})
+    for _ in range(2):
+        subject.router.unroute(HOST)
+    assert (dict(subject.router.routes()), set(subject.router.serving())) == ({}, set())
+
+
+def test_its_own_host_is_no_traffic_that_a_guard_would_mind(subject: Subject) -> None:
+    subject.router.register(Backend("env-1", subject.targets[:1], host="env-1.test.example"))
+    assert (dict(subject.router.routes()), set(subject.router.serving())) == ({}, set())
+
+
+def test_what_a_host_is_switched_to_is_not_forgotten(subject: Subject) -> None:
+    subject.register("env-1", 0)
+    subject.router.switch(HOST, "env-1")
+    with pytest.raises(InvalidTransition, match=HOST):
+        subject.router.forget("env-1")
+    subject.router.unroute(HOST)
+    for _ in range(2):
+        subject.router.forget("env-1")
+    assert set(subject.router.known()) == set()
+
+
+def test_nothing_is_switched_to_what_is_not_registered(subject: Subject) -> None:
+    for ask in (
+        lambda: subject.router.switch(HOST, "env-9"),
+        lambda: subject.router.reading("env-9"),
+    ):
+        with pytest.raises(NotFound, match="env-9"):
+            ask()
+    subject.router.cut("env-9")
+    assert dict(subject.router.routes()) == {}
+
+
+def test_what_is_no_host_path_or_port_is_refused(subject: Subject) -> None:
+    target = subject.targets[0]
+    for backend in (
+        Backend("env-1", ()),
+        Backend("env-1", (target,), host="a b.example"),
+        Backend("env-1", (target,), health="/ HTTP/1.0"),
+        Backend("env-1", (Target(target.address, 0),)),
+    ):
+        with pytest.raises(UserError):
+            subject.router.register(backend)
+    subject.register("env-1", 0)
+    with pytest.raises(UserError, match="host"):
+        subject.router.switch("shop example", "env-1")
+
+
+def test_a_full_one_says_so(subject: Subject) -> None:
+    with pytest.raises(CapacityError, match="env-1"):
+        subject.router.register(Backend("env-1", (subject.targets[0],) * 4))
+    for number in range(4):
+        subject.register(f"env-{number}", 0)
+    with pytest.raises(CapacityError, match="env-4"):
+        subject.register("env-4", 0)
+    subject.router.forget("env-0")
+    subject.register("env-4", 0)
+
+
+def test_one_that_is_started_again_serves_the_same(subject: Subject) -> None:
+    subject.register("env-1", 0)
+    subject.register("env-2", 1, 2)
+    subject.router.switch(HOST, "env-2")
+    router = subject.again()
+    assert (set(router.known()), dict(router.routes())) == ({"env-1", "env-2"}, {HOST: "env-2"})
+    assert eventually(lambda: subject.up("env-2") == 2)
+
+
+def test_one_that_cannot_be_asked_says_so(subject: Subject) -> None:
+    subject.register("env-1", 0)
+    subject.silence()
+    for ask in (
+        subject.router.serving,
+        subject.router.routes,
+        subject.router.known,
+        lambda: subject.router.reading("env-1"),
+        lambda: subject.router.switch(HOST, "env-1"),
+        lambda: subject.register("env-1", 0),
+        lambda: subject.router.cut("env-1"),
+    ):
+        with pytest.raises(TransientError, match="answer"):
+            ask()

@@ -81,7 +81,9 @@ from pipeline.stages.retention import Retention
 from pipeline.stages.runner import BEAT_TTL_S, Runner
 from pipeline.stages.scaling import Scale
 from pipeline.stages.schedules import Schedules
+from pipeline.stages.stagings import Stagings
 from pipeline.stages.statuses import Statuses
+from pipeline.stages.switching import Switching
 from pipeline.stages.tick import Tick
 from pipeline.stages.verdicts import Verdicts
 from pipeline.stages.work import Work
@@ -357,6 +359,8 @@ class World:
         self.mornings = Mornings(self.books, self.clock)
         self.room = Room(self.books, self._provider, self.inventories, self.clock)
         self.scale = Scale(self.tools, self.inventories, self.room, ("cloud",))
+        self.stagings = Stagings(self.tools, self.templates, self.gate, self.router, "test.example")
+        self.switching = Switching(self.stagings, self.requests, Commands(self.tools))
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()
@@ -408,6 +412,7 @@ class World:
             Commands(self.tools),
             CloudActs(self.books, self._provider, self.inventories, self.gate, self.clock, self.ids),
             Watch(self.books, self._provider, self.clock),
+            self.switching,
         )
 
     def _qos_checks(self) -> QosChecks:
@@ -447,6 +452,7 @@ class World:
             queue=self.queue,
             outbox=self.store,
             provider_names=("cloud",),
+            switching=self.switching,
         )
 
     def _machine_of(self, environment_id: str, node: str) -> str:

@@ -37,6 +37,7 @@ BAD = {
     "budget": Facts("me", spent=3, budget=3),
     "in-use": Facts("me", used_by=("env-1/web-0",)),
     "out-of-service": Facts("me", in_service=True),
+    "healthy": Facts("me", unwell="1 of its 2 nodes does not answer"),
 }
 
 
@@ -98,6 +99,7 @@ RULES = {
     ),
     "in-use": Rule("delete-object restart-agent take-out", lambda f: len(f.used_by) > 0, passing=True),
     "out-of-service": Rule("restart-agent", lambda f: f.in_service),
+    "healthy": Rule("switch", lambda f: f.unwell != "", passing=True),
 }
 NAMES = st.sampled_from(["me", "you", ""])
 FACTS = st.builds(
@@ -117,6 +119,7 @@ FACTS = st.builds(
     spent=st.integers(0, 4),
     budget=st.none() | st.integers(0, 4),
     in_service=st.booleans(),
+    unwell=st.sampled_from(["", "1 of its 2 nodes does not answer"]),
     now=st.floats(0, 20),
 )
 OVERRIDES = st.dictionaries(st.sampled_from(list(RULES)), st.sampled_from(["", "  ", "it burns", "a drill"]))

@@ -39,6 +39,13 @@ def test_a_redis_of_somebody_else_is_not_started(settings: Settings) -> None:
     assert "redis" not in names(settings.model_copy(update={"redis_url": "redis://elsewhere"}))
 
 
+def test_a_router_is_started_where_there_is_a_base_domain(settings: Settings) -> None:
+    routed = settings.model_copy(update={"base_domain": "test.example"})
+    assert [name for name in names(routed) if name not in names(settings)] == ["router"]
+    phases = [program.phase for program in programs(routed)]
+    assert phases == sorted(phases)
+
+
 def test_the_node_helper_is_started_for_local_providers_as_root(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,83 @@
+"""What a router is told of an environment, and what it says of the traffic there."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from pipeline.domain.errors import UserError
+
+#: RFC 1123: labels of letters, digits and inner dashes, in small letters as routers compare them.
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+", re.ASCII)
+#: What of a URL needs no quoting in anybody's configuration.
+_PATH = re.compile(r"/[A-Za-z0-9._~/?&=+-]{0,200}", re.ASCII)
+MOST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class Target:
+    """One server that answers requests; `address` is an IP address."""
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What answers for an environment. `host` is its own name, empty: it has none.
+
+    `health` is the path that answers 2xx or 3xx while a target is well. `sticky`: a visitor stays with one target.
+    """
+
+    environment: str
+    targets: tuple[Target, ...]
+    host: str = ""
+    health: str = "/"
+    sticky: bool = False
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Of one environment: requests and connections that are open now; answers since it was registered, errors (5xx,
+    those of the router in its place included) among them; targets, and how many of them are up.
+    """
+
+    sessions: int
+    answers: int
+    errors: int
+    up: int
+    targets: int
+
+
+def checked_host(text: str) -> str:
+    """A name that a router can compare with what requests ask for; UserError."""
+    host = text.lower()
+    if not _HOST.fullmatch(host):
+        raise UserError(f"{text[:80]!r} is no host name; say one such as shop.test.example")
+    return host
+
+
+def checked_backend(backend: Backend) -> Backend:
+    """What may stand in a router's configuration; UserError names what may not."""
+    if not backend.targets:
+        raise UserError(f"environment {backend.environment} has no node that could answer requests")
+    if backend.host:
+        checked_host(backend.host)
+    check_path(backend.health)
+    for target in backend.targets:
+        ipaddress.ip_address(target.address)
+        check_port(target.port)
+    return backend
+
+
+def check_path(path: str) -> None:
+    """UserError when it is no path of a URL."""
+    if not _PATH.fullmatch(path):
+        raise UserError(f"{path[:80]!r} is no path to look at; say one such as /health")
+
+
+def check_port(port: int) -> None:
+    """UserError when it is no TCP port."""
+    if not 1 <= port <= MOST_PORT:
+        raise UserError(f"{port} is no port; say one from 1 to {MOST_PORT}")
