@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean environment openstack-up openstack-down test-openstack
+.PHONY: help setup setup-vagrant demo test check bench clean environment openstack-up openstack-down test-openstack
 
 BIN := .venv/bin
 
@@ -11,6 +11,9 @@ help:  ## Say what there is
 
 setup:  ## Install what is missing: system packages, the locked environment, the node image
 	@scripts/setup
+
+setup-vagrant: setup  ## Set up, and install Vagrant with its provider lxc, for nodes and tests of driver vagrant
+	@scripts/setup vagrant
 
 environment:
 	@scripts/setup environment

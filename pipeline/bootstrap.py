@@ -17,6 +17,7 @@ from pipeline.domain.qos import PROFILES, QosProfile
 from pipeline.domain.rules import OperatorRule
 from pipeline.envs import books
 from pipeline.envs.books import Books
+from pipeline.envs.build_logs import BuildLogs
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.census import Censuses
 from pipeline.envs.gate import Asking, Budget, Gate
@@ -76,6 +77,16 @@ COOKBOOKS = next(
     for place in (Path(__file__).parent / "cookbooks", Path(__file__).resolve().parent.parent / "chef-cookbooks")
     if place.is_dir()
 )
+
+#: Templates of Vagrantfiles, likewise.
+VAGRANTFILES = next(
+    place
+    for place in (Path(__file__).parent / "vagrantfiles", Path(__file__).resolve().parent.parent / "vagrant")
+    if place.is_dir()
+)
+
+#: Drivers whose nodes stand on this machine.
+ON_THIS_MACHINE = frozenset({"local", "vagrant"})
 
 #: The smallest blueprint; reading it builds all that reading needs.
 WARM_UP = b"""\
@@ -332,12 +343,29 @@ class Application:
             return MemoryDriver(MemoryCloud(), self.settings.deployment), MemoryTransport(self.clock)
         if settings.driver == "openstack":
             return self._openstack(settings), self.transport
+        if settings.driver == "vagrant":
+            return self._vagrant(settings), self.transport
         from pipeline.adapters.drivers.local.driver import LocalDriver
         from pipeline.adapters.drivers.local.this_machine import Pose
 
         state = self.settings.helper_state
         pose = Pose(state, settings.zones, settings.machines_per_zone, settings.full, settings.drain)
         return LocalDriver(str(self.settings.helper_socket), self.settings.deployment, pose), self.transport
+
+    def _vagrant(self, settings: ProviderSettings) -> Driver:
+        from pipeline.adapters.drivers.local.image import SHIFT, images
+        from pipeline.adapters.drivers.vagrant.driver import VagrantDriver
+        from pipeline.adapters.drivers.vagrant.terms import Image, Terms
+
+        def at_hand() -> Mapping[str, Image]:
+            """Those of the local driver whose first process is not systemd."""
+            found = images(self.settings.helper_state)
+            return {name: Image(image.root, SHIFT) for name, image in found.items() if not image.systemd}
+
+        told = settings.vagrant
+        terms = Terms(VAGRANTFILES, at_hand, told.addresses, told.up_s, told.destroy_s)
+        hearing = BuildLogs(self.books, self.logs, "vagrant").hearing
+        return VagrantDriver(self.settings.deployment, terms, self.settings.home / "vagrant", hearing)
 
     def _cloud(self, settings: ProviderSettings) -> Cloud | None:
         """What tells of servers that are not ours; None where the driver is all there is to ask."""
@@ -487,10 +515,17 @@ class Application:
         """Remove every node on this machine that bears the deployment's mark; GuardRefused, or told in the audit."""
         from pipeline.adapters.drivers.local.driver import LocalDriver
 
-        if any(provider.driver == "local" for provider in self.settings.providers.values()):
-            everything = f"everything of {self.settings.deployment} on this machine"
-            self.gate.pass_(Act.DESTROY, everything, Facts(BY_HAND), Asking(BY_HAND, why, overrides))
+        here = {name: one.driver for name, one in self.settings.providers.items() if one.driver in ON_THIS_MACHINE}
+        if not here:
+            return
+        everything = f"everything of {self.settings.deployment} on this machine"
+        self.gate.pass_(Act.DESTROY, everything, Facts(BY_HAND), Asking(BY_HAND, why, overrides))
+        if "local" in here.values():
             LocalDriver(str(self.settings.helper_socket), self.settings.deployment).clean()
+        for name in (name for name, driver in here.items() if driver == "vagrant"):
+            driver, _ = self._driver(self.settings.providers[name])
+            for environment in driver.list().environments:
+                driver.destroy(environment.environment_id)
 
     def traces(self) -> Mapping[str, list[str]]:
         """What of the deployment is seen on this machine, by kind."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import cached_property
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -32,6 +33,14 @@ ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,30}[
 
 def _profile(told: object) -> object:
     return checked_profile(told) if isinstance(told, dict) else told
+
+
+def _supported(provider: str) -> str:
+    if provider != "lxc":
+        raise ValueError(
+            f'Vagrant\'s provider {provider!r} is not supported: only "lxc" is; OpenStack has a driver of its own'
+        )
+    return provider
 
 
 class OpenStackSettings(BaseModel):
@@ -62,6 +71,19 @@ class OpenStackSettings(BaseModel):
     login: bool = True
 
 
+class VagrantSettings(BaseModel):
+    """Which provider of Vagrant makes the nodes.
+
+    `up_s` and `destroy_s`: how long a call of Vagrant may take, in seconds. `addresses` is the range of which each
+    environment gets a /24 of this machine.
+    """
+
+    provider: Annotated[str, AfterValidator(_supported)] = "lxc"
+    up_s: float = Field(default=240.0, gt=0)
+    destroy_s: float = Field(default=120.0, gt=0)
+    addresses: IPv4Network = IPv4Network("10.213.0.0/16")
+
+
 class ProviderSettings(BaseModel):
     """One provider: `max_nodes` at once, `build_s` for a build, `poll_s` between two looks at it (seconds).
 
@@ -73,7 +95,7 @@ class ProviderSettings(BaseModel):
     and its machines are taken over where no file declares them.
     """
 
-    driver: Literal["local", "memory", "openstack"]
+    driver: Literal["local", "memory", "openstack", "vagrant"]
     max_nodes: int = Field(default=60, ge=1)
     build_s: float = Field(default=300.0, gt=0)
     poll_s: float = Field(default=0.5, gt=0)
@@ -90,6 +112,7 @@ class ProviderSettings(BaseModel):
     calls_per_s: float | None = Field(default=None, gt=0)
     sync_s: float = Field(default=60.0, ge=1)
     openstack: OpenStackSettings | None = None
+    vagrant: VagrantSettings = Field(default_factory=VagrantSettings)
 
     @model_validator(mode="after")
     def _says_which_cloud(self) -> Self:

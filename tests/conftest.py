@@ -6,4 +6,5 @@ pytest_plugins = (
     "tests.plugins.openstack_cloud",
     "tests.plugins.redis_server",
     "tests.plugins.ssh_peer",
+    "tests.plugins.vagrant_nodes",
 )

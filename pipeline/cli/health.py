@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli import deployment
@@ -28,6 +29,13 @@ LOCAL_PROGRAMS = {
     "nft": "keeps environments apart from each other",
     "mmdebstrap": "builds the image of the nodes",
 }
+#: Vagrant's providers, and how they come to this machine.
+VAGRANT_PROVIDERS = {
+    "lxc": "`make setup-vagrant` installs it",
+    "libvirt": "apt-get install vagrant-libvirt",
+    "openstack": "vagrant plugin install vagrant-openstack-provider",
+}
+VAGRANT_PLUGINS = Path("/usr/share/vagrant-plugins/plugins.d")
 CHEF_CLIENTS = ("cinc-client", "chef-client")
 #: An ordinary user's PATH leaves these out on Debian.
 SYSTEM_PATHS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -35,7 +43,7 @@ SYSTEM_PATHS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 def examine(out: Output, settings: Settings) -> int:
     """Look at everything; FAILED when something is wrong."""
-    found = [*_programs(settings), _chef(settings)]
+    found = [*_programs(settings), *_vagrant(settings), _chef(settings)]
     up = deployment.running(settings)
     if up is None:
         found.append(_check("processes", ok=False, detail="nothing runs", remedy="start it with `greenroom up`"))
@@ -77,6 +85,21 @@ def _programs(settings: Settings) -> Iterator[Check]:
         path = which(program)
         detail = path or f"missing; it {purpose}"
         yield _check(program, ok=path is not None, detail=detail, remedy="`make setup` installs it")
+
+
+def _vagrant(settings: Settings) -> Iterator[Check]:
+    """Which providers Vagrant has here; wrong when one that a provider of the settings needs is missing."""
+    needed = {one.vagrant.provider for one in settings.providers.values() if one.driver == "vagrant"}
+    if not needed:
+        return
+    has = {name for name in VAGRANT_PROVIDERS if (VAGRANT_PLUGINS / f"vagrant-{name}.json").exists()}
+    missing = sorted(needed - has)
+    if which("vagrant") is None:
+        yield _check("vagrant", ok=False, detail="missing; it makes nodes", remedy="`make setup-vagrant` installs it")
+        return
+    others = [f"{name}: {how}" for name, how in VAGRANT_PROVIDERS.items() if name not in has | needed]
+    detail = f"has {', '.join(sorted(has)) or 'no provider'}; to have others: {'; '.join(others)}"
+    yield _check("vagrant", ok=not missing, detail=detail, remedy="; ".join(VAGRANT_PROVIDERS[one] for one in missing))
 
 
 def _chef(settings: Settings) -> Check:

@@ -231,6 +231,7 @@ class Lifecycle:
             nodes=tuple(self._node_request(node) for node in environment.nodes),
             project=environment.project,
             networks=environment.networks,
+            owner=environment.owner,
         )
 
     def _node_request(self, node: Node) -> NodeRequest:

@@ -40,7 +40,8 @@ class EnvironmentRequest:
     and `login_keys` are further ones.
 
     `project` is whose it is: a driver may hold an account of its own for it. `networks` are those that nodes are
-    attached to beside the environment's own.
+    attached to beside the environment's own. `owner` is the run that waits for it, if one does: what a driver's tools
+    say belongs into its logs.
 
     `deployment`, `environment_id`, the node's name and `ends_at` (epoch seconds) are the ownership mark that
     every created thing carries from its creation on.
@@ -55,6 +56,7 @@ class EnvironmentRequest:
     project: str = ""
     networks: tuple[Network, ...] = ()
     login_keys: tuple[str, ...] = ()
+    owner: str = ""
 
 
 class NodeStatus(StrEnum):

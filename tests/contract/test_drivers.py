@@ -26,6 +26,7 @@ from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
 from tests.plugins.local_nodes import Keys, LocalNodes, running_helper
 from tests.plugins.openstack_cloud import CloudUnderTest
+from tests.plugins.vagrant_nodes import VagrantNodes
 
 ENDS_AT = 2_000_000_000.0
 PATIENCE_S = 30.0
@@ -93,6 +94,7 @@ class Subject:
         "watched",
         pytest.param("local", marks=pytest.mark.local),
         pytest.param("openstack", marks=pytest.mark.openstack),
+        pytest.param("vagrant", marks=pytest.mark.vagrant),
     ]
 )
 def subject(request: pytest.FixtureRequest, node_keys: Keys) -> Iterator[Subject]:
@@ -156,6 +158,16 @@ def openstack_subject(test_cloud: CloudUnderTest, node_keys: Keys, tmp_path: Pat
     yield Subject(ours, theirs, "contractours", "plain", node_keys, enlarge, tells_machines=False)
     for driver in (ours, theirs):
         driver.close()
+
+
+@pytest.fixture
+def vagrant_subject(vagrant_nodes: VagrantNodes, node_keys: Keys) -> Subject:
+    def enlarge(request: EnvironmentRequest) -> EnvironmentRequest:
+        much = Resources(vcpu=1, memory_mib=1 << 24, disk_gib=1)
+        return replace(request, nodes=(replace(request.nodes[0], resources=much),))
+
+    ours, stranger = vagrant_nodes.driver(), vagrant_nodes.driver("theirs")
+    return Subject(ours, stranger, vagrant_nodes.deployment, "debian-12", node_keys, enlarge, tells_machines=False)
 
 
 @pytest.fixture

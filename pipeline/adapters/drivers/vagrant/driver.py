@@ -1,0 +1,217 @@
+"""Greenroom's driver of Vagrant: one directory an environment, and the provider asked before Vagrant is.
+
+Whoever makes or removes an environment keeps a lock on it, ends what an earlier call of Vagrant left running, looks at
+what really is there, and corrects what Vagrant believes; then Vagrant is called, for as long as its time limit allows.
+What it does not remove is removed without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+
+from pipeline.adapters.drivers.vagrant.locks import Locks
+from pipeline.adapters.drivers.vagrant.lxc.provider import Lxc
+from pipeline.adapters.drivers.vagrant.place import Place
+from pipeline.adapters.drivers.vagrant.provider import Found, Provider
+from pipeline.adapters.drivers.vagrant.sessions import Say, Vagrant, end_session
+from pipeline.adapters.drivers.vagrant.terms import Terms
+from pipeline.domain.errors import PermanentError, TransientError
+from pipeline.domain.inventory import Inventory, Load, Machine
+from pipeline.ports.drivers import (
+    Capabilities,
+    EnvironmentRequest,
+    Listing,
+    NodeRequest,
+    NodeStatus,
+    NodeView,
+    OwnedEnvironment,
+)
+
+log = logging.getLogger(__name__)
+
+#: Opens the log of a run, by its id, for what Vagrant says; where none is given, of nobody.
+Hearing = Callable[[str], AbstractContextManager[Say]]
+#: How long Vagrant may take to add a box, in seconds.
+BOX_S = 60.0
+#: It becomes part of a path.
+ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class VagrantDriver:
+    """`Driver` of one provider of Vagrant, whose files are below `home`; `hearing` opens the log of who waits."""
+
+    def __init__(self, deployment: str, terms: Terms, home: Path, hearing: Hearing) -> None:
+        self._terms = terms
+        self._hearing = hearing
+        self._places = home / "environments"
+        self._locks = Locks(home / "locks")
+        self._vagrant = Vagrant(home / "vagrant")
+        self._provider: Provider = Lxc(deployment, terms, self._add_box)
+
+    @cached_property
+    def capabilities(self) -> Capabilities:
+        """Images as they were at the first look."""
+        return Capabilities(login=True, images=self._provider.images)
+
+    def create(self, request: EnvironmentRequest) -> None:
+        """Make the nodes; they run when it returns."""
+        place = self._place(request.environment_id)
+        with self._locks.environment(request.environment_id):
+            self._usable()
+            standing = self._tidied(place)
+            there = {one.node for one in standing}
+            missing = [node for node in request.nodes if node.name not in there]
+            if missing:
+                self._provider.admit(missing)
+                self._make(place, request, missing, standing)
+
+    def _make(
+        self, place: Place, request: EnvironmentRequest, missing: Sequence[NodeRequest], standing: Sequence[Found]
+    ) -> None:
+        place.open(self._terms.templates)
+        place.write(request.ends_at, request.owner, self._entries(place, standing))
+        with self._hearing(request.owner) as say:
+            self._bring_up(place, request, missing, standing, say)
+
+    def _bring_up(
+        self,
+        place: Place,
+        request: EnvironmentRequest,
+        missing: Sequence[NodeRequest],
+        standing: Sequence[Found],
+        say: Say,
+    ) -> None:
+        machines = self._provider.prepare(place, request, missing, standing)
+        place.write(request.ends_at, request.owner, {**self._entries(place, standing), **machines})
+        place.tell({one.node: one.id for one in standing})
+        names = [node.name for node in missing]
+        try:
+            self._call(place, ["up", *names], self._terms.up_s, say)
+        except TransientError as error:
+            raise TransientError(f"{error}{self._reasons(place, names)}") from error
+        running = {one.node for one in self._found(place) if one.running}
+        silent = [name for name in names if name not in running]
+        if silent:
+            raise TransientError(f"vagrant said that {', '.join(silent)} of {place.environment_id} came up; none runs")
+
+    def _reasons(self, place: Place, names: Sequence[str]) -> str:
+        """What the provider has against these nodes, which Vagrant does not tell."""
+        told = {name: self._provider.reason(place, name) for name in names}
+        return "".join(f"\n{name}: {why}" for name, why in told.items() if why)
+
+    def nodes(self) -> Sequence[NodeView]:
+        return [self._view(one) for one in self._provider.found()]
+
+    def list(self) -> Listing:
+        nodes = tuple(self.nodes())
+        ends: dict[str, float] = {view.environment_id: 0.0 for view in nodes}
+        for told in (self._placed(), self._provider.environments()):
+            for environment_id, ends_at in told.items():
+                ends[environment_id] = max(ends_at, ends.get(environment_id, 0.0))
+        return Listing(nodes, tuple(OwnedEnvironment(id, ends_at) for id, ends_at in ends.items()))
+
+    def _placed(self) -> Mapping[str, float]:
+        """Environments that have a directory."""
+        places = self._places.iterdir() if self._places.is_dir() else ()
+        return {path.name: self._place(path.name).ends_at() for path in places}
+
+    def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
+        place = self._place(environment_id)
+        with self._locks.environment(environment_id):
+            end_session(place.path)
+            doomed = self._among(place, nodes)
+            if doomed:
+                self._let_vagrant_remove(place, doomed)
+            for one in self._among(place, nodes):
+                self._provider.remove(one)
+            if nodes is None:
+                self._provider.release(environment_id)
+                place.remove()
+            elif place.exists():
+                place.forget(nodes)
+
+    def inventory(self) -> Inventory | None:
+        return None
+
+    def loads(self, machines: Sequence[Machine]) -> Mapping[str, Load]:  # noqa: ARG002  # called by name
+        return {}
+
+    def check(self) -> Sequence[str]:
+        return self._provider.missing()
+
+    def close(self) -> None:
+        """Nothing is kept open between calls."""
+
+    def _usable(self) -> None:
+        missing = self._provider.missing()
+        if missing:
+            raise PermanentError("; ".join(missing))
+
+    def _tidied(self, place: Place) -> Sequence[Found]:
+        """The machines that run; what an interrupted call left half-made is removed."""
+        end_session(place.path)
+        for one in self._found(place):
+            if not one.running:
+                log.warning("machine %s was left half-made or stopped: it is removed", one.id)
+                self._provider.remove(one)
+        return self._found(place)
+
+    def _let_vagrant_remove(self, place: Place, doomed: Sequence[Found]) -> None:
+        """It is asked first; where it fails, what is left goes without it."""
+        standing = self._found(place)
+        place.open(self._terms.templates)
+        place.write(place.ends_at(), place.owner(), self._entries(place, standing))
+        place.tell({one.node: one.id for one in standing})
+        try:
+            with self._hearing(place.owner()) as say:
+                self._call(place, ["destroy", *(one.node for one in doomed)], self._terms.destroy_s, say)
+        except TransientError as error:
+            log.warning("environment %s is removed without vagrant: %s", place.environment_id, error)
+
+    def _entries(self, place: Place, standing: Sequence[Found]) -> Mapping[str, Mapping[str, object]]:
+        """What the Vagrantfile says of machines that are there."""
+        said = place.machines()
+        return {one.node: said.get(one.node) or self._provider.known(one) for one in standing}
+
+    def _call(self, place: Place, arguments: Sequence[str], limit_s: float, say: Say) -> None:
+        self._vagrant.call(place.path, arguments, limit_s=limit_s, say=say, provider=self._provider.name)
+
+    def _add_box(self, place: Place, name: str, file: Path) -> None:
+        """Add a box unless Vagrant has it; one at a time, since Vagrant refuses a name that is being added."""
+        if (self._vagrant.home / "boxes" / name).is_dir():
+            return
+        with self._locks.boxes():
+            if not (self._vagrant.home / "boxes" / name).is_dir():
+                self._call(place, ["box", name, str(file)], BOX_S, _quietly)
+
+    def _found(self, place: Place) -> Sequence[Found]:
+        return [one for one in self._provider.found() if one.environment_id == place.environment_id]
+
+    def _among(self, place: Place, nodes: Sequence[str] | None) -> Sequence[Found]:
+        return [one for one in self._found(place) if nodes is None or one.node in nodes]
+
+    def _view(self, found: Found) -> NodeView:
+        status, fault = NodeStatus.ACTIVE, ""
+        if not found.running:
+            busy = self._locks.busy(found.environment_id)
+            status = NodeStatus.BUILDING if busy else NodeStatus.ERROR
+            fault = "" if busy else self._why_not(found)
+        return NodeView(found.environment_id, found.node, found.id, status, found.address, fault=fault)
+
+    def _why_not(self, found: Found) -> str:
+        said = self._provider.reason(self._place(found.environment_id), found.node)
+        return f"it does not run: {said or 'it was stopped, or its making was interrupted'}"
+
+    def _place(self, environment_id: str) -> Place:
+        if not ID.fullmatch(environment_id):
+            raise PermanentError(f"environment {environment_id!r}: expected letters a-z, digits and -")
+        return Place(self._places / environment_id, self._provider.name)
+
+
+def _quietly(piece: bytes) -> None:
+    log.debug("vagrant: %s", piece.decode(errors="replace").strip())

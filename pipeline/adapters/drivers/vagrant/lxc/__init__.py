@@ -1,0 +1,1 @@
+"""What the driver knows of vagrant-lxc: containers on this machine."""

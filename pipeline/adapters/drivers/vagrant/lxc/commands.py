@@ -1,0 +1,38 @@
+"""Commands of the machine: lists of arguments, never a shell."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.domain.errors import TransientError
+
+COMMAND_S = 60.0
+#: What deployments share on a machine is changed by one at a time.
+LOCK = Path("/run/greenroom-vagrant.lock")
+
+
+def run(argv: Sequence[str], text: str = "") -> str:
+    """Run to the end with `text` as input; its output. TransientError when it fails."""
+    env = {"PATH": os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
+    try:
+        done = subprocess.run(
+            argv, input=text, capture_output=True, text=True, env=env, timeout=COMMAND_S, check=False, cwd="/"
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TransientError(f"{' '.join(argv)}: {error}") from error
+    if done.returncode:
+        raise TransientError(f"{' '.join(argv)} failed with status {done.returncode}: {done.stderr.strip()[-500:]}")
+    return done.stdout
+
+
+@contextmanager
+def machine_lock() -> Iterator[None]:
+    """Be the only one of this machine."""
+    with LOCK.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,65 @@
+"""What the driver asks of a provider of Vagrant: all that Vagrant itself does not tell, or tells late and wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pipeline.adapters.drivers.vagrant.place import Place
+from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
+
+
+@dataclass(frozen=True)
+class Found:
+    """A machine that bears our mark, as the provider shows it; `id` is how Vagrant knows it."""
+
+    environment_id: str
+    node: str
+    id: str
+    running: bool
+    address: str | None = None
+
+
+class Provider(Protocol):
+    """One provider of Vagrant, for one deployment."""
+
+    @property
+    def name(self) -> str:
+        """Vagrant's name of it, and that of its folder among the templates."""
+
+    @property
+    def images(self) -> Sequence[str]:
+        """The images at hand, by name."""
+
+    def missing(self) -> Sequence[str]:
+        """What is to be installed or done before it works: one sentence each."""
+
+    def admit(self, nodes: Sequence[NodeRequest]) -> None:
+        """CapacityError when these do not fit; PermanentError when they never will."""
+
+    def found(self) -> Sequence[Found]:
+        """Every machine of this deployment, asked of the provider and not of Vagrant."""
+
+    def environments(self) -> Mapping[str, float]:
+        """Environments of which anything exists, and when their leases end (epoch seconds; 0: unknown)."""
+
+    def prepare(
+        self, place: Place, request: EnvironmentRequest, nodes: Sequence[NodeRequest], standing: Sequence[Found]
+    ) -> Mapping[str, Mapping[str, Any]]:
+        """Make what these nodes need around them; what the provider's piece of the Vagrantfile reads of each.
+
+        May be repeated. `standing` are the environment's machines that are there already.
+        """
+
+    def known(self, found: Found) -> Mapping[str, Any]:
+        """The same of a machine that is there, enough to remove it."""
+
+    def reason(self, place: Place, node: str) -> str:
+        """Why a node does not run, in the provider's own words; empty when it says nothing."""
+
+    def remove(self, found: Found) -> None:
+        """Remove a machine without Vagrant; one that is gone is no error."""
+
+    def release(self, environment_id: str) -> None:
+        """Remove what `prepare` made around the machines; nothing there is no error."""

@@ -1,0 +1,45 @@
+"""What `greenroom doctor` finds on this machine before it asks the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import health
+from pipeline.settings import ProviderSettings, Settings
+
+HERE = ProviderSettings(driver="local")
+BOXES = ProviderSettings(driver="vagrant")
+
+
+def found(
+    monkeypatch: pytest.MonkeyPatch, place: Path, *, plugins: tuple[str, ...], program: str | None, of: ProviderSettings
+) -> list[health.Check]:
+    monkeypatch.setattr(health, "VAGRANT_PLUGINS", place)
+    monkeypatch.setattr(health, "which", lambda _: program)
+    for name in plugins:
+        (place / f"vagrant-{name}.json").touch()
+    return list(health._vagrant(Settings(home=place, default_provider="one", providers={"one": of})))
+
+
+def test_who_does_not_use_vagrant_hears_nothing_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert found(monkeypatch, tmp_path, plugins=(), program=None, of=HERE) == []
+
+
+def test_vagrant_that_is_missing_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (check,) = found(monkeypatch, tmp_path, plugins=(), program=None, of=BOXES)
+    assert (check["ok"], check["remedy"]) == (False, "`make setup-vagrant` installs it")
+
+
+def test_a_missing_provider_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (check,) = found(monkeypatch, tmp_path, plugins=("libvirt",), program="/usr/bin/vagrant", of=BOXES)
+    assert not check["ok"]
+    assert "has libvirt;" in check["detail"]
+    assert check["remedy"] == "`make setup-vagrant` installs it"
+
+
+def test_the_ways_to_other_providers_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (check,) = found(monkeypatch, tmp_path, plugins=("lxc",), program="/usr/bin/vagrant", of=BOXES)
+    assert check["ok"]
+    assert check["detail"].startswith("has lxc; to have others: libvirt: apt-get install vagrant-libvirt; openstack: ")
