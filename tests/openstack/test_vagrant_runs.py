@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.domain.runs import StageName, StageState, Verdict
-from tests.openstack.vagrant_plugin import load_line
 from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
+from tests.plugins.vagrant_servers import know_the_provider
 from tests.tools.deployed import PROJECT, Deployed, running
 from tests.tools.deployment import wait_for
 
@@ -57,12 +56,6 @@ def up(test_cloud: CloudUnderTest) -> Iterator[Deployed]:
         one.add_project()
         yield one
         assert one.app.standing("vagrant") == []
-
-
-def know_the_provider(home: Path) -> None:
-    """Let a home of Vagrant have the provider for tests."""
-    home.mkdir(parents=True)
-    (home / "Vagrantfile").write_text(load_line())
 
 
 def test_a_push_has_its_servers_made_by_vagrant(up: Deployed, test_cloud: CloudUnderTest) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from pipeline.adapters.drivers.openstack import groups, servers
+from pipeline.adapters.drivers.openstack import groups, room, servers
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.removal import GONE_S, remove
 from pipeline.adapters.drivers.openstack.terms import Terms
@@ -46,11 +46,11 @@ class Around:
         return account_keys(self._cloud.connection)
 
     def admit(self, nodes: Sequence[NodeRequest]) -> None:
-        """PermanentError for a node that this cloud can never have."""
+        """PermanentError for a node that this cloud can never have, CapacityError when the quota has no room now."""
         for node in nodes:
             servers.check_custom(self._cloud, node)
             servers.image_of(self._cloud, node)
-            servers.flavor_of(self._cloud, node)
+        room.admit(self._cloud, [servers.flavor_of(self._cloud, node) for node in nodes])
 
     def nodes(self) -> Sequence[NodeView]:
         """Every server with a mark of the deployment. It has no tag: Vagrant's provider cannot give one."""

@@ -27,7 +27,7 @@ class Around(Protocol):
         """What the provider is told of the account; PermanentError when it cannot use it."""
 
     def admit(self, nodes: Sequence[NodeRequest]) -> None:
-        """PermanentError for a node that this cloud can never have."""
+        """PermanentError for a node that this cloud can never have, CapacityError when it has no room now."""
 
     def nodes(self) -> Sequence[NodeView]:
         """Every server of the deployment."""
