@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.drivers.vagrant.driver import VagrantDriver
+from pipeline.adapters.drivers.vagrant.lxc.limits import limits
 from pipeline.adapters.drivers.vagrant.lxc.provider import CONTAINERS
 from pipeline.adapters.drivers.vagrant.terms import Image
 from pipeline.domain.errors import TransientError
@@ -102,6 +103,10 @@ def test_a_node_is_what_was_asked_for(driver: VagrantDriver, vagrant_nodes: Vagr
     assert node_keys.host_public.split()[1] in scanned.stdout
     uid_map = inside(vagrant_nodes, "web-0", "cat", "/proc/self/uid_map").stdout.split()
     assert int(uid_map[1]) > 0, "root of a node is nobody on the machine"
+    key, bound = limits(TINY)[0]
+    container = f"greenroom.{vagrant_nodes.deployment}.env-1.web-0"
+    argv = ["lxc-cgroup", "--name", container, key.partition(".")[2]]
+    assert subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout.strip() == bound
 
 
 def test_nodes_reach_each_other_and_not_the_machine(

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.adapters.drivers.vagrant.lxc import box
 from pipeline.adapters.drivers.vagrant.lxc.commands import run
 from pipeline.adapters.drivers.vagrant.lxc.limits import limits
-from pipeline.adapters.drivers.vagrant.lxc.network import Network, assigned, hardware_address
+from pipeline.adapters.drivers.vagrant.lxc.network import Bridge, Network, assigned, hardware_address
 from pipeline.adapters.drivers.vagrant.lxc.seed import hosts, plant
 from pipeline.adapters.drivers.vagrant.place import Place
 from pipeline.adapters.drivers.vagrant.provider import Found
@@ -100,21 +100,16 @@ class Lxc:
         bridge = self._network.ensure(request.environment_id, request.ends_at)
         there = {one.node: one.address for one in standing if one.address}
         addresses = assigned(bridge.subnet, tuple(there.values()), [node.name for node in nodes])
-        hosts_file = hosts({**there, **addresses})
+        hosts_file, keys = hosts({**there, **addresses}), "\n".join((request.authorized_key, *request.login_keys))
         machines = {}
         for node in nodes:
-            container = self._container(request.environment_id, node.name)
-            seed = place.path / "seeds" / node.name
-            keys = "\n".join((request.authorized_key, *request.login_keys))
+            seed, reasons = place.path / "seeds" / node.name, _log(place, node.name)
             plant(seed, node, hosts_file, keys, images[node.image].first_id)
-            wired = self._wired(bridge.link, bridge.subnet, addresses[node.name])
-            own = [
-                *wired,
-                ("hook.pre-start", _copied(seed, container)),
-                *limits(node.resources),
-                *_logged(_log(place, node.name)),
-            ]
-            machines[node.name] = {"box": boxes[node.image], "container": container, "config": own}
+            reasons.unlink(missing_ok=True)  # what an earlier try said is no reason any more
+            container = self._container(request.environment_id, node.name)
+            wired = self._wired(bridge, addresses[node.name])
+            config = [*wired, _copied(seed, container), *limits(node.resources), *_logged(reasons)]
+            machines[node.name] = {"box": boxes[node.image], "container": container, "config": config}
         return machines
 
     def known(self, found: Found) -> Mapping[str, Any]:
@@ -149,17 +144,17 @@ class Lxc:
         file.unlink()
         return name
 
-    def _wired(self, bridge: str, subnet: str, address: str) -> list[tuple[str, str]]:
+    def _wired(self, bridge: Bridge, address: str) -> list[tuple[str, str]]:
         said = {
-            "type": "veth", "link": bridge, "veth.pair": self._network.new_link(), "flags": "up",
-            "ipv4.address": f"{address}/24", "ipv4.gateway": f"{subnet}.1", "hwaddr": hardware_address(address),
+            "type": "veth", "link": bridge.link, "veth.pair": self._network.new_link(), "flags": "up",
+            "ipv4.address": f"{address}/24", "ipv4.gateway": f"{bridge.subnet}.1", "hwaddr": hardware_address(address),
         }  # fmt: skip
         return [(f"net.0.{key}", value) for key, value in said.items()]
 
 
-def _copied(seed: Path, container: str) -> str:
+def _copied(seed: Path, container: str) -> tuple[str, str]:
     """The command that puts a node's files into the layer of its own."""
-    return shlex.join(["/bin/cp", "--archive", f"{seed}/.", f"{CONTAINERS / container}/delta0/"])
+    return "hook.pre-start", shlex.join(["/bin/cp", "--archive", f"{seed}/.", f"{CONTAINERS / container}/delta0/"])
 
 
 def _log(place: Place, node: str) -> Path:
