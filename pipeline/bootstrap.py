@@ -79,6 +79,8 @@ from pipeline.stages.work import Work
 if TYPE_CHECKING:
     import redis
 
+    from pipeline.adapters.drivers.openstack.terms import Terms
+    from pipeline.adapters.drivers.vagrant.provider import Provider as VagrantProvider
     from pipeline.adapters.queues.rq import RqJobQueue
     from pipeline.adapters.routers.haproxy import HaproxyRouter
     from pipeline.adapters.stores.redis import RedisStore
@@ -410,7 +412,16 @@ class Application:
         told = settings.vagrant
         terms = Terms(VAGRANTFILES, at_hand, told.addresses, told.up_s, told.destroy_s)
         hearing = BuildLogs(self.books, self.logs, "vagrant").hearing
-        return VagrantDriver(self.settings.deployment, terms, self.settings.home / "vagrant", hearing)
+        servers = self._servers(settings) if settings.on_openstack() else None
+        return VagrantDriver(self.settings.deployment, terms, self.settings.home / "vagrant", hearing, servers)
+
+    def _servers(self, settings: ProviderSettings) -> VagrantProvider:
+        """What Vagrant makes in a cloud: it takes one account a directory, so projects have none of their own."""
+        from pipeline.adapters.drivers.openstack.around import Around
+        from pipeline.adapters.drivers.vagrant.openstack.provider import OpenStack
+
+        told = settings.cloud()
+        return OpenStack(Around(self.settings.deployment, _account(told, told.cloud), _terms(told)))
 
     def _cloud(self, settings: ProviderSettings) -> Cloud | None:
         """What tells of servers that are not ours; None where the driver is all there is to ask."""
@@ -433,23 +444,11 @@ class Application:
 
     def _openstack(self, settings: ProviderSettings) -> Driver:
         from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
-        from pipeline.adapters.drivers.openstack.terms import Terms
 
         told = settings.cloud()
         accounts = {project: _account(told, entry) for project, entry in told.projects.items()}
-        terms = Terms(
-            network=told.network,
-            external_network=told.external_network,
-            floating=told.floating,
-            ssh_from=told.ssh_from,
-            images=told.images,
-            custom=frozenset(told.custom),
-            create_flavors=told.create_flavors,
-            choose_machine=told.choose_machine,
-            login=told.login,
-        )
         locks = self.settings.run_dir / "builds"
-        return OpenStackDriver(self.settings.deployment, _account(told, told.cloud), accounts, terms, locks)
+        return OpenStackDriver(self.settings.deployment, _account(told, told.cloud), accounts, _terms(told), locks)
 
     @cached_property
     def lifecycle(self) -> Lifecycle:
@@ -610,7 +609,8 @@ class Application:
         """Remove every node on this machine that bears the deployment's mark; GuardRefused, or told in the audit."""
         from pipeline.adapters.drivers.local.driver import LocalDriver
 
-        here = {name: one.driver for name, one in self.settings.providers.items() if one.driver in ON_THIS_MACHINE}
+        told = {name: one for name, one in self.settings.providers.items() if not one.on_openstack()}
+        here = {name: one.driver for name, one in told.items() if one.driver in ON_THIS_MACHINE}
         if not here:
             return
         everything = f"everything of {self.settings.deployment} on this machine"
@@ -668,6 +668,23 @@ def _account(told: OpenStackSettings, entry: str) -> Account:
     from pipeline.clients.openstack import Account
 
     return Account(entry, str(told.clouds_file or ""), told.region)
+
+
+def _terms(told: OpenStackSettings) -> Terms:
+    """What the settings say of a cloud, as those work with it who make servers there."""
+    from pipeline.adapters.drivers.openstack.terms import Terms
+
+    return Terms(
+        network=told.network,
+        external_network=told.external_network,
+        floating=told.floating,
+        ssh_from=told.ssh_from,
+        images=told.images,
+        custom=frozenset(told.custom),
+        create_flavors=told.create_flavors,
+        choose_machine=told.choose_machine,
+        login=told.login,
+    )
 
 
 def load_placement() -> None:

@@ -37,10 +37,8 @@ def _profile(told: object) -> object:
 
 
 def _supported(provider: str) -> str:
-    if provider != "lxc":
-        raise ValueError(
-            f'Vagrant\'s provider {provider!r} is not supported: only "lxc" is; OpenStack has a driver of its own'
-        )
+    if provider not in ("lxc", "openstack"):
+        raise ValueError(f'Vagrant\'s provider {provider!r} is not supported: "lxc" and "openstack" are')
     return provider
 
 
@@ -117,9 +115,15 @@ class ProviderSettings(BaseModel):
 
     @model_validator(mode="after")
     def _says_which_cloud(self) -> Self:
-        if self.driver == "openstack" and self.openstack is None:
-            raise ValueError("driver openstack needs a table `openstack` with at least `cloud` and `network`")
+        if self.openstack is None and self.on_openstack():
+            raise ValueError(f"driver {self.driver} needs a table `openstack` with at least `cloud` and `network`")
+        if self.driver == "vagrant" and self.openstack is not None and self.openstack.floating:
+            raise ValueError("driver vagrant gives no floating addresses: take `floating` out of the table `openstack`")
         return self
+
+    def on_openstack(self) -> bool:
+        """Whether its nodes are servers of an OpenStack cloud, whoever makes them."""
+        return self.driver == "openstack" or (self.driver == "vagrant" and self.vagrant.provider == "openstack")
 
     def cloud(self) -> OpenStackSettings:
         """What a provider on OpenStack says of its cloud; UserError when it says nothing."""

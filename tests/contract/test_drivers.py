@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequ
 from tests.plugins.local_nodes import Keys, LocalNodes, running_helper
 from tests.plugins.openstack_cloud import CloudUnderTest
 from tests.plugins.vagrant_nodes import VagrantNodes
+from tests.plugins.vagrant_servers import vagrant_servers
 
 ENDS_AT = 2_000_000_000.0
 PATIENCE_S = 30.0
@@ -95,6 +97,7 @@ class Subject:
         pytest.param("local", marks=pytest.mark.local),
         pytest.param("openstack", marks=pytest.mark.openstack),
         pytest.param("vagrant", marks=pytest.mark.vagrant),
+        pytest.param("vagrant_servers", marks=[pytest.mark.vagrant, pytest.mark.openstack, pytest.mark.timeout(600)]),
     ]
 )
 def subject(request: pytest.FixtureRequest, node_keys: Keys) -> Iterator[Subject]:
@@ -168,6 +171,18 @@ def vagrant_subject(vagrant_nodes: VagrantNodes, node_keys: Keys) -> Subject:
 
     ours, stranger = vagrant_nodes.driver(), vagrant_nodes.driver("theirs")
     return Subject(ours, stranger, vagrant_nodes.deployment, "debian-12", node_keys, enlarge, tells_machines=False)
+
+
+@pytest.fixture
+def vagrant_servers_subject(test_cloud: CloudUnderTest, node_keys: Keys, tmp_path: Path) -> Subject:
+    """Provider `openstack` of Vagrant, with the plugin for tests."""
+    deployment = f"vs{secrets.token_hex(4)}"
+    ours, theirs = (vagrant_servers(test_cloud, name, tmp_path / name) for name in (deployment, f"{deployment}x"))
+
+    def enlarge(request: EnvironmentRequest) -> EnvironmentRequest:
+        return replace(request, nodes=tuple(replace(request.nodes[0], name=f"web-{i}") for i in range(PORTS + 1)))
+
+    return Subject(ours, theirs, deployment, "plain", node_keys, enlarge, tells_machines=False)
 
 
 @pytest.fixture

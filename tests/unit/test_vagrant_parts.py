@@ -191,7 +191,9 @@ def test_output_is_passed_on_as_it_comes_and_errors_quote_its_end(tmp_path: Path
 
 
 def test_a_provider_of_vagrant_that_is_not_supported_is_refused_in_words() -> None:
-    with pytest.raises(ValidationError, match='only "lxc" is; OpenStack has a driver of its own'):
+    with pytest.raises(ValidationError, match='"lxc" and "openstack" are'):
+        ProviderSettings.model_validate({"driver": "vagrant", "vagrant": {"provider": "docker"}})
+    with pytest.raises(ValidationError, match="driver vagrant needs a table `openstack`"):
         ProviderSettings.model_validate({"driver": "vagrant", "vagrant": {"provider": "openstack"}})
     assert ProviderSettings(driver="vagrant").vagrant.provider == "lxc"
 

@@ -20,7 +20,7 @@ from pipeline.adapters.drivers.openstack.checks import mistakes
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.removal import remove
 from pipeline.adapters.drivers.openstack.terms import Terms
-from pipeline.clients.openstack import Account, Mark, connect, described, each, ends_at_of, told
+from pipeline.clients.openstack import Account, Mark, connect, each
 from pipeline.domain.errors import PermanentError
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import (
@@ -67,19 +67,10 @@ class OpenStackDriver:
     def list(self) -> Listing:
         nodes = tuple(self.nodes())
         ends = {view.environment_id: 0.0 for view in nodes}
-        for environment_id, ends_at in self._grouped():
+        grouped = (one for cloud in self._all() for one in groups.environments(cloud, self._deployment))
+        for environment_id, ends_at in grouped:
             ends[environment_id] = max(ends_at, ends.get(environment_id, 0.0))
         return Listing(nodes, tuple(OwnedEnvironment(id, ends_at) for id, ends_at in ends.items()))
-
-    def _grouped(self) -> Iterator[tuple[str, float]]:
-        """Environments of which there is a security group, and when their leases end."""
-        for cloud in self._all():
-            with told("listing security groups"):
-                found = list(cloud.connection.network.security_groups(fields=["id", "name", "description"]))
-            for one in found:
-                mark = described(one.description)
-                if mark is not None and mark.deployment == self._deployment:
-                    yield mark.environment_id, ends_at_of(one.name)
 
     def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
         mark = Mark(self._deployment, environment_id)

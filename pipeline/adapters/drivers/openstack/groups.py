@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline.adapters.drivers.openstack.cloud import Cloud
-from pipeline.clients.openstack import Mark, told
+from pipeline.clients.openstack import Mark, described, ends_at_of, told
 from pipeline.domain.wiring import Opening
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
 
@@ -27,6 +27,16 @@ def group_of_role(role: str) -> str:
 def existing(cloud: Cloud, mark: Mark) -> list[Any]:
     """The environment's groups; without one nothing of it exists, since the first is made first and goes last."""
     return cloud.described(cloud.connection.network.security_groups, "security groups", mark)
+
+
+def environments(cloud: Cloud, deployment: str) -> Iterator[tuple[str, float]]:
+    """Environments of which there is a security group, and when their leases end."""
+    with told("listing security groups"):
+        found = list(cloud.connection.network.security_groups(fields=["id", "name", "description"]))
+    for one in found:
+        mark = described(one.description)
+        if mark is not None and mark.deployment == deployment:
+            yield mark.environment_id, ends_at_of(one.name)
 
 
 def ensure(cloud: Cloud, mark: Mark, request: EnvironmentRequest, found: Sequence[Any]) -> Mapping[str, str]:

@@ -102,7 +102,6 @@ def _create_flavor(cloud: Cloud, wish: flavors.Wanted) -> str:
 
 def create(cloud: Cloud, mark: Mark, request: EnvironmentRequest, node: NodeRequest, wires: Wires) -> None:
     """Ask for one server on its ports."""
-    zone = {"availability_zone": _zone(cloud, node)} if node.zone in cloud.names.zones() else {}
     with told(f"creating server {node.name} of environment {mark.environment_id}"):
         cloud.connection.compute.create_server(
             name=node.name,
@@ -113,20 +112,31 @@ def create(cloud: Cloud, mark: Mark, request: EnvironmentRequest, node: NodeRequ
             user_data=user_data(node, (request.authorized_key, *request.login_keys)),
             metadata={**node.custom.metadata, **_metadata(mark, request, node, wires)},
             tags=[deployment_tag(mark.deployment), environment_tag(mark)],
-            **zone,
+            **zone_of(cloud, node),
         )
 
 
-def _zone(cloud: Cloud, node: NodeRequest) -> str:
-    return f"{node.zone}:{node.machine}" if cloud.terms.choose_machine and node.machine else node.zone
+def zone_of(cloud: Cloud, node: NodeRequest) -> dict[str, str]:
+    """Where placement put a node, as Nova is told; nothing where the cloud has no such zone."""
+    if node.zone not in cloud.names.zones():
+        return {}
+    chosen = cloud.terms.choose_machine and node.machine
+    return {"availability_zone": f"{node.zone}:{node.machine}" if chosen else node.zone}
 
 
-def _metadata(mark: Mark, request: EnvironmentRequest, node: NodeRequest, wires: Wires) -> dict[str, str]:
+def owned(mark: Mark, request: EnvironmentRequest, node: NodeRequest) -> dict[str, str]:
+    """The metadata that say whose a node is."""
     return {
         marks.DEPLOYMENT: mark.deployment,
         marks.ENVIRONMENT: mark.environment_id,
         marks.NODE: node.name,
         marks.ENDS_AT: f"{request.ends_at:.0f}",
+    }
+
+
+def _metadata(mark: Mark, request: EnvironmentRequest, node: NodeRequest, wires: Wires) -> dict[str, str]:
+    return {
+        **owned(mark, request, node),
         marks.ADDRESS: wires.address,
         marks.INSIDE: wires.inside,
         **{f"{marks.FURTHER}{network}": address for network, address in wires.further.items()},

@@ -43,20 +43,25 @@ ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class VagrantDriver:
-    """`Driver` of one provider of Vagrant, whose files are below `home`; `hearing` opens the log of who waits."""
+    """`Driver` of one provider of Vagrant, whose files are below `home`; `hearing` opens the log of who waits.
 
-    def __init__(self, deployment: str, terms: Terms, home: Path, hearing: Hearing) -> None:
+    Without `provider` it is vagrant-lxc.
+    """
+
+    def __init__(
+        self, deployment: str, terms: Terms, home: Path, hearing: Hearing, provider: Provider | None = None
+    ) -> None:
         self._terms = terms
         self._hearing = hearing
         self._places = home / "environments"
         self._locks = Locks(home / "locks")
         self._vagrant = Vagrant(home / "vagrant")
-        self._provider: Provider = Lxc(deployment, terms, self._add_box)
+        self._provider: Provider = provider or Lxc(deployment, terms, self._add_box)
 
     @cached_property
     def capabilities(self) -> Capabilities:
         """Images as they were at the first look."""
-        return Capabilities(login=True, images=self._provider.images)
+        return Capabilities(login=self._provider.login, images=self._provider.images)
 
     def create(self, request: EnvironmentRequest) -> None:
         """Make the nodes; they run when it returns."""

@@ -32,6 +32,10 @@ class Provider(Protocol):
     def images(self) -> Sequence[str]:
         """The images at hand, by name."""
 
+    @property
+    def login(self) -> bool:
+        """Whether somebody can log in to its machines."""
+
     def missing(self) -> Sequence[str]:
         """What is to be installed or done before it works: one sentence each."""
 

@@ -41,6 +41,7 @@ class Lxc:
     """`Provider` for containers on this machine."""
 
     name = "lxc"
+    login = True
 
     def __init__(self, deployment: str, terms: Terms, add_box: AddBox) -> None:
         self._deployment = deployment
