@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from pipeline.api.morning_text import CUT, NOTHING, counts, headline, title
+from pipeline.api.morning_text import CUT, NOTHING, counts, headline, title, why_not
 from pipeline.domain.moments import to_the_minute
 from pipeline.domain.mornings import MorningReport, ServiceReport, Slow
 
@@ -25,7 +25,9 @@ Row = Sequence[str]
 
 def page(report: MorningReport) -> str:
     """The whole page; every text of others is escaped in `_table` or where it is put in."""
-    body = "".join(_section(service) for service in report.services) or f"<p>{NOTHING}</p>"
+    left = "".join(f'<li class="bad">{escape(why_not(one))}</li>' for one in report.not_started)
+    body = f"<h2>Not started</h2><ul>{left}</ul>" if left else ""
+    body += "".join(_section(service) for service in report.services) or f"<p>{NOTHING}</p>"
     end = "" if report.whole else f"<p>{CUT}</p>"
     when = f"{to_the_minute(report.since)} to {to_the_minute(report.until)}"
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from pipeline.domain.flakiness import Flaky, NewFailure
 from pipeline.domain.moments import to_the_minute
-from pipeline.domain.mornings import BadRun, Flaky, MorningReport, NewFailure, ServiceReport, Slow
+from pipeline.domain.mornings import BadRun, MorningReport, ServiceReport, Slow
+from pipeline.domain.schedules import Schedule
 from pipeline.domain.texts import cut
 
 #: Columns of a reason or a message; a name is not cut, since it is searched for.
@@ -17,6 +19,8 @@ CUT = "There were more runs than are looked at: older ones are left out."
 def text(report: MorningReport) -> str:
     """The whole text; the first line is fit to be a mail's subject."""
     lines = [headline(report), f"from {to_the_minute(report.since)} to {to_the_minute(report.until)}", ""]
+    if report.not_started:
+        lines += ["Not started:", *(f"  {why_not(one)}" for one in report.not_started), ""]
     for service in report.services:
         lines += [*_section(service), ""]
     if not report.services:
@@ -31,6 +35,8 @@ def headline(report: MorningReport) -> str:
     bad = [one for one in report.services if one.bad_runs]
     failures = sum(len(one.new_failures) for one in report.services)
     runs = sum(one.runs for one in report.services)
+    if not bad and report.not_started:
+        return f"Greenroom: {_count(len(report.not_started), 'schedule')} started nothing, {_count(runs, 'run')}"
     if not bad:
         return f"Greenroom: nothing failed, {_count(runs, 'run')}" if runs else "Greenroom: no run ended"
     named = ", ".join(title(one) for one in bad[:5]) + (f" and {len(bad) - 5} more" if len(bad) > 5 else "")
@@ -41,6 +47,12 @@ def headline(report: MorningReport) -> str:
 def title(service: ServiceReport) -> str:
     """`project/service`, or the project and why there is no service."""
     return plain(f"{service.project}/{service.service}" if service.service else f"{service.project} (no greenroom.yml)")
+
+
+def why_not(one: Schedule) -> str:
+    """A schedule whose last due time started no run."""
+    due = to_the_minute(one.last_due_at or 0.0)
+    return plain(f"{one.id} of {one.project}, {one.spec.branch}, due {due}: {one.last}, {one.last_reason}")
 
 
 def counts(service: ServiceReport) -> str:

@@ -13,7 +13,9 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from pipeline.api import morning_page, morning_text
 from pipeline.api.requests import duration
 from pipeline.bootstrap import Application
+from pipeline.domain.mornings import MorningReport
 from pipeline.domain.runs import Verdict
+from pipeline.domain.schedules import Due, Schedule
 
 JSON, TEXT, HTML = "application/json", "text/plain", "text/html"
 #: What a wildcard means.
@@ -72,11 +74,44 @@ class ServiceReportView(_View):
     slowest_stages: list[SlowView]
 
 
-class MorningReportView(_View):
+class NotStartedView(BaseModel):
+    """A schedule whose last due time started no run."""
+
+    schedule: str
+    project: str
+    ref: str
+    due_at: float | None
+    why: Due | None
+    reason: str
+
+    @classmethod
+    def of(cls, one: Schedule) -> NotStartedView:
+        return cls(
+            schedule=one.id,
+            project=one.project,
+            ref=one.spec.branch,
+            due_at=one.last_due_at,
+            why=one.last,
+            reason=one.last_reason,
+        )
+
+
+class MorningReportView(BaseModel):
     since: float
     until: float
     whole: bool = Field(description="false: there were more runs than are looked at, and older ones are left out")
+    not_started: list[NotStartedView]
     services: list[ServiceReportView]
+
+    @classmethod
+    def of(cls, report: MorningReport) -> MorningReportView:
+        return cls(
+            since=report.since,
+            until=report.until,
+            whole=report.whole,
+            not_started=[NotStartedView.of(one) for one in report.not_started],
+            services=[ServiceReportView.model_validate(one) for one in report.services],
+        )
 
 
 def router(app: Application) -> APIRouter:
@@ -94,7 +129,7 @@ def router(app: Application) -> APIRouter:
             return HTMLResponse(morning_page.page(found), headers={**VARY, **POLICY})
         if kind == TEXT:
             return PlainTextResponse(morning_text.text(found), headers=VARY)
-        view = MorningReportView.model_validate(found)
+        view = MorningReportView.of(found)
         return Response(view.model_dump_json(), media_type=JSON, headers=VARY)
 
     return routes

@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.domain.errors import NotFound
-from pipeline.domain.mornings import MorningReport, Past, report
+from pipeline.domain.flakiness import Past
+from pipeline.domain.mornings import MorningReport, not_started, report
 from pipeline.domain.reports import TestReport
 from pipeline.domain.runs import Run
+from pipeline.domain.schedules import Schedule
 from pipeline.envs.books import Books
 from pipeline.ports.common import Clock
 
@@ -36,7 +38,14 @@ class Mornings:
         if service and not chosen:
             raise NotFound(f"no run of a service {service[:80]!r} ended lately{_hint(service, pasts)}")
         read = [replace(past, reports=self._reports(past.run)) for past in chosen]
-        return report(read, now - since_s, now, whole=len(runs) <= MOST)
+        found = report(read, now - since_s, now, whole=len(runs) <= MOST)
+        return replace(found, not_started=self._not_started(found, everywhere=not service))
+
+    def _not_started(self, found: MorningReport, *, everywhere: bool) -> tuple[Schedule, ...]:
+        """Of all projects, or of those that the report has."""
+        projects = {one.project for one in found.services}
+        known = (loaded.value for loaded in self.books.schedules.everything("schedules"))
+        return not_started((one for one in known if everywhere or one.project in projects), found.since)
 
     def _ended(self, since: float) -> Sequence[Run]:
         """Finished runs, the newest first; one more than `MOST` where there are more."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pipeline.domain import failsafe, runs
 from pipeline.domain.blueprint import Blueprint, Priority
 from pipeline.domain.environments import planned_nodes
-from pipeline.domain.errors import InfraError, UserError
+from pipeline.domain.errors import InfraError, NotFound, UserError
 from pipeline.domain.failsafe import GiveUp, OpenBreaker, RetryAt, WaitForCapacity
 from pipeline.domain.intake import TriggerRecord, TriggerState
 from pipeline.domain.projects import local_path
@@ -96,10 +96,7 @@ class Planner:
         token = project_token(self._books, self._tools.secrets, record.project, record.trigger.repository)
         try:
             trigger = self._exact(record.trigger, token)
-            content = self._tools.repositories.read(
-                trigger.repository, trigger.sha, FILE, limit_bytes=FILE_LIMIT, credential=token
-            )
-            blueprint = self._reader.read(FILE, content)
+            blueprint = self._reader.read(FILE, self._content(record, trigger, token))
             self._schedule_files.take_over(record, trigger, blueprint.triggers.schedule, token)
             provider = self._tools.providers(self._provider_of(record.project, blueprint))
             ignored = refusal(trigger, blueprint.triggers, self._changed(trigger, blueprint, token))
@@ -108,6 +105,16 @@ class Planner:
         except UserError as error:
             return _Plan(record.trigger, mistake=str(error))
         return _Plan(trigger, blueprint=blueprint, ignored=ignored or "")
+
+    def _content(self, record: TriggerRecord, trigger: Trigger, token: Secret | None) -> bytes:
+        """The text of its greenroom.yml; where the file is gone, so are the schedules in it."""
+        try:
+            return self._tools.repositories.read(
+                trigger.repository, trigger.sha, FILE, limit_bytes=FILE_LIMIT, credential=token
+            )
+        except NotFound:
+            self._schedule_files.take_over(record, trigger, (), token)
+            raise
 
     def _local_refusal(self, record: TriggerRecord) -> str:
         """Why a delivery may not name a repository of this machine; empty when it may, or names another one."""

@@ -55,7 +55,7 @@ class ScheduleFiles:
         return [one for one in found if one.value.source is Source.FILE and one.value.repository == repository]
 
     def _take_over(self, record: TriggerRecord, repository: str, specs: Sequence[ScheduleSpec]) -> None:
-        """An older push that is planned late must not undo a newer one."""
+        """An older push that is planned late undoes nothing, and nothing is added to a project that goes meanwhile."""
         id = hashlib.sha256(f"{record.project}\n{repository}".encode()).hexdigest()[:24]
         last = self._books.store.get(FILE_KIND, id)
         if last is not None and last.body["trigger"] > record.id:
@@ -66,4 +66,6 @@ class ScheduleFiles:
         turn = Put(FILE_KIND, id, last.version if last else 0, {"trigger": record.id})
         kept = [SCHEDULES.put(one.id, one, versions.get(one.id, 0)) for one in change.kept]
         gone = [Delete(SCHEDULES.name, one.id, versions[one.id]) for one in change.gone]
-        self._books.commit(turn, *kept, *gone)
+        project = self._books.projects.get(record.project)
+        same = self._books.projects.kind.put(project.value.name, project.value, project.version)
+        self._books.commit(same, turn, *kept, *gone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -10,9 +11,11 @@ import pytest
 
 from pipeline.api.app import create
 from pipeline.bootstrap import Application
+from pipeline.domain.blueprint import ScheduleSpec
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
 from pipeline.domain.runs import RunState, TestCounts, Verdict
-from pipeline.envs.books import REPORTS
+from pipeline.domain.schedules import Due, Source, new
+from pipeline.envs.books import REPORTS, SCHEDULES
 from tests.integration.test_api import check_problem, make_run, opened
 from tests.plugins.redis_server import RedisServer
 from tests.tools.deployment import memory_settings
@@ -33,6 +36,9 @@ def app(redis_server: RedisServer, tmp_path: Path) -> Iterator[Application]:
         make_run(app, id, now - ago - 1, tests=TestCounts(passed=1), **ended)
         report = TestReport((TestCase("s", "", NASTY, status, 1.5),))
         app.books.commit(REPORTS.put(f"{id}.1.t", report, 0, indexes={f"reports:{id}": 1}))
+    nightly = new("shop", "https://forge.test/shop.git", ScheduleSpec("0 2 * * *", "main"), Source.FILE, now)
+    missed = replace(nightly, last=Due.MISSED, last_due_at=now - 30, last_reason=NASTY)
+    app.books.commit(SCHEDULES.put(missed.id, missed, 0))
     yield app
     app.redis.close()
 
@@ -47,6 +53,7 @@ async def test_a_program_reads_json(client: httpx.AsyncClient) -> None:
     answer = await client.get(REPORT, params={"service": "shop", "since": "24h"})
     found = answer.json()
     assert (found["whole"], round(found["until"] - found["since"])) == (True, 86_400)
+    assert [(one["project"], one["why"]) for one in found["not_started"]] == [("shop", "missed")]
     (shop,) = found["services"]
     assert (shop["project"], shop["runs"], shop["verdicts"]) == ("shop", 1, {"passed": 0, "failed": 1, "error": 0})
     assert [(one["test"], one["run"], one["passed_in"]) for one in shop["new_failures"]] == [(NASTY, "run-2", "run-1")]

@@ -236,6 +236,14 @@ def test_a_file_with_a_mistake_leaves_the_schedules_as_they_are(world: World) ->
     assert in_force(world) == [("0 * * * *", "main", Source.FILE)]
 
 
+def test_a_file_that_is_gone_takes_its_schedules_along(world: World) -> None:
+    world.push("shop", asked(NIGHTLY))
+    world.advance(5)
+    world.push("shop", None)
+    world.advance(5)
+    assert in_force(world) == []
+
+
 def test_a_repository_whose_head_names_nothing_runs_without_schedules(world: World) -> None:
     id = world.push("shop", asked(NIGHTLY))
     getattr(world.repositories, "_repositories")[URL].refs.pop("HEAD")  # noqa: B009  # as `git init` leaves it

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from pipeline.api.morning_page import page
 from pipeline.api.morning_text import headline, text
-from pipeline.domain.blueprint import Blueprint, EnvironmentSpec, RoleSpec
-from pipeline.domain.mornings import FLIPS, HISTORY, MorningReport, Past, flaky, new_failures, report
+from pipeline.domain.blueprint import Blueprint, EnvironmentSpec, RoleSpec, ScheduleSpec
+from pipeline.domain.flakiness import FLIPS, HISTORY, Past, flaky, new_failures
+from pipeline.domain.mornings import MorningReport, not_started, report
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
 from pipeline.domain.runs import Attempt, AttemptState, Run, RunState, StageName, StageState, Verdict
+from pipeline.domain.schedules import Due, Source, new
 from pipeline.domain.triggers import Trigger, TriggerKind
 
 SHOP = Blueprint("shop", EnvironmentSpec("debian-12", (RoleSpec("web"),)))
@@ -157,6 +159,26 @@ def test_every_test_is_told_at_most_once_and_only_for_a_reason(branches: list[st
 def test_flips_are_those_between_neighbours(signs: str) -> None:
     flips = signs.count("+-") + signs.count("-+")
     assert bool(list(flaky(history(signs)))) is (flips >= FLIPS)
+
+
+@pytest.mark.parametrize(
+    ("fate", "due_at", "told"),
+    [
+        (Due.OVERLAPPED, SINCE, True),
+        (Due.MISSED, SINCE + 5, True),
+        (Due.STARTED, SINCE + 5, False),
+        (Due.MISSED, SINCE - 1, False),
+        (None, None, False),
+    ],
+)
+def test_schedules_that_started_nothing_are_told(fate: Due | None, due_at: float | None, told: bool) -> None:
+    one = new("team", "/srv/shop.git", ScheduleSpec("0 2 * * *", "main"), Source.API, 0.0)
+    one = replace(one, last=fate, last_due_at=due_at, last_reason="run-7 is <b>not finished")
+    assert not_started([one], SINCE) == ((one,) if told else ())
+    shown = replace(report([past(100)], SINCE, 2000.0), not_started=not_started([one], SINCE))
+    assert headline(shown) == f"Greenroom: {'1 schedule started nothing' if told else 'nothing failed'}, 1 run"
+    assert (one.id in text(shown)) is (one.id in page(shown)) is told
+    assert "<b>" not in page(shown)
 
 
 # As text and as a page
