@@ -67,6 +67,8 @@ class Scalings:
 
     def _shrink(self, loaded: Loaded[Environment], provider: Provider, scaling: Scaling) -> Environment:
         """Nodes that had no traffic for long enough pass the gate once more, and go."""
+        if self._clock.now() < scaling.drained_at:
+            return loaded.value
         asking = Asking(scaling.who, scaling.why, scaling.overrides, again=True)
         if any(node.state is not N.DESTROYING for node in loaded.value.named(scaling.going)):
             try:

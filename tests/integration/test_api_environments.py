@@ -13,8 +13,9 @@ import pytest
 from pipeline.adapters.keys import SshKeys
 from pipeline.api.app import create
 from pipeline.bootstrap import Application
-from pipeline.domain.environments import EnvironmentState
+from pipeline.domain.environments import EnvironmentState, NodeState
 from pipeline.domain.leases import begun
+from pipeline.domain.projects import ProjectChange
 from tests.integration.test_api import check_problem, opened
 from tests.plugins.redis_server import RedisServer
 from tests.tools.deployment import memory_settings
@@ -183,3 +184,33 @@ async def test_times_of_a_project_are_set_and_shown(client: httpx.AsyncClient) -
     assert (changed["ttl_s"], changed["most_ttl_s"]) == (1800, 3600)
     assert (await asked(client))["contract"]["ttl_s"] == 1800
     check_problem(await client.patch("/v1/projects/shop", json={"ttl": "0s"}), 400, "bad-request", "ttl: expected more")
+
+
+async def test_a_role_is_scaled_and_what_cannot_be_is_a_problem(app: Application, client: httpx.AsyncClient) -> None:
+    made = await asked(client)
+    early = await client.post(f"/v1/environments/{made['id']}/scale", json={"role": "web", "count": 3})
+    check_problem(early, 409, "invalid-transition")
+    lease(app, made["id"])
+    loaded = app.books.environments.get(made["id"])
+    served = loaded.value.with_nodes(replace(one, state=NodeState.IN_SERVICE) for one in loaded.value.nodes)
+    app.books.commit(app.books.environments.kind.put(made["id"], served, loaded.version))
+    app.projects.change("shop", ProjectChange(quota={"nodes": "4"}))
+    scale = made["links"]["scale"]
+    for wish, status, code, word in (
+        ({"role": "web", "count": 9}, 409, "over-quota", "7 are wanted, 2 of 4 are in use"),
+        ({"role": "web", "count": 0}, 409, "guard-refused", "destroy the whole environment"),
+        ({"role": "db", "count": 2}, 400, "bad-request", "has no role 'db'; it has: web"),
+        ({"role": "web", "count": -1}, 422, "bad-request", "count"),
+        ({"role": "web", "count": 1, "drain": "soon"}, 400, "bad-request", "drain: expected a duration"),
+        ({"role": "web", "count": 1, "drain": "1h"}, 400, "bad-request", "600 s at most, not 3600"),
+    ):
+        refused = await client.post(scale, json=wish)
+        check_problem(refused, status, code)
+        assert word in refused.json()["detail"], refused.text
+    dry = await client.post(scale, json={"role": "web", "count": 4, "dry_run": True})
+    assert dry.json()["scaling"]["coming"] == ["web-2", "web-3"]
+    begun = await client.post(scale, json={"role": "web", "count": 3, "reason": "the fair"})
+    assert (begun.status_code, begun.json()["contract"]["costs"]["nodes"]) == (202, 3)
+    assert begun.json()["scaling"]["why"] == "the fair"
+    busy = await client.post(scale, json={"role": "web", "count": 2})
+    check_problem(busy, 409, "invalid-transition")

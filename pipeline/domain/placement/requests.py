@@ -87,7 +87,8 @@ def _laid_on(rules: PlacementRules, rule: OperatorRule) -> PlacementRules:
 
 def standing_of(environment: Environment) -> list[Standing]:
     """The nodes of an environment that count on machines."""
-    building = environment.state in BUILD_STATES
+    coming = environment.scaling.coming if environment.scaling is not None else ()
+    all_ = environment.state in BUILD_STATES
     return [
         Standing(
             environment=environment.id,
@@ -97,7 +98,7 @@ def standing_of(environment: Environment) -> list[Standing]:
             demand=demand_of(node.resources, node.qos),
             qos_class=node.qos.qos_class,
             since=environment.placed_at,
-            building=building,
+            building=all_ or node.name in coming,
             built_at=build_ended_at(environment),
             apart_from=node.apart_from or environment.rules.roles.get(node.role, PlacementRules()).apart_from,
             project=environment.project,
