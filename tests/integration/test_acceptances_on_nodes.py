@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +14,10 @@ from typing import Any
 import pytest
 
 from pipeline.adapters.drivers.local import cgroups
+from pipeline.domain.runs import StageName, Verdict
 from tests.plugins.local_nodes import image_state, why_not
 from tests.tools.deployed import PROJECT, Deployed, running
+from tests.tools.deployment import wait_for
 
 #: A posed machine shares its real one with all else that runs there.
 ENOUGH = "0.4"
@@ -77,3 +82,25 @@ def test_it_fails_stays_out_passes_and_serves(up: Deployed) -> None:
     assert (machine(up, name)["state"], passed["id"] in machine(up, name)["state_reason"]) == ("in-service", True)
     assert up.traces() == {}
     assert [one["id"] for one in up.json("machines", "acceptances", name)] == [passed["id"], failed["id"]]
+
+
+def kill_all(up: Deployed) -> None:
+    """Every worker and the tick; whoever started them starts others."""
+    for name, pid in up.pids().items():
+        if pid is not None and name.startswith(("work", "provider", "tick")):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_it_is_accepted_all_the_same_when_all_are_killed_while_it_is_tested(up: Deployed) -> None:
+    name, _ = (one["name"] for one in up.json("machines"))
+    up("machine", "maintenance", name, "--reason", "a drill")
+    asked = up.json("machines", "accept", name, "--size", "tiny", "--at-least", ENOUGH)
+    books = up.app.books
+    wait_for(lambda: books.runs.get(asked["run"]).value.stage(StageName.TEST).current, "its test stage", ACCEPT_S)
+    kill_all(up)
+    wait_for(lambda: not books.acceptances.get(asked["id"]).value.open, "its verdict", ACCEPT_S)
+    done = books.acceptances.get(asked["id"]).value
+    assert done.verdict is Verdict.PASSED, done.reason
+    assert machine(up, name)["state"] == "in-service"
+    assert up.traces() == {}
