@@ -31,7 +31,7 @@ from tests.plugins.vagrant_nodes import VagrantNodes
 from tests.plugins.vagrant_servers import vagrant_servers
 
 ENDS_AT = 2_000_000_000.0
-PATIENCE_S = 30.0
+PATIENCE_S = 240.0
 #: The quota of ports that our project has in the test cloud.
 PORTS = 80
 ZONE, MACHINE = "rack-a", "rack-a-1"
