@@ -20,6 +20,7 @@ from pipeline.envs import books
 from pipeline.envs.books import Books
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.census import Censuses
+from pipeline.envs.doors import Doors
 from pipeline.envs.gate import Asking, Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
@@ -518,6 +519,7 @@ class Application:
             outbox=self.store,
             provider_names=names,
             switching=self.switching,
+            doors=Doors(self.books, self.haproxy, self.settings.base_domain),
         )
 
     def run_router(self) -> None:

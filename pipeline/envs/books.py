@@ -26,7 +26,7 @@ from pipeline.domain.environments import (
 from pipeline.domain.errors import NotFound, PermanentError, VersionConflict
 from pipeline.domain.intake import TriggerRecord, TriggerState
 from pipeline.domain.inventory import Inventory, Load, Machine
-from pipeline.domain.leases import warning_due
+from pipeline.domain.leases import LIVING, warning_due
 from pipeline.domain.limits import Bucket, Slots
 from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
@@ -147,7 +147,12 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         indexes["environments:noticed"] = environment.notice.at
     if environment.final:
         indexes["environments:final"] = environment.state_since
-    return {**indexes, **_contract_indexes(environment)}
+    return {**indexes, **_door_indexes(environment), **_contract_indexes(environment)}
+
+
+def _door_indexes(environment: Environment) -> Mapping[str, float]:
+    answers = environment.door is not None and environment.state in LIVING
+    return {"environments:doors": environment.created_at} if answers else {}
 
 
 def _contract_indexes(environment: Environment) -> Mapping[str, float]:

@@ -14,6 +14,7 @@ from pipeline.domain.errors import Fenced, GuardRefused, PermanentError, Transie
 from pipeline.domain.runs import Attempt, AttemptState, Run, StageName
 from pipeline.envs import jobs, warnings
 from pipeline.envs.books import Loaded
+from pipeline.envs.doors import Doors
 from pipeline.envs.gate import TICK, Asking
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import JUDGEABLE
@@ -66,6 +67,7 @@ class Tick:
     outbox: Outbox
     provider_names: Sequence[str]
     switching: Switching
+    doors: Doors
     _chores_at: float = 0.0
     _reap_at: float = 0.0
     _forget_at: float = 0.0
@@ -198,6 +200,7 @@ class Tick:
         self._survive("warnings of ends", warnings.warn, self.tools.books, self.tools.clock.now())
         self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
         self._survive("stagings", self._look_at_stagings)
+        self._survive("names of environments", self.doors.round)
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
         active = self.tools.books.runs.everything("runs:active")
