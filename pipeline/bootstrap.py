@@ -22,6 +22,7 @@ from pipeline.envs.build_logs import BuildLogs
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.census import Censuses
 from pipeline.envs.cloud_acts import CloudActs
+from pipeline.envs.doors import Doors
 from pipeline.envs.gate import Asking, Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
@@ -593,6 +594,7 @@ class Application:
             outbox=self.store,
             provider_names=names,
             switching=self.switching,
+            doors=Doors(self.books, self.haproxy, self.settings.base_domain),
         )
 
     def run_router(self) -> None:

@@ -11,6 +11,7 @@ from pipeline.domain.promises import TOLERANCE
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import SIZES, Resources
 from pipeline.domain.rules import EnvironmentRules, PlacementRules, Strategy, Within
+from pipeline.domain.traffic import Door
 from pipeline.domain.wiring import Attachment, Custom, Network, Opening, Wiring
 
 
@@ -236,3 +237,16 @@ class Blueprint:
     destroy: DestroySpec = field(default_factory=DestroySpec)
     artifacts: tuple[Artifact, ...] = ()
     timeout_s: float = 3600.0
+
+    @property
+    def door(self) -> Door | None:
+        """Where it answers requests: what a deploy waits for by HTTP or TCP, else the first TCP port that is open."""
+        for deploy in self.deploy:
+            ready = deploy.ready or Readiness()
+            port, slash, path = (ready.http or "").removeprefix(":").partition("/")
+            if port or ready.tcp:
+                return Door(deploy.role, int(port or ready.tcp or 0), slash + path if slash else "/")
+        opened = (
+            (role.name, one.first) for role in self.environment.roles for one in role.openings if one.protocol == "tcp"
+        )
+        return next((Door(role, port) for role, port in opened), None)

@@ -14,6 +14,7 @@ from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.rules import EnvironmentRules
 from pipeline.domain.scaling import Scaling
+from pipeline.domain.traffic import Door
 from pipeline.domain.waits import Wait
 from pipeline.domain.wiring import Custom, Network, Wiring
 
@@ -171,9 +172,10 @@ class Environment:
     """Nodes that are requested, leased and destroyed together. Times are seconds since the epoch, 0: not yet.
 
     Its use: `owner` is the id of the run that uses it, `contract` what holds for whoever asked for it by itself; then
-    the run only prepares it. `ends_at` is when its lease or hold ends: after that it is taken back. `protected` is why
-    nothing but its owner may take it back, if so. `sealed_key` is the private SSH key of all its nodes. `preempted`
-    counts how often its run was taken back for somebody else; `notice` is why it goes.
+    the run only prepares it. `door` is where it answers requests, if it does. `ends_at` is when its lease or hold
+    ends: after that it is taken back. `protected` is why nothing but its owner may take it back, if so.
+    `sealed_key` is the private SSH key of all its nodes. `preempted` counts how often its run was taken back for
+    somebody else; `notice` is why it goes.
 
     Its place: `wait` is how it waits for one, and `told_at` when that was last written. `placed_at` is when its nodes
     got their machines, `placed_under` the version of the inventory that placement saw, `notes` what placement says of
@@ -229,6 +231,7 @@ class Environment:
     resizes: int = 0
     replaced: int = 0
     degraded: str = ""
+    door: Door | None = None
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""

@@ -17,6 +17,10 @@ from pipeline.domain.traffic import Reading
 REMEMBERED = 100
 
 
+#: Of a contract whose environment is a slot.
+OWNER = "staging "
+
+
 class SlotName(StrEnum):
     BLUE = "blue"
     GREEN = "green"

@@ -16,6 +16,15 @@ MOST_PORT = 65535
 
 
 @dataclass(frozen=True)
+class Door:
+    """Where an environment answers requests: every node of `role` at `port`, well while `path` is answered."""
+
+    role: str
+    port: int
+    path: str = "/"
+
+
+@dataclass(frozen=True)
 class Target:
     """One server that answers requests; `address` is an IP address."""
 

@@ -28,7 +28,7 @@ from pipeline.domain.environments import (
 from pipeline.domain.errors import NotFound, PermanentError, VersionConflict
 from pipeline.domain.intake import TriggerRecord, TriggerState
 from pipeline.domain.inventory import Inventory, Load, Machine
-from pipeline.domain.leases import warning_due
+from pipeline.domain.leases import LIVING, warning_due
 from pipeline.domain.limits import Bucket, Slots
 from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
@@ -151,7 +151,7 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         indexes["environments:noticed"] = environment.notice.at
     if environment.final:
         indexes["environments:final"] = environment.state_since
-    return {**indexes, **_node_indexes(environment), **_contract_indexes(environment)}
+    return {**indexes, **_node_indexes(environment), **_door_indexes(environment), **_contract_indexes(environment)}
 
 
 def _node_indexes(environment: Environment) -> Mapping[str, float]:
@@ -162,6 +162,11 @@ def _node_indexes(environment: Environment) -> Mapping[str, float]:
         indexes[f"environments:watched:{environment.provider}"] = environment.created_at
     due = replaced_at(environment)
     return indexes if due is None else {**indexes, "environments:lost": due}
+
+
+def _door_indexes(environment: Environment) -> Mapping[str, float]:
+    answers = environment.door is not None and environment.state in LIVING
+    return {"environments:doors": environment.created_at} if answers else {}
 
 
 def _contract_indexes(environment: Environment) -> Mapping[str, float]:

@@ -55,6 +55,7 @@ def _requested(stage: Stage) -> Environment:
         rules=stage.plan.environment.rules,
         networks=stage.plan.environment.networks,
         preempted=run.preempted,
+        door=stage.plan.door,
     )
 
 

@@ -233,6 +233,7 @@ class Requests:
             networks=plan.blueprint.environment.networks,
             contract=contract,
             protected=plan.protected,
+            door=plan.blueprint.door,
         )
 
     def _check_quota(self, project: Project, environment: Environment) -> None:

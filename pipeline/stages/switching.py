@@ -13,7 +13,7 @@ from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import GuardRefused, InfraError, NotFound, UserError, VersionConflict
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.runs import RunState, Verdict
-from pipeline.domain.stagings import Phase, Promotion, Slot, SlotName, Staging
+from pipeline.domain.stagings import OWNER, Phase, Promotion, Slot, SlotName, Staging
 from pipeline.domain.traffic import Backend, Reading, Target
 from pipeline.envs import jobs
 from pipeline.envs.books import STAGINGS, Loaded
@@ -260,7 +260,7 @@ def _request(staging: Staging) -> Request:
     assert wanted is not None  # noqa: S101  # `begin_deploy` looked
     return Request(
         project=spec.project,
-        owner=f"staging {staging.name}",
+        owner=f"{OWNER}{staging.name}",
         why=f"deploy {wanted.number} of {wanted.ref}: {wanted.why}",
         template=spec.blueprint,
         repository=spec.repository,

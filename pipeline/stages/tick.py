@@ -14,6 +14,7 @@ from pipeline.domain.errors import Fenced, GuardRefused, PermanentError, Transie
 from pipeline.domain.runs import Attempt, AttemptState, Run, StageName
 from pipeline.envs import jobs, warnings
 from pipeline.envs.books import Loaded
+from pipeline.envs.doors import Doors
 from pipeline.envs.gate import TICK, Asking
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import judgeable
@@ -75,6 +76,7 @@ class Tick:
     outbox: Outbox
     provider_names: Sequence[str]
     switching: Switching
+    doors: Doors
     _chores_at: float = 0.0
     _reap_at: float = 0.0
     _forget_at: float = 0.0
@@ -217,6 +219,7 @@ class Tick:
         for schedule_id in self.schedules.due():
             self._survive(schedule_id, self.schedules.start, schedule_id, fence)
         self._survive("stagings", self._look_at_stagings)
+        self._survive("names of environments", self.doors.round)
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
         active = self.tools.books.runs.everything("runs:active")

@@ -26,8 +26,8 @@ from tests.plugins.haproxy import Haproxy, free_port
 from tests.tools.stagings import HOST, NAME, Lab, lab
 
 CHANGES = int(os.environ.get("GREENROOM_BENCH_CHANGES", "200"))
-#: Between two changes; after every twentieth the drain comes to its bound, where WebSockets end.
-PAUSE_S, DRAIN_S, LONG_EVERY = 0.3, 2.0, 20
+#: Between two changes; after every 21st the drain comes to its bound, where WebSockets end.
+PAUSE_S, DRAIN_S, LONG_EVERY = 0.3, 2.0, 21
 WARM_UP_S, AFTER_S = 2.0, 4.0
 ADDRESSES = {"blue": "127.0.0.2", "green": "127.0.0.3", "bad": "127.0.0.4"}
 

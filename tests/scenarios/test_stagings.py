@@ -22,6 +22,7 @@ from pipeline.domain.errors import (
 from pipeline.domain.runs import StageName, StageState
 from pipeline.domain.stagings import Check, Phase, SlotName, SlotState, Staging, StagingSpec
 from pipeline.envs.gate import Asking
+from pipeline.stages.requests import Request
 from tests.scenarios.player import USUAL, usual_world
 from tests.scenarios.world import World, repository_of
 
@@ -413,3 +414,28 @@ def test_a_route_that_is_not_what_the_books_say_is_told_anew(world: World) -> No
     world.router.switch(HOST, environment(world, BLUE))
     world.advance(2)
     assert world.router.routes() == {HOST: environment(world, GREEN)}
+
+
+def test_every_environment_that_answers_requests_has_a_name(world: World) -> None:
+    deploys = [{"role": "web", "to": "/srv/shop", "run": ["./migrate"], "ready": {"http": ":8080/health"}}]
+    world.program("health", lambda _: 0)
+    commit(world, "named", {**USUAL, "deploy": deploys})
+    made = world.requests.make(Request("shop", "ada", "to look", ref="named")).environment
+    world.advance(2)
+    backend = world.router.backends[made.id]
+    assert (backend.host, backend.health, backend.targets[0].port) == (f"{made.id}.test.example", "/health", 8080)
+    assert world.router.serving() == frozenset()
+    world.requests.release(made.id, ADA)
+    world.advance(2)
+    assert state(world, made.id) is E.DESTROYED
+    assert made.id not in world.router.known()
+
+
+def test_a_full_router_leaves_names_out_and_nothing_else(world: World) -> None:
+    world.router.room = 0
+    deploys = [{"role": "web", "to": "/srv/shop", "ready": {"tcp": 8080}}]
+    commit(world, "named", {**USUAL, "deploy": deploys})
+    world.program("8080", lambda _: 0)
+    made = world.requests.make(Request("shop", "ada", "to look", ref="named")).environment
+    world.advance(2)
+    assert (state(world, made.id), world.router.known()) == (E.LEASED, frozenset())

@@ -43,6 +43,7 @@ from pipeline.envs import jobs
 from pipeline.envs.books import Books
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.cloud_acts import CloudActs
+from pipeline.envs.doors import Doors
 from pipeline.envs.gate import Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
@@ -453,6 +454,7 @@ class World:
             outbox=self.store,
             provider_names=("cloud",),
             switching=self.switching,
+            doors=Doors(self.books, self.router, "test.example"),
         )
 
     def _machine_of(self, environment_id: str, node: str) -> str:
