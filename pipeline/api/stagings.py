@@ -101,10 +101,10 @@ class SlotView(BaseModel):
 
 
 class StagingView(BaseModel):
-    """A staging. `phase` is what it does now."""
+    """A staging. `activity` is what it does now."""
 
     name: str
-    phase: str
+    activity: str
     live: SlotName | None
     idle: SlotName
     blue: SlotView
@@ -122,7 +122,7 @@ class StagingView(BaseModel):
         own = f"/v1/stagings/{one.name}"
         return cls(
             name=one.name,
-            phase=one.phase,
+            activity=one.activity,
             live=one.live,
             idle=one.idle,
             blue=SlotView.of(one.blue, base_domain),

@@ -27,8 +27,8 @@ def wait(client: Client, out: Output, name: str) -> Json:
     said = ""
     while True:
         found: Json = client.get(path(name))
-        if found["phase"] != said:
-            said = str(found["phase"])
+        if found["activity"] != said:
+            said = str(found["activity"])
             out.say(f"{name} is {said}")
         if said == "idle" and found["wanted"] is None:
             return found
@@ -47,18 +47,18 @@ def several(out: Output, found: Sequence[Json]) -> None:
             one["name"],
             one["spec"]["project"],
             one["spec"]["domain"],
-            one["phase"],
+            one["activity"],
             *(_slot(one, slot) for slot in SLOTS),
         )
         for one in found
     ]
-    out.table(("staging", "project", "domain", "phase", *SLOTS), rows)
+    out.table(("staging", "project", "domain", "activity", *SLOTS), rows)
 
 
 def one(out: Output, found: Json) -> None:
     """The staging in some lines, and its slots as a table."""
     spec, lock = found["spec"], found["lock"]
-    out.say(f"{found['name']} of project {spec['project']} at {spec['domain']}: {found['phase']}")
+    out.say(f"{found['name']} of project {spec['project']} at {spec['domain']}: {found['activity']}")
     if found["wanted"] is not None:
         out.say(f"  waits     {found['wanted']['ref']} is to be deployed")
     if lock is not None:

@@ -39,7 +39,7 @@ class SlotState(StrEnum):
     FAILED = "failed"
 
 
-class Phase(StrEnum):
+class Activity(StrEnum):
     """`checking`: the checks before a promotion run. `switching`: the router is being told. `watching`: the promoted
     slot has the traffic, and its errors and health are looked at.
     """
@@ -51,8 +51,8 @@ class Phase(StrEnum):
     WATCHING = "watching"
 
 
-P = Phase
-TRANSITIONS: Mapping[Phase, frozenset[Phase]] = {
+P = Activity
+TRANSITIONS: Mapping[Activity, frozenset[Activity]] = {
     P.IDLE: frozenset({P.DEPLOYING, P.CHECKING, P.SWITCHING}),
     P.DEPLOYING: frozenset({P.DEPLOYING, P.IDLE}),
     P.CHECKING: frozenset({P.SWITCHING, P.IDLE}),
@@ -185,7 +185,7 @@ class Staging:
     blue: Slot = field(default_factory=Slot)
     green: Slot = field(default_factory=Slot)
     live: SlotName | None = None
-    phase: Phase = Phase.IDLE
+    activity: Activity = Activity.IDLE
     last_number: int = 0
     last_as_of: float = 0.0
     deploying: Wanted | None = None
@@ -207,11 +207,11 @@ class Staging:
     def with_slot(self, name: SlotName, slot: Slot) -> Staging:
         return replace(self, blue=slot) if name is SlotName.BLUE else replace(self, green=slot)
 
-    def to(self, phase: Phase) -> Staging:
+    def to(self, activity: Activity) -> Staging:
         """InvalidTransition where that is not possible now."""
-        if phase not in TRANSITIONS[self.phase]:
-            raise InvalidTransition(f"staging {self.name} is {self.phase} and cannot become {phase}")
-        return replace(self, phase=phase)
+        if activity not in TRANSITIONS[self.activity]:
+            raise InvalidTransition(f"staging {self.name} is {self.activity} and cannot become {activity}")
+        return replace(self, activity=activity)
 
     def told(
         self, now: float, what: str, number: int, name: SlotName, who: str, why: str, seconds: float = 0
@@ -246,7 +246,7 @@ def want(staging: Staging, ref: str, sha: str, who: str, why: str, as_of: float)
 
 def may_begin(staging: Staging) -> bool:
     """Whether the wanted deploy can begin: nothing but an older deploy is under way, and the idle slot is drained."""
-    free = staging.phase in {Phase.IDLE, Phase.DEPLOYING}
+    free = staging.activity in {Activity.IDLE, Activity.DEPLOYING}
     return staging.wanted is not None and free and not staging.slot(staging.idle).drains_until and not staging.removing
 
 
@@ -257,7 +257,7 @@ def begin(staging: Staging, environment: str) -> Staging:
         raise InvalidTransition(f"staging {staging.name} has no deploy to begin")
     emptied = empty(staging, staging.idle)
     slot = Slot(SlotState.DEPLOYING, environment, wanted.number, wanted.ref, wanted.sha)
-    return replace(emptied.to(Phase.DEPLOYING), wanted=None, deploying=wanted).with_slot(staging.idle, slot)
+    return replace(emptied.to(Activity.DEPLOYING), wanted=None, deploying=wanted).with_slot(staging.idle, slot)
 
 
 def refuse(staging: Staging, number: int, why: str, now: float) -> Staging:
@@ -271,12 +271,12 @@ def refuse(staging: Staging, number: int, why: str, now: float) -> Staging:
 def deployed(staging: Staging, number: int, fault: str, now: float) -> Staging:
     """Deployment `number` ended, well without a fault. Nothing when another one has the slot."""
     name, slot = staging.idle, staging.slot(staging.idle)
-    if staging.phase is not Phase.DEPLOYING or slot.number != number or staging.deploying is None:
+    if staging.activity is not Activity.DEPLOYING or slot.number != number or staging.deploying is None:
         return staging
     who, why = staging.deploying.who, fault or staging.deploying.why
     state = SlotState.FAILED if fault else SlotState.PASSED
     ended = replace(slot, state=state, fault=fault, passed_at=0.0 if fault else now)
-    done = replace(staging.to(Phase.IDLE), deploying=None).with_slot(name, ended)
+    done = replace(staging.to(Activity.IDLE), deploying=None).with_slot(name, ended)
     return done.told(now, "failed" if fault else "deployed", number, name, who, why)
 
 
@@ -298,7 +298,7 @@ def promote(staging: Staging, who: str, why: str, now: float, overrides: Mapping
         )
     number = staging.last_number + 1
     asked = Promotion(number, staging.idle, who, why, now, overrides=overrides or {})
-    return replace(staging.to(Phase.CHECKING), promotion=asked, last_number=number)
+    return replace(staging.to(Activity.CHECKING), promotion=asked, last_number=number)
 
 
 def rollback(staging: Staging, who: str, why: str, now: float) -> Staging:
@@ -313,13 +313,13 @@ def rollback(staging: Staging, who: str, why: str, now: float) -> Staging:
         )
     number = staging.last_number + 1
     asked = Promotion(number, name, who, why, now, back=True)
-    return replace(staging.to(Phase.SWITCHING), promotion=asked, last_number=number)
+    return replace(staging.to(Activity.SWITCHING), promotion=asked, last_number=number)
 
 
 def _promotable(staging: Staging) -> Slot:
     name, slot = staging.idle, staging.slot(staging.idle)
-    if staging.phase is not Phase.IDLE or staging.wanted is not None:
-        what = "about to deploy" if staging.phase is Phase.IDLE else staging.phase
+    if staging.activity is not Activity.IDLE or staging.wanted is not None:
+        what = "about to deploy" if staging.activity is Activity.IDLE else staging.activity
         raise InvalidTransition(f"staging {staging.name} is {what}; wait until that is over, then ask again")
     if slot.state is not SlotState.PASSED:
         raise InvalidTransition(
@@ -336,32 +336,32 @@ def _what(slot: Slot) -> str:
 
 def checking(staging: Staging, number: int, checks: tuple[str, ...]) -> Staging:
     """The checks before promotion `number` were asked for."""
-    if staging.promotion is None or staging.promotion.number != number or staging.phase is not Phase.CHECKING:
+    if staging.promotion is None or staging.promotion.number != number or staging.activity is not Activity.CHECKING:
         return staging
     return replace(staging, promotion=replace(staging.promotion, checks=checks))
 
 
 def checked(staging: Staging, number: int, reading: Reading) -> Staging:
     """All checks went well: the router is to be told, and `reading` is what it counted until now."""
-    if staging.promotion is None or staging.promotion.number != number or staging.phase is not Phase.CHECKING:
+    if staging.promotion is None or staging.promotion.number != number or staging.activity is not Activity.CHECKING:
         return staging
     counted = replace(staging.promotion, answers=reading.answers, errors=reading.errors)
-    return replace(staging.to(Phase.SWITCHING), promotion=counted)
+    return replace(staging.to(Activity.SWITCHING), promotion=counted)
 
 
 def give_up(staging: Staging, number: int, why: str, now: float) -> Staging:
     """The live slot stays as it is."""
     promotion = staging.promotion
-    if promotion is None or promotion.number != number or staging.phase is Phase.WATCHING:
+    if promotion is None or promotion.number != number or staging.activity is Activity.WATCHING:
         return staging
     told = staging.told(now, "not switched", number, promotion.slot, promotion.who, why)
-    return replace(told.to(Phase.IDLE), promotion=None)
+    return replace(told.to(Activity.IDLE), promotion=None)
 
 
 def switched(staging: Staging, number: int, now: float, seconds: float) -> Staging:
     """The router sends everything to the promoted slot now; the other one drains."""
     promotion = staging.promotion
-    if promotion is None or promotion.number != number or staging.phase is not Phase.SWITCHING:
+    if promotion is None or promotion.number != number or staging.activity is not Activity.SWITCHING:
         return staging
     old, new = promotion.slot.other, promotion.slot
     had = staging.live is not None
@@ -372,13 +372,13 @@ def switched(staging: Staging, number: int, now: float, seconds: float) -> Stagi
     if not promotion.back:
         staging = staging.told(now, "promoted", number, new, promotion.who, promotion.why, seconds)
         done = replace(promotion, switched_at=now, switch_s=seconds)
-        return replace(staging.to(Phase.WATCHING), promotion=done)
+        return replace(staging.to(Activity.WATCHING), promotion=done)
     if promotion.bad:
         failed = replace(staging.slot(old), state=SlotState.FAILED, fault=promotion.bad)
         staging = staging.with_slot(old, failed)
     what = "went back" if promotion.bad else "rolled back"
     told = staging.told(now, what, number, new, promotion.who, promotion.bad or promotion.why, seconds)
-    return replace(told.to(Phase.IDLE), promotion=None)
+    return replace(told.to(Activity.IDLE), promotion=None)
 
 
 def judge(promotion: Promotion, spec: StagingSpec, reading: Reading, now: float) -> str | None:
@@ -396,16 +396,16 @@ def judge(promotion: Promotion, spec: StagingSpec, reading: Reading, now: float)
 def watched(staging: Staging, number: int, bad: str, now: float) -> Staging:
     """The window is over: it stays, or goes back by itself where there is something to go back to."""
     promotion = staging.promotion
-    if promotion is None or promotion.number != number or staging.phase is not Phase.WATCHING:
+    if promotion is None or promotion.number != number or staging.activity is not Activity.WATCHING:
         return staging
     seconds = now - promotion.switched_at
     what, why = ("bad", bad) if bad else ("stays", promotion.why)
     staging = staging.told(now, what, number, promotion.slot, promotion.who, why, seconds)
     slot = staging.slot(promotion.slot.other)
     if not bad or slot.state is not SlotState.PASSED:
-        return replace(staging.to(Phase.IDLE), promotion=None)
+        return replace(staging.to(Activity.IDLE), promotion=None)
     return_ = Promotion(number, promotion.slot.other, promotion.who, "its promotion went bad", now, back=True, bad=bad)
-    return replace(staging.to(Phase.SWITCHING), promotion=return_)
+    return replace(staging.to(Activity.SWITCHING), promotion=return_)
 
 
 def drained(staging: Staging, name: SlotName) -> Staging:
@@ -418,7 +418,7 @@ def to_take_back(staging: Staging, now: float) -> bool:
     slot = staging.slot(staging.idle)
     kept = staging.spec.keep_warm and slot.state is SlotState.PASSED
     over = 0 < slot.kept_until <= now and not kept
-    return staging.phase is Phase.IDLE and not slot.drains_until and over
+    return staging.activity is Activity.IDLE and not slot.drains_until and over
 
 
 def empty(staging: Staging, name: SlotName) -> Staging:
@@ -432,14 +432,21 @@ def remove(staging: Staging) -> Staging:
     """Nothing is live any more; both slots leave, and then the staging is no more."""
     emptied = empty(empty(staging, SlotName.BLUE), SlotName.GREEN)
     return replace(
-        emptied, phase=Phase.IDLE, live=None, wanted=None, deploying=None, promotion=None, lock=None, removing=True
+        emptied,
+        activity=Activity.IDLE,
+        live=None,
+        wanted=None,
+        deploying=None,
+        promotion=None,
+        lock=None,
+        removing=True,
     )
 
 
 def due_at(staging: Staging) -> float | None:
     """When the tick has to look at it; 0: always; None: when somebody asks something of it."""
     slot = staging.slot(staging.idle)
-    busy = staging.phase is not Phase.IDLE or staging.wanted or staging.leaving or staging.removing
+    busy = staging.activity is not Activity.IDLE or staging.wanted or staging.leaving or staging.removing
     if busy or slot.drains_until:
         return 0.0
     return slot.kept_until if slot.kept_until and not staging.spec.keep_warm else None

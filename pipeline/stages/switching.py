@@ -13,7 +13,7 @@ from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import GuardRefused, InfraError, NotFound, UserError, VersionConflict
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.runs import RunState, Verdict
-from pipeline.domain.stagings import OWNER, Phase, Promotion, Slot, SlotName, Staging
+from pipeline.domain.stagings import OWNER, Activity, Promotion, Slot, SlotName, Staging
 from pipeline.domain.traffic import Backend, Reading, Target
 from pipeline.envs import jobs
 from pipeline.envs.books import STAGINGS, Loaded
@@ -91,20 +91,20 @@ class Switching:
         routes = router.routes()
         for staging in self.stagings.all():
             live = staging.slot(staging.live).environment if staging.live is not None else ""
-            if live and staging.phase is not Phase.SWITCHING and routes.get(staging.spec.domain) != live:
+            if live and staging.activity is not Activity.SWITCHING and routes.get(staging.spec.domain) != live:
                 log.warning("router %s does not send %s to %s; told anew", router.name, staging.spec.domain, live)
                 self._register(router, staging, self._environment(live))
                 router.switch(staging.spec.domain, live)
 
     def _step(self, router: Router, loaded: Loaded[Staging]) -> None:
         staging = loaded.value
-        if staging.phase is Phase.DEPLOYING:
+        if staging.activity is Activity.DEPLOYING:
             staging = self._deploying(router, staging)
-        elif staging.phase is Phase.CHECKING:
+        elif staging.activity is Activity.CHECKING:
             staging = self._checking(router, staging)
-        elif staging.phase is Phase.SWITCHING:
+        elif staging.activity is Activity.SWITCHING:
             staging = self._switching(router, staging)
-        elif staging.phase is Phase.WATCHING:
+        elif staging.activity is Activity.WATCHING:
             staging = self._watching(router, staging)
         staging = self._rest(router, staging)
         if staging.removing and not staging.leaving:
@@ -200,7 +200,7 @@ class Switching:
         return staging if bad is None else stagings.watched(staging, promotion.number, bad, self._now())
 
     def _rest(self, router: Router, staging: Staging) -> Staging:
-        """What may go on in any phase: the old slot drains, its keep time ends, environments leave."""
+        """What may go on at any time: the old slot drains, its keep time ends, environments leave."""
         for name in SlotName:
             slot = staging.slot(name)
             if slot.drains_until and self._is_drained(router, slot):
@@ -273,7 +273,7 @@ def _request(staging: Staging) -> Request:
 
 
 def _promotion(staging: Staging) -> Promotion:
-    assert staging.promotion is not None  # noqa: S101  # every phase that asks has one
+    assert staging.promotion is not None  # noqa: S101  # whoever asks has one
     return staging.promotion
 
 

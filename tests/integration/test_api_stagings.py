@@ -57,7 +57,7 @@ async def test_a_staging_is_made_changed_shown_and_listed(client: httpx.AsyncCli
     )
     assert made.status_code == 200
     body = made.json()
-    assert (body["phase"], body["live"], body["idle"], body["blue"]["state"]) == ("idle", None, "blue", "empty")
+    assert (body["activity"], body["live"], body["idle"], body["blue"]["state"]) == ("idle", None, "blue", "empty")
     assert (body["spec"]["domain"], body["spec"]["keep_s"]) == ("front.test.example", 7200)
     assert (await client.put("/v1/stagings/front", json={**FRONT, "keep": "0s"})).json()["spec"]["keep_s"] == 0
     assert [one["name"] for one in (await client.get("/v1/stagings", params={"project": "shop"})).json()] == ["front"]

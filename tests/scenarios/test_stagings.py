@@ -20,7 +20,7 @@ from pipeline.domain.errors import (
     UserError,
 )
 from pipeline.domain.runs import StageName, StageState
-from pipeline.domain.stagings import Check, Phase, SlotName, SlotState, Staging, StagingSpec
+from pipeline.domain.stagings import Activity, Check, SlotName, SlotState, Staging, StagingSpec
 from pipeline.envs.gate import Asking
 from pipeline.stages.requests import Request
 from tests.scenarios.player import USUAL, usual_world
@@ -86,15 +86,15 @@ def what(staging: Staging) -> list[str]:
 
 def test_a_deploy_is_tested_in_the_idle_slot_and_goes_live_when_it_is_promoted(world: World) -> None:
     staging = deploy(world, "v1")
-    assert (staging.phase, staging.live, staging.blue.state) == (Phase.IDLE, None, SlotState.PASSED)
+    assert (staging.activity, staging.live, staging.blue.state) == (Activity.IDLE, None, SlotState.PASSED)
     (run,) = world.all_runs()
     assert run.stage(StageName.TEST).state is StageState.PASSED
     assert world.router.routes() == {}
     staging = promote(world)
-    assert (staging.phase, staging.live) == (Phase.WATCHING, BLUE)
+    assert (staging.activity, staging.live) == (Activity.WATCHING, BLUE)
     assert world.router.routes() == {HOST: staging.blue.environment}
     world.advance(61)
-    assert now(world).phase is Phase.IDLE
+    assert now(world).activity is Activity.IDLE
     assert what(now(world)) == ["deployed", "promoted", "stays"]
     told = [event.type for event in world.store.events("staging.front")]
     assert told == ["staging.deployed", "staging.promoted", "staging.stays"]
@@ -142,11 +142,11 @@ def test_a_bad_version_is_noticed_and_goes_back_by_itself(world: World) -> None:
     blue, green = environment(world, BLUE), environment(world, GREEN)
     world.router.traffic[green] = (3, 100, 2)
     world.advance(5)
-    assert now(world).phase is Phase.WATCHING
+    assert now(world).activity is Activity.WATCHING
     world.router.traffic[green] = (3, 200, 11)
     world.advance(2)
     staging = now(world)
-    assert (staging.phase, staging.live, world.router.routes()) == (Phase.IDLE, BLUE, {HOST: blue})
+    assert (staging.activity, staging.live, world.router.routes()) == (Activity.IDLE, BLUE, {HOST: blue})
     assert what(staging)[-3:] == ["promoted", "bad", "went back"]
     assert "11 of 200" in staging.history[-1].why
     assert 5 <= staging.history[-2].seconds <= 8
@@ -172,7 +172,7 @@ def test_a_rollback_within_the_keep_time_is_one_switch(world: World) -> None:
     world.stagings.rollback("front", Asking("bob", "customers complain"))
     world.settle()
     staging = now(world)
-    assert (staging.live, staging.phase) == (BLUE, Phase.IDLE)
+    assert (staging.live, staging.activity) == (BLUE, Activity.IDLE)
     assert world.router.switches[before:] == [(HOST, staging.blue.environment)]
     assert (staging.history[-1].what, staging.history[-1].who) == ("rolled back", "bob")
 
@@ -182,7 +182,7 @@ def test_a_rollback_of_a_promotion_that_is_watched_needs_no_wait(world: World) -
     live(world, "v2", calm=False)
     world.stagings.rollback("front", ADA)
     world.settle()
-    assert (now(world).live, now(world).phase) == (BLUE, Phase.IDLE)
+    assert (now(world).live, now(world).activity) == (BLUE, Activity.IDLE)
 
 
 def test_a_rollback_after_the_keep_time_says_what_to_do(world: World) -> None:
@@ -214,7 +214,7 @@ def test_a_newer_deploy_takes_the_slot_of_one_that_is_under_way(world: World) ->
     world.tick.step(world.fence)
     world.switching.begin_deploy("front", 1)
     older = environment(world, BLUE)
-    assert now(world).phase is Phase.DEPLOYING
+    assert now(world).activity is Activity.DEPLOYING
     deploy(world, "v2")
     world.advance(2)
     assert now(world).blue.ref == "v2"
@@ -236,7 +236,7 @@ def test_a_deploy_during_a_watch_waits_for_its_end(world: World) -> None:
     blue = environment(world, BLUE)
     commit(world, "v3")
     deploy(world, "v3")
-    assert (environment(world, BLUE), now(world).phase) == (blue, Phase.WATCHING)
+    assert (environment(world, BLUE), now(world).activity) == (blue, Activity.WATCHING)
     world.advance(70)
     assert (now(world).blue.ref, now(world).blue.state) == ("v3", SlotState.PASSED)
 
@@ -251,7 +251,7 @@ def test_a_node_that_dies_during_a_promotion(world: World) -> None:
     world.stagings.promote("front", ADA)
     world.advance(20)
     staging = now(world)
-    assert (staging.live, staging.phase, what(staging)[-1]) == (BLUE, Phase.IDLE, "not switched")
+    assert (staging.live, staging.activity, what(staging)[-1]) == (BLUE, Activity.IDLE, "not switched")
     assert "1 of its 2 nodes" in staging.history[-1].why
     world.router.sick.clear()
     promote(world)
@@ -268,7 +268,7 @@ def test_where_nothing_is_left_to_go_back_to_it_stays(world: World) -> None:
     world.router.sick |= set(world.router.backends[environment(world, BLUE)].targets)
     world.advance(2)
     staging = now(world)
-    assert (staging.live, staging.phase, what(staging)[-1]) == (BLUE, Phase.IDLE, "bad")
+    assert (staging.live, staging.activity, what(staging)[-1]) == (BLUE, Activity.IDLE, "bad")
 
 
 def test_an_operator_may_promote_what_is_not_well(world: World) -> None:
@@ -288,7 +288,7 @@ def test_checks_run_before_the_switch(world: World) -> None:
     promote(world)
     world.advance(2)
     staging = now(world)
-    assert (staging.live, staging.phase) == (None, Phase.IDLE)
+    assert (staging.live, staging.activity) == (None, Activity.IDLE)
     assert "'./smoke' ended with status 3" in staging.history[-1].why
     world.commands.pop()
     world.program(r"\./smoke", lambda _: 0)
@@ -400,7 +400,7 @@ def test_a_router_that_is_silent_stops_nothing_else(world: World) -> None:
     world.stagings.promote("front", ADA)
     world.router.down = True
     world.settle()
-    assert now(world).phase is Phase.CHECKING
+    assert now(world).activity is Activity.CHECKING
     with pytest.raises(TransientError):
         world.router.routes()
     world.router.down = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
-from pipeline.domain.stagings import Phase, Slot, SlotName, SlotState, Staging, StagingSpec
+from pipeline.domain.stagings import Activity, Slot, SlotName, SlotState, Staging, StagingSpec
 from pipeline.envs.books import ENVIRONMENTS, STAGINGS
 from pipeline.envs.gate import Asking, Gate
 from pipeline.ports.common import Clock
@@ -68,7 +68,7 @@ class Lab:
     def _finish(self) -> None:
         """What the tick does at once when something was asked."""
         known = len(self.now().history)
-        while self.now().phase in {Phase.CHECKING, Phase.SWITCHING}:
+        while self.now().activity in {Activity.CHECKING, Activity.SWITCHING}:
             self.switching.round()
         fresh = self.now().history[known:] or self.now().history[-1:]
         self.switch_times += [entry.seconds for entry in fresh if entry.what in {"promoted", "rolled back"}]

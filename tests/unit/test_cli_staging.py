@@ -19,10 +19,10 @@ SLOT = {
 }  # fmt: skip
 BLUE = {**SLOT, "state": "passed", "ref": "v1", "environment": "env-1", "url": "env-1.test.example"}
 IDLE: dict[str, Any] = {
-    "name": "front", "phase": "idle", "live": "blue", "idle": "green", "blue": BLUE, "green": SLOT, "wanted": None,
+    "name": "front", "activity": "idle", "live": "blue", "idle": "green", "blue": BLUE, "green": SLOT, "wanted": None,
     "lock": None, "spec": {"project": "shop", "domain": "front.test.example"},
 }  # fmt: skip
-WATCHING = {**IDLE, "phase": "watching"}
+WATCHING = {**IDLE, "activity": "watching"}
 LOCKED = {**IDLE, "lock": {"who": "ada", "reason": "the fair"}, "wanted": {"ref": "v3"}}
 LINE = {"at": 1.0, "slot": "blue", "number": 3, "ref": "v1", "sha": "1" * 40, "who": "ada", "why": "", "seconds": 0.004}
 ONE, HISTORY = "GET /v1/stagings/front", "GET /v1/stagings/front/history"

@@ -15,7 +15,7 @@ from pipeline.domain import stagings
 from pipeline.domain.errors import InvalidTransition
 from pipeline.domain.stagings import (
     TRANSITIONS,
-    Phase,
+    Activity,
     Promotion,
     Slot,
     SlotName,
@@ -117,11 +117,11 @@ def test_what_holds_always(parts: list[list[str]], data: st.DataObject) -> None:
 
 
 def _check(old: Staging, new: Staging) -> None:
-    assert new.phase is old.phase or new.phase in TRANSITIONS[old.phase]
+    assert new.activity is old.activity or new.activity in TRANSITIONS[old.activity]
     deploying = [name for name in SlotName if new.slot(name).state is SlotState.DEPLOYING]
-    assert len(deploying) == (new.phase is Phase.DEPLOYING), "one deploy at a time"
+    assert len(deploying) == (new.activity is Activity.DEPLOYING), "one deploy at a time"
     assert deploying in ([], [new.idle]), "never to the live slot"
-    assert (new.promotion is not None) == (new.phase in {Phase.CHECKING, Phase.SWITCHING, Phase.WATCHING})
+    assert (new.promotion is not None) == (new.activity in {Activity.CHECKING, Activity.SWITCHING, Activity.WATCHING})
     assert new.last_number >= old.last_number
     assert new.last_as_of >= old.last_as_of, "the newest wins"
     if new.wanted is not None and old.wanted is not None:
@@ -138,7 +138,7 @@ def _check_slot(old: Staging, new: Staging, name: SlotName) -> None:
         assert now.state is SlotState.PASSED
         assert not now.kept_until
         if old.live is not name:
-            assert old.phase is Phase.SWITCHING
+            assert old.activity is Activity.SWITCHING
     if was.environment and was.environment != now.environment:
         assert was.environment in new.leaving, "what no slot has any more leaves"
         assert name is not old.live, "what is live never leaves"
@@ -172,10 +172,10 @@ def test_when_a_promotion_is_bad(reading: Reading, at: float, verdict: str | Non
 def test_a_bad_promotion_goes_back_to_what_was_live() -> None:
     asked = stagings.promote(LIVE, "ada", "", 1.0)
     switched = stagings.switched(stagings.checked(asked, 8, FINE), 8, 2.0, 0.01)
-    assert (switched.live, switched.phase, switched.blue.drains_until) == (SlotName.GREEN, Phase.WATCHING, 7.0)
+    assert (switched.live, switched.activity, switched.blue.drains_until) == (SlotName.GREEN, Activity.WATCHING, 7.0)
     going = stagings.watched(switched, 8, "errors", 4.0)
     back = stagings.switched(going, 8, 5.0, 0.01)
-    assert (back.live, back.phase, back.green.state) == (SlotName.BLUE, Phase.IDLE, SlotState.FAILED)
+    assert (back.live, back.activity, back.green.state) == (SlotName.BLUE, Activity.IDLE, SlotState.FAILED)
     assert [entry.what for entry in back.history] == ["promoted", "bad", "went back"]
 
 

@@ -131,4 +131,4 @@ def write_whole(path: Path, text: str) -> None:
 def _backend(body: Mapping[str, object]) -> Backend:
     targets = body["targets"]
     assert isinstance(targets, list)  # noqa: S101  # `save` wrote it
-    return Backend(**{**body, "targets": tuple(Target(**one) for one in targets)})  # type: ignore[arg-type]
+    return Backend(**{**body, "targets": tuple(Target(**one) for one in targets)})  # type: ignore[arg-type]  # `save` wrote the rest as well
