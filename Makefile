@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vagrant demo test check bench clean environment openstack-up openstack-down test-openstack
+.PHONY: help setup setup-vagrant demo test check bench clean environment openstack-up openstack-down test-openstack test-vagrant
 
 BIN := .venv/bin
 
@@ -29,6 +29,9 @@ openstack-up: environment  ## Start an OpenStack for tests and trials: FAKES=n p
 
 openstack-down: environment  ## End it; nothing of it runs any more, its packages and images stay
 	@$(BIN)/python -m tests.openstack.cloud down
+
+test-vagrant: setup-vagrant  ## Install Vagrant with its provider lxc, then run the tests that need them
+	@scripts/test-vagrant
 
 test-openstack: environment  ## Start it with a real hypervisor, run the tests that need it, and end it
 	@scripts/test-openstack
