@@ -89,5 +89,5 @@ class MemoryRouter:
 
     def _answer(self) -> None:
         if self.down or self.fails > 0:
-            self.fails -= 1
+            self.fails = max(0, self.fails - 1)
             raise TransientError(f"router {self.name} does not answer: it was told to be down")
