@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     import redis
 
     from pipeline.adapters.drivers.openstack.terms import Terms
+    from pipeline.adapters.drivers.vagrant.driver import VagrantDriver
     from pipeline.adapters.drivers.vagrant.provider import Provider as VagrantProvider
     from pipeline.adapters.queues.rq import RqJobQueue
     from pipeline.adapters.stores.redis import RedisStore
@@ -354,7 +355,7 @@ class Application:
         pose = Pose(state, settings.zones, settings.machines_per_zone, settings.full, settings.drain)
         return LocalDriver(str(self.settings.helper_socket), self.settings.deployment, pose), self.transport
 
-    def _vagrant(self, settings: ProviderSettings) -> Driver:
+    def _vagrant(self, settings: ProviderSettings) -> VagrantDriver:
         from pipeline.adapters.drivers.local.image import SHIFT, images
         from pipeline.adapters.drivers.vagrant.driver import VagrantDriver
         from pipeline.adapters.drivers.vagrant.terms import Image, Terms
@@ -523,9 +524,7 @@ class Application:
         if "local" in here.values():
             LocalDriver(str(self.settings.helper_socket), self.settings.deployment).clean()
         for name in (name for name, driver in here.items() if driver == "vagrant"):
-            driver, _ = self._driver(self.settings.providers[name])
-            for environment in driver.list().environments:
-                driver.destroy(environment.environment_id)
+            self._vagrant(self.settings.providers[name]).clean()
 
     def traces(self) -> Mapping[str, list[str]]:
         """What of the deployment is seen on this machine, by kind."""

@@ -239,7 +239,8 @@ def test_a_strangers_container_stays(driver: VagrantDriver, vagrant_nodes: Vagra
     (strangers / "config").write_text("lxc.uts.name = web-0\n")
     try:
         driver.create(request(vagrant_nodes, node_keys, "web-0"))
-        driver.destroy("env-1")
+        driver.clean()
+        assert driver.list() == Listing()
         assert (strangers / "config").exists()
     finally:
         shutil.rmtree(strangers)

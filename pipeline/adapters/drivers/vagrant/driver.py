@@ -149,6 +149,11 @@ class VagrantDriver:
     def check(self) -> Sequence[str]:
         return self._provider.missing()
 
+    def clean(self) -> None:
+        """Remove everything of this deployment."""
+        for environment in self.list().environments:
+            self.destroy(environment.environment_id)
+
     def close(self) -> None:
         """Nothing is kept open between calls."""
 
