@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
@@ -94,10 +95,7 @@ class ScaleWish(Guarded):
 
     @property
     def drain_s(self) -> float:
-        try:
-            return DRAIN_S if self.drain is None else parse_duration(self.drain)
-        except ValueError as error:
-            raise UserError(f"drain: {error}") from error
+        return DRAIN_S if self.drain is None else span("drain", self.drain)
 
 
 class EnvironmentLogView(LogView):
@@ -107,9 +105,18 @@ class EnvironmentLogView(LogView):
 
 
 def duration(name: str, text: str) -> float:
-    """Seconds of a duration; UserError names the field."""
+    """Seconds of a duration of more than nothing; UserError names the field."""
+    return _parsed(name, text, parse_positive_duration)
+
+
+def span(name: str, text: str) -> float:
+    """The same, where 0 makes sense, too."""
+    return _parsed(name, text, parse_duration)
+
+
+def _parsed(name: str, text: str, parse: Callable[[str], float]) -> float:
     try:
-        return parse_positive_duration(text)
+        return parse(text)
     except ValueError as error:
         raise UserError(f"{name}: {error}") from error
 

@@ -8,11 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from pipeline.api.requests import Duration, duration
+from pipeline.api.requests import Duration, duration, span
 from pipeline.api.views import Guarded, Wish
 from pipeline.bootstrap import Application
-from pipeline.domain.durations import parse_duration
-from pipeline.domain.errors import UserError
 from pipeline.domain.stagings import Check, Entry, Lock, Promotion, Slot, SlotName, Staging, StagingSpec, Wanted
 from pipeline.envs.gate import Asking
 from pipeline.stages.control import BY_HAND
@@ -58,9 +56,9 @@ class NewStaging(Wish):
         return StagingSpec(
             **self.model_dump(exclude={"checks", "watch", "drain", "keep"}),
             checks=checks,
-            watch_s=_seconds("watch", self.watch),
-            drain_s=_seconds("drain", self.drain),
-            keep_s=_seconds("keep", self.keep),
+            watch_s=span("watch", self.watch),
+            drain_s=span("drain", self.drain),
+            keep_s=span("keep", self.keep),
         )
 
 
@@ -135,13 +133,6 @@ class StagingView(BaseModel):
             spec=one.spec,
             links={"self": own, "history": f"{own}/history"},
         )
-
-
-def _seconds(name: str, text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise UserError(f"{name}: {error}") from error
 
 
 def router(app: Application) -> APIRouter:

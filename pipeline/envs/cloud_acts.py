@@ -99,13 +99,13 @@ class CloudActs:
 
     def _take_out(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
         """No new nodes and servers first; out of service when nothing is on it any more."""
-        left = tuple(estate.users(one))
         if act.dry_run:
+            left = tuple(estate.users(one))
             return replace(act, left=left, outcome=f"{one} would take no more servers; {_told(left)}")
         if self._state(act, one) is MachineState.IN_SERVICE:
             self.inventories.set_state(act.provider, one.name, MachineState.DRAINING, _asking(act))
         estate.set_service(one, on=False, reason=act.why)
-        left = tuple(estate.users(one))  # again: one may have come before it was closed
+        left = tuple(estate.users(one))  # after it was closed: nothing comes any more
         if left:
             return replace(act, left=left, outcome=f"{one} takes no more servers; {_told(left)}: ask again later")
         self.inventories.set_state(act.provider, one.name, MachineState.MAINTENANCE, _asking(act))

@@ -89,13 +89,7 @@ def rehearsal(name: str) -> Rehearsal:
         player.rehearse()
         looks = player.world.grave.looks
         let_it_end(player.world)
-    passed: Counter[str] = Counter()
-    places = []
-    for place in player.world.grave.passed:
-        passed[place] += 1
-        if not place.startswith("world"):
-            places.append((place, passed[place]))
-    return Rehearsal(tuple(places), looks, ends(player.world))
+    return Rehearsal(tuple(player.world.grave.counted()), looks, ends(player.world))
 
 
 def ends(world: World) -> tuple[tuple[str, int], ...]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -358,15 +357,7 @@ def places(request: Request) -> tuple[tuple[str, int], ...]:
     with TemporaryDirectory() as scratch:
         world = filled(Path(scratch))
         play(world, request)
-    return tuple(counted(world.grave.passed))
-
-
-def counted(passed: list[str]) -> Iterator[tuple[str, int]]:
-    seen: Counter[str] = Counter()
-    for place in passed:
-        seen[place] += 1
-        if not place.startswith("world"):
-            yield place, seen[place]
+    return tuple(world.grave.counted())
 
 
 @pytest.mark.parametrize("request_", [SINGLE, PREPARED], ids=["inline", "prepared"])

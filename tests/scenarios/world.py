@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -123,6 +124,14 @@ class Grave:
     def dig(self, where: str, countdown: int = 1) -> None:
         """Kill at the `countdown`-th time that this place is passed."""
         self.where, self.countdown = where, countdown
+
+    def counted(self) -> Iterator[tuple[str, int]]:
+        """What workers and ticks passed, in order, each place with the how-manieth time it was."""
+        seen: Counter[str] = Counter()
+        for place in self.passed:
+            seen[place] += 1
+            if not place.startswith("world"):
+                yield place, seen[place]
 
     def pass_by(self, where: str) -> None:
         if self._dead:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from pipeline.cli.commands import Json, guarded
 from pipeline.cli.output import FAILED, OK, REFUSED, Complaint, Output
-
-if TYPE_CHECKING:
-    from pipeline.cli.client import Client
 
 cloud = typer.Typer(help="A provider's cloud itself: flavors, images, networks, machines.", no_args_is_help=True)
 Provider = Annotated[str, typer.Option("--provider", help="whose cloud; else the usual provider")]
@@ -41,8 +38,7 @@ def delete(
     json: Json = False,
 ) -> None:
     """Delete a flavor, an image or a network; refused while a server or a port of any project uses it."""
-    body = {"verb": "delete", "kind": kind.value, "name": name, **guarded.wish(reason, override, dry_run=dry_run)}
-    _tell(Output(json), _act(Output(json), provider, body))
+    _do(Output(json), provider, "delete", kind.value, name, guarded.wish(reason, override, dry_run=dry_run))
 
 
 @cloud.command("machine-out")
@@ -60,7 +56,7 @@ def machine_out(
 
     The exit status is 1 while something is on it.
     """
-    body = {"verb": "take-out", "kind": "machine", "name": name, **guarded.wish(reason, override, dry_run=dry_run)}
+    body = _body("take-out", "machine", name, guarded.wish(reason, override, dry_run=dry_run))
     out, deadline = Output(json), time.monotonic() + wait
     done = _act(out, provider, body)
     while done["left"] and not dry_run and time.monotonic() < deadline:
@@ -81,8 +77,7 @@ def machine_in(
     json: Json = False,
 ) -> None:
     """Put a machine back into service."""
-    body = {"verb": "put-back", "kind": "machine", "name": name, **guarded.wish(reason, override, dry_run=dry_run)}
-    _tell(Output(json), _act(Output(json), provider, body))
+    _do(Output(json), provider, "put-back", "machine", name, guarded.wish(reason, override, dry_run=dry_run))
 
 
 @cloud.command("may-restart")
@@ -95,32 +90,32 @@ def may_restart(
     json: Json = False,
 ) -> None:
     """Ask whether a machine's agent may be restarted; refused while it is in service, or something is on it."""
-    body = {"verb": "restart-agent", "kind": "machine", "name": name, **guarded.wish(reason, override, dry_run=False)}
-    _tell(Output(json), _act(Output(json), provider, body))
+    _do(Output(json), provider, "restart-agent", "machine", name, guarded.wish(reason, override, dry_run=False))
+
+
+def _do(out: Output, provider: str, verb: str, kind: str, name: str, wish: dict[str, Any]) -> None:
+    """Ask for an act, and tell what came of it."""
+    _tell(out, _act(out, provider, _body(verb, kind, name, wish)))
+
+
+def _body(verb: str, kind: str, name: str, wish: dict[str, Any]) -> dict[str, Any]:
+    return {"verb": verb, "kind": kind, "name": name, **wish}
 
 
 def _act(out: Output, provider: str, body: dict[str, Any]) -> dict[str, Any]:
     """Ask, and wait for the end; Complaint when it was refused or failed."""
     from pipeline.cli.client import connect
     from pipeline.cli.deployment import settings
+    from pipeline.cli.waiting import finished
 
     client, where = connect(), provider or settings().default_provider
-    asked = client.post(f"/v1/providers/{where}/acts", body)
+    id = client.post(f"/v1/providers/{where}/acts", body)["id"]
+    late = f"act {id} is not finished after {ACT_S:.0f} s; see the workers' logs, and ask again"
     with out.waiting(f"Asking the cloud of {where}"):
-        done = _finished(client, asked["id"])
+        done = finished(client, f"/v1/acts/{id}", within_s=ACT_S, look_s=LOOK_S, late=late)
     if done["fault"]:
         raise Complaint(done["fault"], REFUSED if done["refused"] else FAILED)
     return done
-
-
-def _finished(client: Client, id: str) -> dict[str, Any]:
-    deadline = time.monotonic() + ACT_S
-    while time.monotonic() < deadline:
-        found: dict[str, Any] = client.get(f"/v1/acts/{id}")
-        if found["finished_at"] is not None:
-            return found
-        time.sleep(LOOK_S)
-    raise Complaint(f"act {id} is not finished after {ACT_S:.0f} s; see the workers' logs, and ask again", FAILED)
 
 
 def _tell(out: Output, done: dict[str, Any]) -> None:

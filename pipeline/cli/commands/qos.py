@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 
 import typer
@@ -65,13 +64,10 @@ def _shown(value: object) -> str:
 
 
 def _finished(client: Any, id: str) -> dict[str, Any]:
-    deadline = time.monotonic() + MEASURE_S
-    while time.monotonic() < deadline:
-        found: dict[str, Any] = client.get(f"/v1/qos-checks/{id}")
-        if found["finished_at"] is not None:
-            return found
-        time.sleep(LOOK_S)
-    raise Complaint(f"check {id} is not finished after {MEASURE_S:.0f} s; see the workers' logs", FAILED)
+    from pipeline.cli.waiting import finished
+
+    late = f"check {id} is not finished after {MEASURE_S:.0f} s; see the workers' logs"
+    return finished(client, f"/v1/qos-checks/{id}", within_s=MEASURE_S, look_s=LOOK_S, late=late)
 
 
 def _tell(out: Output, done: dict[str, Any]) -> None:

@@ -17,19 +17,19 @@ class Locks:
 
     def environment(self, environment_id: str) -> AbstractContextManager[None]:
         """One at a time makes or removes an environment."""
-        return _locked(self._file(environment_id))
+        return locked(self._file(environment_id))
 
     def busy(self, environment_id: str) -> bool:
         """Whether somebody makes or removes it."""
         try:
-            with _locked(self._file(environment_id), fcntl.LOCK_SH | fcntl.LOCK_NB):
+            with locked(self._file(environment_id), fcntl.LOCK_SH | fcntl.LOCK_NB):
                 return False
         except BlockingIOError:
             return True
 
     def boxes(self) -> AbstractContextManager[None]:
         """One at a time adds a box."""
-        return _locked(self._home / "boxes")
+        return locked(self._home / "boxes")
 
     def _file(self, environment_id: str) -> Path:
         """There are 256, so that they do not become more; two environments seldom share one."""
@@ -37,7 +37,8 @@ class Locks:
 
 
 @contextmanager
-def _locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+def locked(path: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Hold the lock of a file, whose folder is made where it is missing."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, how)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from pipeline.adapters.drivers.vagrant.locks import locked
 from pipeline.domain.errors import TransientError
 
 COMMAND_S = 60.0
@@ -30,9 +30,6 @@ def run(argv: Sequence[str], text: str = "") -> str:
     return done.stdout
 
 
-@contextmanager
-def machine_lock() -> Iterator[None]:
+def machine_lock() -> AbstractContextManager[None]:
     """Be the only one of this machine."""
-    with LOCK.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return locked(LOCK)
