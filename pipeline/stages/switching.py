@@ -6,6 +6,7 @@ Every step may be done twice: the router is told what the books say, and the boo
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.domain import stagings
@@ -79,17 +80,18 @@ class Switching:
                 self._step(router, loaded)
             except (InfraError, VersionConflict) as error:
                 log.warning("staging %s is looked at again later: %s", loaded.value.name, error)
+        found = self.stagings.all()
         try:
-            self._repair(router)
+            self._repair(router, found)
         except InfraError as error:
             log.warning("where the router sends traffic could not be compared with the books: %s", error)
-        wanted = [one for one in self.stagings.all() if one.wanted is not None and stagings.may_begin(one)]
+        wanted = [one for one in found if one.wanted is not None and stagings.may_begin(one)]
         return [jobs.begin_deploy(one.name, one.wanted.number) for one in wanted if one.wanted is not None]
 
-    def _repair(self, router: Router) -> None:
+    def _repair(self, router: Router, found: Sequence[Staging]) -> None:
         """A route that is not what the books say, as after a tick that came late, is told anew."""
         routes = router.routes()
-        for staging in self.stagings.all():
+        for staging in found:
             live = staging.slot(staging.live).environment if staging.live is not None else ""
             if live and staging.activity is not Activity.SWITCHING and routes.get(staging.spec.domain) != live:
                 log.warning("router %s does not send %s to %s; told anew", router.name, staging.spec.domain, live)
