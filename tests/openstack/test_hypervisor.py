@@ -26,7 +26,7 @@ from tests.plugins.openstack_cloud import CloudUnderTest
 from tests.tools.deployment import wait_for
 
 #: Bits a second that the node may receive, and bytes that are sent to it: about ten seconds.
-INWARDS = 16_000_000
+INWARDS = 8_000_000
 SENT = 20_000_000
 BOOT_S = 240.0
 LIMITS = Limits(total_s=120, silence_s=120)
