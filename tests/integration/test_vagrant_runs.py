@@ -65,7 +65,7 @@ def vagrants(home: Path) -> list[int]:
 def test_a_push_runs_on_vagrant(up: Deployed) -> None:
     trigger = pushed(up, "hello")
 
-    run = wait_for(lambda: up.finished(trigger), "the end of the run", PATIENCE_S)
+    run = up.ended(trigger, PATIENCE_S)
     assert run.verdict is Verdict.PASSED, f"{run.reason}\n{up.said()}"
     assert run.stage(StageName.DESTROY).state is StageState.PASSED
     assert b"Starting container" in up.app.logs.read(run.id, "deliver-1.vagrant", 0, 1 << 20)
@@ -80,7 +80,7 @@ def test_a_run_outlives_a_kill_of_vagrant(up: Deployed) -> None:
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
 
-    run = wait_for(lambda: up.finished(trigger), "the end of the run", PATIENCE_S)
+    run = up.ended(trigger, PATIENCE_S)
     assert run.verdict is Verdict.PASSED, f"{run.reason}\n{up.said()}"
     said = up.app.logs.read(run.id, "deliver-1.vagrant", 0, 1 << 20)
     assert said.count(b"Bringing machine 'web-0' up") == 2

@@ -12,7 +12,6 @@ from pipeline.domain.runs import StageName, StageState, Verdict
 from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
 from tests.plugins.vagrant_servers import know_the_provider
 from tests.tools.deployed import PROJECT, Deployed, running
-from tests.tools.deployment import wait_for
 
 BLUEPRINT = """\
 version: 1
@@ -62,7 +61,7 @@ def test_a_push_has_its_servers_made_by_vagrant(up: Deployed, test_cloud: CloudU
     sha = up.commit({"greenroom.yml": BLUEPRINT})
     trigger = up.app.control.submit(PROJECT, str(up.repository), sha, "main", "tester").id
 
-    run = wait_for(lambda: up.finished(trigger), "the end of the run", PATIENCE_S)
+    run = up.ended(trigger, PATIENCE_S)
     assert run.verdict is Verdict.PASSED, f"{run.reason}\n{up.said()}"
     for name in (StageName.DELIVER, StageName.DESTROY):
         assert run.stage(name).state is StageState.PASSED

@@ -12,7 +12,6 @@ from pipeline.cli.demo.developer import ANYWHERE, RACKS, SAMPLE
 from pipeline.domain.runs import STAGES, StageState, Verdict
 from tests.plugins.openstack_cloud import CloudUnderTest
 from tests.tools.deployed import PROJECT, Deployed, running
-from tests.tools.deployment import wait_for
 
 #: Software emulation takes its time: three guests boot, and everything in them is slow.
 PATIENCE_S = 400.0
@@ -64,7 +63,7 @@ def test_a_push_runs_on_openstack(up: Deployed) -> None:
     sha = up.commit(sample())
     trigger = up.app.control.submit(PROJECT, str(up.repository), sha, "main", "tester").id
 
-    run = wait_for(lambda: up.finished(trigger), "the end of the run", PATIENCE_S)
+    run = up.ended(trigger, PATIENCE_S)
     assert run.verdict is Verdict.PASSED, f"{run.reason}\n{up.said()}"
     assert [run.stage(name).state for name in STAGES] == [StageState.PASSED] * len(STAGES)
     environment = up.app.books.environments.get(run.environment_id).value

@@ -110,8 +110,15 @@ class Deployed:
         run_id = self.app.books.triggers.get(trigger).value.run_id
         return self.app.books.runs.get(run_id).value if run_id else None
 
-    def finished(self, trigger: str) -> Run | None:
-        """The run of a trigger, once it is over."""
+    def ended(self, trigger: str, within_s: float) -> Run:
+        """The run of a trigger, which must be over in time."""
+        try:
+            return wait_for(lambda: self._finished(trigger), "the end of the run", within_s)
+        except AssertionError as late:
+            late.add_note(f"{self.run_of(trigger)}\n{self.said()}")
+            raise
+
+    def _finished(self, trigger: str) -> Run | None:
         run = self.run_of(trigger)
         return run if run is not None and run.state is RunState.FINISHED else None
 
