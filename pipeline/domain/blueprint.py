@@ -28,7 +28,8 @@ class PushFilter:
     """Which pushes run: glob patterns as `fnmatch` reads them, `*` also matches `/`.
 
     A push runs when its branch matches `branches` (empty: every branch), no `branches_ignore`, and not all
-    its changed paths match `paths_ignore`; tags run only when they match `tags`.
+    its changed paths match `paths_ignore`; tags run only when they match `tags`. A commit whose
+    run passed is deployed to `staging`, unless it came with a tag; empty: to none.
     """
 
     branches: tuple[str, ...] = ()
@@ -36,6 +37,7 @@ class PushFilter:
     paths: tuple[str, ...] = ()
     paths_ignore: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    staging: str = ""
 
 
 @dataclass(frozen=True)

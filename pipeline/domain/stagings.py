@@ -5,7 +5,7 @@ Deployments and promotions are numbered. What is told of one that is not the cur
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -219,6 +219,14 @@ class Staging:
         slot = self.slot(name)
         entry = Entry(now, what, number, name, slot.ref, slot.sha, who, why, seconds)
         return replace(self, history=(*self.history, entry)[-REMEMBERED:])
+
+
+def misfit(source: str, roles: Collection[str], spec: StagingSpec) -> str:
+    """Why a blueprint with these roles cannot be deployed to a staging; empty when it can."""
+    missing = next((role for role in (spec.role, *(check.role for check in spec.checks)) if role not in roles), None)
+    if missing is None:
+        return ""
+    return f"{source} has no role {missing!r}, which the staging names; it has {', '.join(sorted(roles))}"
 
 
 def check_unlocked(staging: Staging, what: str) -> None:

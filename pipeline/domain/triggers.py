@@ -137,6 +137,11 @@ def refusal(trigger: Trigger, rules: Triggers, changed: Sequence[str]) -> str | 
     return _push_refusal(trigger, rules, changed)
 
 
+def staging_of(trigger: Trigger, rules: Triggers) -> str:
+    """The staging that the commit of a trigger goes to, once its run passed; empty when it goes to none."""
+    return rules.push.staging if rules.push is not None and trigger.kind is TriggerKind.PUSH else ""
+
+
 def _pull_request_refusal(trigger: Trigger, rules: Triggers, changed: Sequence[str]) -> str | None:
     wanted = rules.pull_request
     if wanted is None:

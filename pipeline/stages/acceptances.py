@@ -25,8 +25,7 @@ from pipeline.envs.inventories import Inventories, machine_id
 from pipeline.envs.templates import LIMIT, Templates
 from pipeline.envs.wishes import unmet
 from pipeline.ports.stores import Put
-from pipeline.stages.context import Tools, project_token
-from pipeline.stages.planner import FILE
+from pipeline.stages.context import FILE, Tools, project_token
 from pipeline.stages.runner import save_run
 
 #: The machines that are being accepted.

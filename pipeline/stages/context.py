@@ -32,6 +32,8 @@ T = TypeVar("T")
 #: Nodes of one environment that are worked on at once.
 PARALLEL = 8
 PASSED = Outcome(StageState.PASSED)
+#: The file of a repository that says what a run does.
+FILE = "greenroom.yml"
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,13 @@ from pipeline.envs.wishes import unmet
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.common import Secret
 from pipeline.ports.stores import Put
-from pipeline.stages.context import Tools, project_token
+from pipeline.stages.context import FILE, Tools, project_token
 from pipeline.stages.control import Puts, stopped_puts
+from pipeline.stages.handover import unstaged
 from pipeline.stages.runner import save_run
 from pipeline.stages.schedule_files import ScheduleFiles
 
 log = logging.getLogger(__name__)
-FILE = "greenroom.yml"
 FILE_LIMIT = 256 * 1024
 PRIORITIES: Mapping[TriggerKind, Priority] = {
     TriggerKind.API: Priority.INTERACTIVE,
@@ -100,7 +100,10 @@ class Planner:
             self._schedule_files.take_over(record, trigger, blueprint.triggers.schedule, token)
             provider = self._tools.providers(self._provider_of(record.project, blueprint))
             ignored = refusal(trigger, blueprint.triggers, self._changed(trigger, blueprint, token))
-            if not ignored and (lacking := unmet(provider, planned_nodes(blueprint.environment))):
+            lacking = unmet(provider, planned_nodes(blueprint.environment)) or unstaged(
+                self._books, record.project, trigger, blueprint
+            )
+            if not ignored and lacking:
                 return _Plan(trigger, mistake=lacking)
         except UserError as error:
             return _Plan(record.trigger, mistake=str(error))

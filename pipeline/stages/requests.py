@@ -28,9 +28,8 @@ from pipeline.envs.wishes import unmet
 from pipeline.ports.common import Secret
 from pipeline.ports.secrets import KeyMaker
 from pipeline.ports.stores import Put
-from pipeline.stages.context import Tools, project_token
+from pipeline.stages.context import FILE, Tools, project_token
 from pipeline.stages.control import Control
-from pipeline.stages.planner import FILE
 from pipeline.stages.runner import save_run
 
 #: A repeated request finds the answer to the first one for so long, in seconds.

@@ -16,7 +16,7 @@ from pipeline.envs.books import Loaded
 from pipeline.envs.lifecycle import judgeable
 from pipeline.ports.common import LimitExceeded
 from pipeline.ports.stores import Event, Fence, JobRequest, Put
-from pipeline.stages import configure, deliver, deploy, destroy, test
+from pipeline.stages import configure, deliver, deploy, destroy, handover, test
 from pipeline.stages.context import Answer, Decision, Done, Stage, Tools, Waiting, line
 from pipeline.stages.losses import judged
 from pipeline.stages.statuses import with_status_due
@@ -186,9 +186,10 @@ def save_run(
     old = loaded.value if loaded is not None else None
     run = with_status_due(old, run, now)
     put = tools.books.runs.kind.put(run.id, run, loaded.version if loaded is not None else 0)
-    run_events = events.of_run(old, run, now)
-    told_all = [*run_events, *told]
-    tools.books.commit(put, *writes, events=told_all, jobs=[*work, *next_jobs(old, run, now)], fence=fence)
+    handed = handover.of(tools.books, old, run, now)
+    told_all = [*events.of_run(old, run, now), *told, *handed.events]
+    work_all = [*work, *next_jobs(old, run, now), *handed.jobs]
+    tools.books.commit(put, *writes, *handed.writes, events=told_all, jobs=work_all, fence=fence)
 
 
 def next_jobs(old: Run | None, run: Run, now: float) -> list[JobRequest]:

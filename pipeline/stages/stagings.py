@@ -19,8 +19,7 @@ from pipeline.envs.gate import Asking, Gate
 from pipeline.envs.templates import LIMIT, Templates
 from pipeline.ports.routers import Router
 from pipeline.ports.stores import Event, JobRequest, Put
-from pipeline.stages.context import Tools, project_token
-from pipeline.stages.planner import FILE
+from pipeline.stages.context import FILE, Tools, project_token
 
 #: Which staging has a domain.
 DOMAINS = "staging_domain"
@@ -220,12 +219,9 @@ class Stagings:
 
 def _check_roles(source: str, blueprint: Blueprint, spec: StagingSpec) -> None:
     """UserError when the staging names a role that there is not."""
-    roles = {role.name for role in blueprint.environment.roles}
-    for role in (spec.role, *(check.role for check in spec.checks)):
-        if role not in roles:
-            raise UserError(
-                f"{source} has no role {role!r}, which the staging names; it has {', '.join(sorted(roles))}"
-            )
+    misfit = stagings.misfit(source, [role.name for role in blueprint.environment.roles], spec)
+    if misfit:
+        raise UserError(misfit)
 
 
 def told_of(old: Staging | None, new: Staging) -> list[Event]:

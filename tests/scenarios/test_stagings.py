@@ -19,7 +19,7 @@ from pipeline.domain.errors import (
     TransientError,
     UserError,
 )
-from pipeline.domain.runs import StageName, StageState
+from pipeline.domain.runs import StageName, StageState, Verdict
 from pipeline.domain.stagings import Activity, Check, SlotName, SlotState, Staging, StagingSpec
 from pipeline.envs.gate import Asking
 from pipeline.stages.requests import Request
@@ -439,3 +439,74 @@ def test_a_full_router_leaves_names_out_and_nothing_else(world: World) -> None:
     made = world.requests.make(Request("shop", "ada", "to look", ref="named")).environment
     world.advance(2)
     assert (state(world, made.id), world.router.known()) == (E.LEASED, frozenset())
+
+
+def handed(staging: str = "front") -> dict[str, object]:
+    return {**USUAL, "on": {"push": {"branches": ["main"], "staging": staging}}}
+
+
+def test_a_push_whose_run_passed_is_deployed(world: World) -> None:
+    world.push("shop", handed())
+    world.advance(2)
+
+    (run,) = world.all_runs()[:1]
+    staging = now(world)
+    assert (run.verdict, staging.blue.state, staging.blue.sha) == (Verdict.PASSED, SlotState.PASSED, run.trigger.sha)
+    assert staging.history[-1].why == f"run {run.id} passed"
+
+
+def test_a_push_whose_run_failed_is_not_deployed(world: World) -> None:
+    world.program(r"\./check", lambda _: 1)
+    world.commands.reverse()
+    world.push("shop", handed())
+    world.advance(2)
+
+    assert world.all_runs()[0].verdict is Verdict.FAILED
+    assert now(world).last_number == 0
+
+
+def test_a_push_to_another_branch_is_not_deployed(world: World) -> None:
+    world.push("shop", handed(), branch="feature")
+    world.advance(2)
+    assert now(world).last_number == 0
+
+
+@pytest.mark.parametrize(
+    ("staging", "told"),
+    [("nowhere", "there is no such staging: `greenroom staging set nowhere"), ("theirs", "belongs to another project")],
+)
+def test_a_staging_that_a_push_cannot_go_to_is_told_at_once(world: World, staging: str, told: str) -> None:
+    world.project("other")
+    world.stagings.put("theirs", replace(SPEC, project="other"))
+    world.push("shop", handed(staging=staging))
+    world.advance(2)
+
+    (run,) = world.all_runs()
+    assert run.verdict is Verdict.FAILED
+    assert told in run.reason
+
+
+def test_an_older_push_that_ends_later_stays_behind(world: World) -> None:
+    older = world.push("shop", {**handed(), "on": {"push": {"branches": ["main", "next"], "staging": "front"}}})
+    record = world.books.triggers.get(older)
+    early = replace(record.value, received_at=world.clock.now() - 10)
+    world.books.commit(world.books.triggers.kind.put(older, early, record.version))
+    newest = commit(world, "v1")
+    world.stagings.deploy("front", newest, ADA)
+    world.advance(2)
+
+    assert now(world).blue.sha == newest
+    told = [one.data["why"] for one in world.store.events("staging.front") if one.type == "staging.not-deployed"]
+    assert len(told) == 1
+    assert "the newer one stays" in str(told[0])
+
+
+def test_a_locked_staging_says_which_commit_it_did_not_get(world: World) -> None:
+    world.stagings.lock("front", Asking("ada", "the fair is on"))
+    world.push("shop", handed())
+    world.advance(2)
+
+    (run,) = world.all_runs()
+    told = [one for one in world.store.events("staging.front") if one.type == "staging.not-deployed"]
+    assert (run.verdict, len(told), told[0].data["sha"]) == (Verdict.PASSED, 1, run.trigger.sha)
+    assert "the fair is on" in str(told[0].data["why"])

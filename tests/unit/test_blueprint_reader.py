@@ -362,6 +362,12 @@ MISTAKES: list[tuple[str, str, str]] = [
     (with_(on="{push: {§branch: [a]}}"), "on.push.branch", "did you mean branches?"),
     (with_(on="{push: {branches: §main}}"), "on.push.branches", "expected a list of glob patterns, got 'main'"),
     (with_(on="{schedule: [{cron: §0 2 * *, branch: m}]}"), "on.schedule[0].cron", "expected five cron fields"),
+    (
+        with_(on="{push: {§staging: shop}}"),
+        "on.push.staging",
+        "expected the key `branches` beside it: patterns of branches",
+    ),
+    (with_(on="{push: {branches: [main], staging: §Shop}}"), "on.push.staging", "expected the name of a staging"),
     (with_(on="{schedule: [§{cron: '0 0 * * *'}]}"), "on.schedule[0]", "expected the key `branch`: a branch"),
     (with_(on="{schedule: [{cron: '0 0 * * *', branch: §-x}]}"), "on.schedule[0].branch", "like an option"),
     (with_role("{count: §0}"), "environment.roles.web.count", "expected at least 1, got 0"),

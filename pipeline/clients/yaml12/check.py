@@ -100,6 +100,14 @@ def _missing_keys(error: Any, tree: Tree, path: Path) -> Iterator[Finding]:
             yield tree.at_value(path, f"expected the key `{key}`{_missing_hint(error.schema, key)}")
 
 
+def _missing_beside(error: Any, tree: Tree, path: Path) -> Iterator[Finding]:
+    for key, needed in error.validator_value.items():
+        for missing in set(needed) - set(error.instance) if key in error.instance else ():
+            yield tree.at_key(
+                (*path, key), f"expected the key `{missing}` beside it{_missing_hint(error.schema, missing)}"
+            )
+
+
 def _missing_hint(schema: Mapping[str, Any], key: str) -> str:
     """Why the key may not be missing, as a `$comment` of the schema says, else what it is."""
     told = schema.get("properties", {}).get(key)
@@ -115,6 +123,7 @@ def _one_of(error: Any, tree: Tree, path: Path) -> Iterator[Finding]:
 _SEVERAL: Mapping[str, Callable[[Any, Tree, Path], Iterator[Finding]]] = {
     "additionalProperties": _unknown_keys,
     "required": _missing_keys,
+    "dependentRequired": _missing_beside,
     "oneOf": _one_of,
 }
 

@@ -79,10 +79,15 @@ def _tuples(data: Data | None) -> dict[str, tuple[str, ...]]:
 
 def _triggers(data: Data) -> Triggers:
     return Triggers(
-        push=PushFilter(**_tuples(data["push"])) if "push" in data else None,
+        push=_push(data["push"] or {}) if "push" in data else None,
         pull_request=PullRequestFilter(**_tuples(data["pull_request"])) if "pull_request" in data else None,
         schedule=tuple(_schedule(item) for item in data.get("schedule", ())),
     )
+
+
+def _push(data: Data) -> PushFilter:
+    patterns = {name: given for name, given in data.items() if name != "staging"}
+    return PushFilter(**_tuples(patterns), staging=data.get("staging", ""))
 
 
 def _schedule(data: Data) -> ScheduleSpec:
