@@ -115,8 +115,17 @@ class Deployed:
         try:
             return wait_for(lambda: self._finished(trigger), "the end of the run", within_s)
         except AssertionError as late:
-            late.add_note(f"{self.run_of(trigger)}\n{self.said()}")
+            late.add_note(f"{self._told_of(self.run_of(trigger))}\n{self.said()}")
             raise
+
+    def _told_of(self, run: Run | None) -> str:
+        """A run, its environment, and what happened to both."""
+        if run is None:
+            return "there is no run"
+        environment = self.app.books.environments.find(run.environment_id)
+        subjects = [id for id in (run.id, run.environment_id) if id]
+        told = [f"{event.at:.1f} {event.type} {event.data}" for id in subjects for event in self.app.store.events(id)]
+        return "\n".join([str(run), str(environment), *told])
 
     def _finished(self, trigger: str) -> Run | None:
         run = self.run_of(trigger)
