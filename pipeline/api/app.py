@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from pipeline.api import (
     acceptances,
@@ -30,9 +30,8 @@ from pipeline.api import (
 from pipeline.api.gate import Gate
 from pipeline.bootstrap import Application
 
-PROBLEMS: dict[int | str, dict[str, object]] = {
-    status: {"model": problems.Problem, "content": {problems.MEDIA_TYPE: {}}} for status in (400, 401, 404, 409, 422)
-}
+#: Statuses that any route may answer with when it fails.
+FAULTS = (400, 401, 404, 409, 422, 500, 502, 503)
 #: In the order in which the API's description shows them.
 PARTS = (
     projects,
@@ -60,7 +59,7 @@ def create(app: Application) -> FastAPI:
     api.add_middleware(Gate, token=app.token, token_file=str(app.settings.token_file))
     api.include_router(hooks.router(app.intake, app.settings.public_url))
     for part in PARTS:
-        api.include_router(part.router(app), prefix="/v1", responses=PROBLEMS)
+        api.include_router(part.router(app), prefix="/v1", responses=problems.told(*FAULTS))
 
     @api.get("/healthz", summary="Whether this process answers")
     async def healthz() -> dict[str, str]:
@@ -73,7 +72,7 @@ def create(app: Application) -> FastAPI:
 
     exposed = metrics.Metrics(app)
 
-    @api.get("/metrics", summary="Prometheus metrics")
+    @api.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     def prometheus() -> Response:
         return Response(exposed.text(), media_type=metrics.MEDIA_TYPE)
 

@@ -24,11 +24,7 @@ def router(intake: Intake, public_url: str) -> APIRouter:
         "/v1/hooks/{project}",
         status_code=202,
         summary="Take a delivery",
-        responses={
-            401: {"model": problems.Problem},
-            404: {"model": problems.Problem},
-            413: {"model": problems.Problem},
-        },
+        responses=problems.told(400, 401, 404, 408, 413),
     )
     async def take(project: str, request: Request) -> Response:
         try:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from pipeline.api.runs import Position
 from pipeline.api.views import Reasoned
 from pipeline.bootstrap import Application
 from pipeline.domain.inventory import Machine, MachineState
@@ -212,8 +213,8 @@ def router(app: Application) -> APIRouter:
         return MachineView.of(provider, app.inventories.set_state(provider, name, new.state, new.asking()), [])
 
     @routes.get("/audit", summary="What passed the gate and what was refused, oldest first")
-    def audit(after: str = "", limit: int = 200) -> list[AuditView]:
-        found = app.store.events(AUDIT, after=after, limit=min(limit, 1000))
+    def audit(after: Position = "", limit: Annotated[int, Query(ge=1, le=1000)] = 200) -> list[AuditView]:
+        found = app.store.events(AUDIT, after=after, limit=limit)
         return [AuditView(act=one.type.removeprefix("audit."), at=one.at, **one.data) for one in found]
 
     return routes

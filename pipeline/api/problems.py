@@ -27,6 +27,11 @@ class Problem(BaseModel):
     detail: str
 
 
+def told(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What the description of the API says of a route's errors."""
+    return {status: {"model": Problem, "content": {MEDIA_TYPE: {}}} for status in statuses}
+
+
 def problem(status: int, code: str, detail: str, **more: Any) -> JSONResponse:
     body = {"type": code, "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more}
     return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE)
