@@ -145,15 +145,17 @@ class Deployed:
 
 
 @contextlib.contextmanager
-def running(*, workers: int = 2, provider: Mapping[str, Any] = LOCAL) -> Iterator[Deployed]:
+def running(
+    *, workers: int = 2, provider: Mapping[str, Any] = LOCAL, more: Mapping[str, Any] | None = None
+) -> Iterator[Deployed]:
     """A deployment that is up; everything is taken back at the end, and AssertionError says what was left.
 
-    Its only provider is called as its driver.
+    Its only provider is called as its driver; `more` are further settings.
     """
     with tempfile.TemporaryDirectory(prefix="gr-up-") as root:
         up = Deployed(Path(root).resolve(), provider)
         up.home.mkdir(mode=0o700)
-        (up.home / "config.toml").write_text(tomli_w.dumps(_settings(workers, provider)))
+        (up.home / "config.toml").write_text(tomli_w.dumps({**_settings(workers, provider), **(more or {})}))
         up("up", "--detach")
         try:
             yield up
