@@ -1,4 +1,4 @@
-"""Say whether this container's process is well: `healthcheck.py tick | worker`, exit status 0 when it is."""
+"""Say whether this container's process is well: `healthcheck.py router | tick | worker`, exit status 0 when it is."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ import redis
 from rq import Worker
 
 from pipeline.adapters.stores.redis import PREFIX
+from pipeline.settings import Settings
+from workers.programs import router_answers
 from workers.tick import OFFICE
 
 
 def main(process: str) -> int:
-    """A tick is well while somebody leads, a worker while it is registered from this container."""
+    """A router is well while it answers at its socket, a tick while somebody leads, a worker while it is registered
+    from this container.
+    """
+    if process == "router":
+        return 0 if router_answers(Settings().router_dir / "haproxy.sock") else 1
     store = redis.Redis.from_url(os.environ["GREENROOM_REDIS_URL"], socket_timeout=2)
     if process == "tick":
         return 0 if store.exists(f"{PREFIX}office:{OFFICE}") else 1

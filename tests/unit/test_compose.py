@@ -17,7 +17,7 @@ DOCKERFILE = (ROOT / "docker/Dockerfile").read_text()
 
 
 def test_every_process_has_a_service() -> None:
-    assert {"redis", "api", "hooks", "tick", "work", "statuses", "provider"} == SERVICES.keys()
+    assert {"redis", "api", "hooks", "tick", "haproxy", "work", "statuses", "provider"} == SERVICES.keys()
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -84,6 +84,14 @@ def test_the_image_has_the_uv_of_set_up() -> None:
     pinned = re.search(r"^readonly UV_VERSION=(\S+)$", (ROOT / "scripts/setup").read_text(), re.MULTILINE)
     assert pinned is not None
     assert f"uv=={pinned[1]}\n" in DOCKERFILE
+
+
+def test_every_process_knows_the_router() -> None:
+    variables = [service["environment"] for name, service in SERVICES.items() if "build" in service]
+    assert {one["GREENROOM_BASE_DOMAIN"] for one in variables} == {"greenroom.localhost"}
+    port = SERVICES["haproxy"]["ports"][0].rpartition(":")[2]
+    assert {one["GREENROOM_ROUTER__BIND"] for one in variables} == {f"0.0.0.0:{port}"}
+    assert "haproxy" in DOCKERFILE
 
 
 def test_the_image_does_not_run_as_root() -> None:
