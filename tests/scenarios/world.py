@@ -444,7 +444,7 @@ class World:
         images, login = frozenset({"debian-12"}), Login("", "ssh-ed25519 AAAA")
         for number in range(1, count + 1):
             at, zone = replace(login, address=f"192.0.2.{number}"), ("rack-a", "rack-b")[(number - 1) % 2]
-            one = Registered("cloud", f"m{number}", at, zone, "reset", images=images, use=Use.FREE)
+            one = Registered("cloud", f"m{number}", at, zone, "reset", images=images, use=Use.FREE, reset_s=30.0)
             self.books.commit(REGISTERED.put(one.id, one, 0))
         self._stock("cloud").take_over()
 
