@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.adapters.clock import RandomIds, SystemClock
-from pipeline.adapters.secrets.sealed import SealedSecrets, key_from, token_from
+from pipeline.adapters.secrets.sealed import SealedSecrets, key_from, ssh_key_from, token_from
 from pipeline.domain.errors import UserError
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory, unknown_names
@@ -20,6 +20,7 @@ from pipeline.envs import books
 from pipeline.envs.books import Books
 from pipeline.envs.build_logs import BuildLogs
 from pipeline.envs.calls import CallLimits, WatchedDriver
+from pipeline.envs.care import Care
 from pipeline.envs.census import Censuses
 from pipeline.envs.cloud_acts import CloudActs
 from pipeline.envs.doors import Doors
@@ -35,10 +36,12 @@ from pipeline.envs.previews import Preview, preview
 from pipeline.envs.providers import Provider
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
+from pipeline.envs.registry import Registry
 from pipeline.envs.relief import Relief
 from pipeline.envs.removals import Removals
 from pipeline.envs.room import Room
 from pipeline.envs.scheduler import Scheduler
+from pipeline.envs.stocks import BookedStock
 from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
 from pipeline.envs.templates import Templates
@@ -50,6 +53,7 @@ from pipeline.ports.configurators import Configurator
 from pipeline.ports.drivers import Driver
 from pipeline.ports.forges import Forge
 from pipeline.ports.logs import LogStore
+from pipeline.ports.machines import MachineHands
 from pipeline.ports.reports import ReportReader
 from pipeline.ports.routers import Router
 from pipeline.ports.stores import AsyncStore
@@ -247,6 +251,34 @@ class Application:
             self.books, self.provider, self.inventories, self.clock, self.settings.deployment, self.inventory_of_file
         )
 
+    def stock(self, provider: str) -> BookedStock:
+        """The registered machines of a provider."""
+        return BookedStock(provider, self.books, self.inventories, self.clock)
+
+    @cached_property
+    def hands(self) -> MachineHands:
+        """On registered machines, with the service's own key."""
+        from pipeline.adapters.drivers.static.hands import SshHands
+        from pipeline.adapters.keys import SshKeys, public_of
+
+        who = f"greenroom-{self.settings.deployment}"
+        private = ssh_key_from(str(self.settings.service_key_file), lambda: SshKeys().ed25519(who)[0])
+        return SshHands(self.settings.deployment, self.transport, private, public_of(private, who))
+
+    @cached_property
+    def registry(self) -> Registry:
+        takers = tuple(name for name, one in self.settings.providers.items() if one.driver == "static")
+        return Registry(
+            self.books,
+            self.stock,
+            self.hands,
+            self.inventories,
+            self.gate,
+            self.settings.deployment,
+            self.clock,
+            takers,
+        )
+
     @cached_property
     def censuses(self) -> Censuses:
         return Censuses(self.books, self.inventories, self.clock)
@@ -369,7 +401,7 @@ class Application:
         return self._providers[name]
 
     def _make_provider(self, name: str, settings: ProviderSettings) -> Provider:
-        driver, transport = self._driver(settings)
+        driver, transport = self._driver(name, settings)
         limits = CallLimits(settings.max_deletes, settings.calls_per_s)
         return Provider(
             name=name,
@@ -382,9 +414,10 @@ class Application:
             cloud=self._cloud(settings),
             estate=self._estate(settings),
             sync_s=settings.sync_s,
+            visit_s=settings.visit_s if settings.driver == "static" else None,
         )
 
-    def _driver(self, settings: ProviderSettings) -> tuple[Driver, Transport]:
+    def _driver(self, name: str, settings: ProviderSettings) -> tuple[Driver, Transport]:
         if settings.driver == "memory":
             from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
             from pipeline.adapters.transports.memory import MemoryTransport
@@ -394,6 +427,10 @@ class Application:
             return self._openstack(settings), self.transport
         if settings.driver == "vagrant":
             return self._vagrant(settings), self.transport
+        if settings.driver == "static":
+            from pipeline.adapters.drivers.static.driver import StaticDriver
+
+            return StaticDriver(self.settings.deployment, self.stock(name), self.hands), self.transport
         from pipeline.adapters.drivers.local.driver import LocalDriver
         from pipeline.adapters.drivers.local.this_machine import Pose
 
@@ -562,6 +599,7 @@ class Application:
             self.cloud_acts,
             Watch(self.books, self.provider, self.clock),
             self.switching,
+            Care(self.books, self.stock, self.hands, self.settings.deployment, self.clock),
         )
 
     @cached_property
@@ -631,7 +669,7 @@ class Application:
 
     def standing(self, provider: str) -> list[str]:
         """Every node that a provider shows, asked of it alone: nothing of the deployment needs to run."""
-        driver, _ = self._driver(self.settings.providers[provider])
+        driver, _ = self._driver(provider, self.settings.providers[provider])
         return [f"{node.environment_id}/{node.name}" for node in driver.list().nodes]
 
     def install_hook(self, repository: str, url: str, secret: Secret) -> str:

@@ -91,10 +91,11 @@ class ProviderSettings(BaseModel):
     what there is, by dimension. It builds `max_builds` and deletes `max_deletes` environments at a time, and takes
     `calls_per_s`; None: any number. Of its own accord Greenroom removes at most `delete_budget` environments in any
     `delete_interval_s` seconds. Every `sync_s` seconds a cloud's servers are compared with the books,
-    and its machines are taken over where no file declares them.
+    and its machines are taken over where no file declares them. Every `visit_s` seconds its registered machines are
+    greeted.
     """
 
-    driver: Literal["local", "memory", "openstack", "vagrant"]
+    driver: Literal["local", "memory", "openstack", "static", "vagrant"]
     max_nodes: int = Field(default=60, ge=1)
     build_s: float = Field(default=300.0, gt=0)
     poll_s: float = Field(default=0.5, gt=0)
@@ -110,6 +111,7 @@ class ProviderSettings(BaseModel):
     max_deletes: int | None = Field(default=None, ge=1)
     calls_per_s: float | None = Field(default=None, gt=0)
     sync_s: float = Field(default=60.0, ge=1)
+    visit_s: float = Field(default=15.0, ge=1)
     openstack: OpenStackSettings | None = None
     vagrant: VagrantSettings = Field(default_factory=VagrantSettings)
 
@@ -119,6 +121,12 @@ class ProviderSettings(BaseModel):
             raise ValueError(f"driver {self.driver} needs a table `openstack` with at least `cloud` and `network`")
         if self.driver == "vagrant" and self.openstack is not None and self.openstack.floating:
             raise ValueError("driver vagrant gives no floating addresses: take `floating` out of the table `openstack`")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_inventory(self) -> Self:
+        if self.driver == "static" and self.inventory is not None:
+            raise ValueError("driver static has its machines from `greenroom machines add`: take `inventory` out")
         return self
 
     def on_openstack(self) -> bool:
@@ -236,6 +244,11 @@ class Settings(BaseSettings):
     @property
     def token_file(self) -> Path:
         return self.home / "token"
+
+    @property
+    def service_key_file(self) -> Path:
+        """With it the service logs in to registered machines."""
+        return self.home / "service.key"
 
     @property
     def key_file(self) -> Path:

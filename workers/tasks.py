@@ -54,6 +54,14 @@ def watch_provider(provider: str) -> None:
     work().watch_provider(provider)
 
 
+def clean_machine(provider: str, machine: str) -> None:
+    work().clean_machine(provider, machine)
+
+
+def visit_machines(provider: str) -> None:
+    work().visit_machines(provider)
+
+
 def measure_provider(provider: str) -> None:
     work().measure_provider(provider)
 

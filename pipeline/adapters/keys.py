@@ -6,6 +6,15 @@ from pipeline.domain.errors import UserError
 from pipeline.ports.common import Secret
 
 
+def public_of(private: Secret, comment: str) -> str:
+    """The public line of a private OpenSSH key."""
+    from cryptography.hazmat.primitives import serialization
+
+    key = serialization.load_ssh_private_key(private.reveal().encode(), None).public_key()
+    line = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return f"{line.decode()} {comment}"
+
+
 class SshKeys:
     """A `KeyMaker`; keys are never written to a file here."""
 

@@ -1,4 +1,4 @@
-"""Routes of placement: a dry run, and the machines."""
+"""Routes of placement: a dry run, and what passed the gate."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from pipeline.api.runs import Position
-from pipeline.api.views import Reasoned
 from pipeline.bootstrap import Application
-from pipeline.domain.inventory import Machine, MachineState
 from pipeline.domain.placement.changes import Remedy
 from pipeline.domain.placement.model import Candidate, Group, Infeasible, Placed, Unschedulable
 from pipeline.envs.gate import AUDIT
@@ -144,42 +142,6 @@ def _places(trial: Trial) -> list[PlaceView]:
     ]
 
 
-class MachineView(BaseModel):
-    provider: str
-    name: str
-    zone: str
-    aggregates: list[str]
-    kind: str
-    state: MachineState
-    state_reason: str
-    state_since: float
-    back_at: float | None = None
-    probation: bool = False
-    capacity: dict[str, float]
-    nodes: list[str]
-
-    @classmethod
-    def of(cls, provider: str, machine: Machine, nodes: list[str]) -> MachineView:
-        return cls(
-            provider=provider,
-            name=machine.name,
-            zone=machine.zone,
-            aggregates=list(machine.aggregates),
-            kind=machine.kind,
-            state=machine.state,
-            state_reason=machine.state_reason,
-            state_since=machine.state_since,
-            back_at=machine.back_at,
-            probation=machine.probation,
-            capacity=dict(machine.capacity),
-            nodes=nodes,
-        )
-
-
-class NewState(Reasoned):
-    state: MachineState
-
-
 class AuditView(BaseModel):
     act: str
     at: float
@@ -202,29 +164,9 @@ def router(app: Application) -> APIRouter:
         blueprint = app.reader.read("greenroom.yml", new.blueprint.encode())
         return PlacementView.of(app.placements.try_out(blueprint, new.provider, new.project))
 
-    @routes.get("/machines", summary="The machines of all providers, of one, or of one name, and what stands on them")
-    def machines(provider: str = "", name: str = "") -> list[MachineView]:
-        providers = [provider] if provider else list(app.settings.providers)
-        return [view for one in providers for view in _machines(app, one) if name in {"", view.name}]
-
-    @routes.post("/machines/{provider}/{name}/state", summary="Put a machine into another state, through the gate")
-    def state(provider: str, name: str, new: NewState) -> MachineView:
-        app.provider(provider)
-        return MachineView.of(provider, app.inventories.set_state(provider, name, new.state, new.asking()), [])
-
     @routes.get("/audit", summary="What passed the gate and what was refused, oldest first")
     def audit(after: Position = "", limit: Annotated[int, Query(ge=1, le=1000)] = 200) -> list[AuditView]:
         found = app.store.events(AUDIT, after=after, limit=limit)
         return [AuditView(act=one.type.removeprefix("audit."), at=one.at, **one.data) for one in found]
 
     return routes
-
-
-def _machines(app: Application, provider: str) -> list[MachineView]:
-    app.provider(provider)
-    on: dict[str, list[str]] = {}
-    for loaded in app.books.environments.everything(f"environments:standing:{provider}"):
-        for node in loaded.value.nodes:
-            on.setdefault(node.machine, []).append(f"{loaded.value.id}/{node.name}")
-    machines = app.inventories.view(provider).inventory.machines
-    return [MachineView.of(provider, one, on.get(one.name, [])) for one in machines]

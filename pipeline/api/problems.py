@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from pipeline.domain.errors import GreenroomError, GuardRefused, InvalidFile
+from pipeline.domain.errors import GreenroomError, GuardRefused, HostKeyUnknown, InvalidFile
 
 log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -42,6 +42,8 @@ async def _greenroom(_: Request, error: Exception) -> JSONResponse:
     more: dict[str, Any] = {}
     if isinstance(error, GuardRefused):
         more = {"guard": error.guard, "why": error.why, "remedy": error.remedy}
+    if isinstance(error, HostKeyUnknown):
+        more = {"host_key": error.shown}
     if isinstance(error, InvalidFile):
         more = {"findings": [vars(finding) for finding in error.findings]}
     return problem(error.status, error.code, str(error), **more)

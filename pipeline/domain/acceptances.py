@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pipeline.domain.blueprint import Blueprint, CommandSpec, EnvironmentSpec, QosSpec, RoleSpec, TestinfraSpec
 from pipeline.domain.environments import Environment
 from pipeline.domain.errors import InvalidTransition, UserError
-from pipeline.domain.inventory import Inventory, Machine, MachineKind, MachineState
+from pipeline.domain.inventory import WHOLE, Inventory, Machine, MachineState
 from pipeline.domain.promises import DISK, NETWORK, Measured, promised
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import SIZES
@@ -118,7 +118,7 @@ def peer_rules(terms: Terms, machine: Machine, inventory: Inventory) -> tuple[Pl
     others = [one for one in inventory.machines if one.state is MachineState.IN_SERVICE]
     if others:
         return PlacementRules((_on(Stance.FORBID, machine.name),)), ""
-    if machine.kind is MachineKind.BARE_METAL:
+    if machine.kind in WHOLE:
         raise UserError(f"no other machine is in service: the network of {machine.name} cannot be measured")
     note = "no other machine is in service: its network was measured between two nodes on it"
     return admitted(machine.name), note

@@ -9,6 +9,8 @@ GreenroomError                  .code is the metric label and the problem+json t
     Unauthenticated             401
     NotFound                    404
     AlreadyExists               409
+    Unreachable                 422: a machine that is to be registered does not let the service in
+    HostKeyUnknown              409: a machine shows a host key that nobody confirmed
     KeyReused                   422: the name of one request on another one
     OverQuota                   409: more than the project may have
     TooLarge                    413
@@ -100,6 +102,24 @@ class NotFound(UserError):
 
     code = "not-found"
     status = 404
+
+
+class Unreachable(UserError):
+    """A machine does not let the service in; nothing was registered."""
+
+    code = "unreachable"
+    status = 422
+
+
+class HostKeyUnknown(UserError):
+    """Nobody said which host key a machine has; `shown` is the one that it shows."""
+
+    code = "host-key-unknown"
+    status = 409
+
+    def __init__(self, message: str, shown: str) -> None:
+        super().__init__(message)
+        self.shown = shown
 
 
 class AlreadyExists(UserError):

@@ -15,10 +15,15 @@ from pipeline.domain.rules import Attribute, OperatorRule
 
 
 class MachineKind(StrEnum):
-    """A hypervisor takes many nodes; bare metal is leased whole, to one."""
+    """A hypervisor takes many nodes; bare metal is leased whole, to one, and so is a virtual machine that stands."""
 
     HYPERVISOR = "hypervisor"
     BARE_METAL = "bare-metal"
+    VM = "vm"
+
+
+#: These take one node each.
+WHOLE = frozenset({MachineKind.BARE_METAL, MachineKind.VM})
 
 
 class MachineState(StrEnum):

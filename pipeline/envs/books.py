@@ -32,6 +32,7 @@ from pipeline.domain.leases import LIVING, warning_due
 from pipeline.domain.limits import Bucket, Slots
 from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
+from pipeline.domain.registered import Registered, Use
 from pipeline.domain.reports import TestReport
 from pipeline.domain.resizing import is_scaled, is_watched, replaced_at
 from pipeline.domain.runs import ACTIVE_STATES, Run, RunState
@@ -210,6 +211,11 @@ def _machine_indexes(record: MachineRecord) -> Mapping[str, float]:
     return indexes
 
 
+def _registered_indexes(one: Registered) -> Mapping[str, float]:
+    indexes = {"registered": one.registered_at, f"registered:{one.provider}": one.registered_at}
+    return {**indexes, f"registered:dirty:{one.provider}": one.cleaning_until} if one.use is Use.DIRTY else indexes
+
+
 def _acceptance_indexes(acceptance: Acceptance) -> Mapping[str, float]:
     asked = acceptance.asked_at
     machine = f"acceptances:{acceptance.provider}.{acceptance.machine}"
@@ -303,6 +309,7 @@ TRIGGERS = Kind("trigger", TriggerRecord, _trigger_indexes)
 PROJECTS = Kind("project", Project, lambda project: {"projects": project.created_at})
 INVENTORIES = Kind("inventory", Inventory, lambda _: {"inventories": 0.0})
 MACHINES = Kind("machine", MachineRecord, _machine_indexes)
+REGISTERED = Kind("registered", Registered, _registered_indexes)
 ACCEPTANCES = Kind("acceptance", Acceptance, _acceptance_indexes)
 LOADS: Kind[Loads] = Kind("loads", Loads, lambda _: {})
 #: One a provider and kind of call.
@@ -407,6 +414,7 @@ class Books:
         self.reports = Book(store, REPORTS)
         self.inventories = Book(store, INVENTORIES)
         self.machines = Book(store, MACHINES)
+        self.registered = Book(store, REGISTERED)
         self.acceptances = Book(store, ACCEPTANCES)
         self.loads = Book(store, LOADS)
         self.qos_checks = Book(store, QOS_CHECKS)

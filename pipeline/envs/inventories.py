@@ -14,7 +14,7 @@ from pipeline.envs.books import INVENTORIES, LEDGERS, LOADS, MACHINES, Books, Le
 from pipeline.envs.events import MACHINE_EVENTS
 from pipeline.envs.gate import AUDIT, Asking, Gate, check_names
 from pipeline.ports.common import Clock
-from pipeline.ports.stores import Delete, Event, Put
+from pipeline.ports.stores import Delete, Event, JobRequest, Put
 
 #: The one ledger.
 PLACEMENT = "placement"
@@ -157,9 +157,10 @@ class Inventories:
         asking: Asking,
         ledger: int,
         writes: tuple[Put, ...] = (),
+        jobs: tuple[JobRequest, ...] = (),
     ) -> None:
-        """Write a machine under the ledger as it was before all looks, and tell who changed it and why; `writes` go
-        into the same commit.
+        """Write a machine under the ledger as it was before all looks, and tell who changed it and why; `writes` and
+        `jobs` go into the same commit.
         """
         provider = loaded.value.provider
         data = {"provider": provider, "machine": changed.name, "who": asking.who, "reason": asking.why}
@@ -170,6 +171,7 @@ class Inventories:
             self.ledger_put(ledger),
             *writes,
             events=[*passed, told],
+            jobs=jobs,
         )
 
     def quarantine(self, provider: str, name: str, asking: Asking) -> bool:
@@ -227,6 +229,26 @@ class Inventories:
             self._books.commit(put, events=told)
         else:
             self._change(frame, loaded, after, told, asking, ledger, (put,))
+
+    def alongside(
+        self,
+        provider: str,
+        name: str,
+        change: Callable[[Machine], Machine],
+        asking: Asking,
+        writes: tuple[Put, ...],
+        jobs: tuple[JobRequest, ...] = (),
+        told: tuple[Event, ...] = (),
+    ) -> None:
+        """Write `writes` with what they make of a machine: all, or nothing. A machine that is not there stays so."""
+        ledger = self.ledger_version()
+        loaded = self._books.machines.find(machine_id(provider, name))
+        frame = self._books.inventories.find(provider)
+        after = None if loaded is None else change(loaded.value.machine)
+        if loaded is None or frame is None or after is None or after == loaded.value.machine:
+            self._books.commit(*writes, events=told, jobs=jobs)
+        else:
+            self._change(frame, loaded, after, told, asking, ledger, writes, jobs)
 
     def _by_itself(self, provider: str, name: str, change: Callable[[Machine], Machine], asking: Asking) -> bool:
         """Change a machine of the tick's own accord; whether there was anything to change."""

@@ -56,6 +56,16 @@ def survey(provider: str, *, takes_over: bool) -> JobRequest:
     return JobRequest(id, provider_queue(provider), "survey_provider", (provider, "sync" if takes_over else ""))
 
 
+def clean(provider: str, machine: str, turn: int) -> JobRequest:
+    """A registered machine is dirty; its reset may take long."""
+    return JobRequest(f"{provider}_{machine}_clean_{turn}", WORK_QUEUE, "clean_machine", (provider, machine))
+
+
+def visit(provider: str) -> JobRequest:
+    """A look whether the registered machines of a provider answer."""
+    return JobRequest(f"{provider}_visit", WORK_QUEUE, "visit_machines", (provider,))
+
+
 def plan(trigger_id: str, tries: int) -> JobRequest:
     return JobRequest(f"{trigger_id}_plan_{tries}", WORK_QUEUE, "plan_trigger", (trigger_id,))
 

@@ -67,6 +67,7 @@ def seen_as(node: Node, view: NodeView | None) -> Node:
             inside_address=view.inside_address,
             addresses=view.addresses,
             port=view.port,
+            host_public_key=view.host_public_key or node.host_public_key,
             driver_id=view.driver_id,
         )
     return node

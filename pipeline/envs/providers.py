@@ -14,7 +14,7 @@ class Provider:
     """A configured account that one driver uses. `build_s`: how long a build may take before it is given up.
     `max_builds`: environments that may be built at a time; None: any number. `cloud` tells of servers beside our own,
     if anything does, and `estate` is what operators may change of it, if they may. Every `sync_s` seconds its servers
-    are compared with the books.
+    are compared with the books. Every `visit_s` its registered machines are greeted; None: it takes none.
     """
 
     name: str
@@ -28,3 +28,4 @@ class Provider:
     cloud: Cloud | None = None
     estate: Estate | None = None
     sync_s: float = 60.0
+    visit_s: float | None = None

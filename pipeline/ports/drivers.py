@@ -73,6 +73,7 @@ class NodeView:
 
     `machine` is where it stands, empty where the provider does not tell. `inside_address` is where the other nodes of
     its environment reach it; empty: where everybody does. `addresses` are those in further networks, by their names.
+    `host_public_key` is the one that it shows where the driver does not install the request's.
     """
 
     environment_id: str
@@ -85,6 +86,7 @@ class NodeView:
     machine: str = ""
     inside_address: str = ""
     addresses: Mapping[str, str] = field(default_factory=dict)
+    host_public_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Driver(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """Constant for the life of the driver."""
+        """Constant for the life of the driver, but for images, which may come and go with machines."""
 
     def create(self, request: EnvironmentRequest) -> None:
         """Ask for the nodes and return; they may still be building, or be ready already.

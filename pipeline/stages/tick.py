@@ -86,6 +86,7 @@ class Tick:
     _troubles: dict[str, str] = field(default_factory=dict)
     _poll_at: dict[str, float] = field(default_factory=dict)
     _survey_at: dict[str, float] = field(default_factory=dict)
+    _visit_at: dict[str, float] = field(default_factory=dict)
 
     def step(self, fence: Fence) -> None:
         """Wait for work for a moment at most, and do what is there. Fenced when the office was lost."""
@@ -107,6 +108,7 @@ class Tick:
         self._chores_at = self._reap_at = self._forget_at = self._measure_at = self._watch_at = 0.0
         self._poll_at.clear()
         self._survey_at.clear()
+        self._visit_at.clear()
         for schedule_id in self.schedules.ids_of_all():
             self._survive(schedule_id, self.schedules.put_forward, schedule_id, fence)
         for name in self.provider_names:
@@ -363,6 +365,7 @@ class Tick:
             self._measure_at = now + MEASURE_S
             self._survive("measurements", self._measure)
         self._survive("surveys", self._survey)
+        self._survive("visits of machines", self._visit)
         if now >= self._forget_at:
             self._forget_at = now + FORGET_S
             self.queue.enqueue([jobs.FORGET])
@@ -378,6 +381,15 @@ class Tick:
         for name in due:
             self._survey_at[name] = now + self.tools.providers(name).sync_s
         self.queue.enqueue([jobs.survey(name, takes_over=True) for name in due])
+
+    def _visit(self) -> None:
+        """Whether registered machines answer, and whether one of them was forgotten while it was dirty."""
+        now = self.tools.clock.now()
+        for name in self.provider_names:
+            every_s = self.tools.providers(name).visit_s
+            if every_s is not None and now >= self._visit_at.get(name, 0.0):
+                self._visit_at[name] = now + every_s
+                self.queue.enqueue([jobs.visit(name)])
 
     def _measure(self) -> None:
         limited = [name for name in self.provider_names if self.inventories.limited(name)]

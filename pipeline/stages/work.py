@@ -9,6 +9,7 @@ from pipeline.domain.environments import Environment
 from pipeline.domain.errors import InfraError, StaleAttempt, UserError
 from pipeline.domain.runs import StageName
 from pipeline.envs.books import Books
+from pipeline.envs.care import Care
 from pipeline.envs.cloud_acts import CloudActs
 from pipeline.envs.lifecycle import SETTLED, Lifecycle, judgeable
 from pipeline.envs.measuring import Measuring
@@ -44,6 +45,7 @@ class Work:
     cloud_acts: CloudActs
     watch: Watch
     switching: Switching
+    care: Care
 
     def plan_trigger(self, trigger_id: str) -> None:
         self.planner.plan(trigger_id)
@@ -76,6 +78,16 @@ class Work:
             self.watch.look(provider)
         except InfraError as error:
             log.info("provider %s: its nodes are looked for later: %s", provider, error)
+
+    def clean_machine(self, provider: str, machine: str) -> None:
+        self.care.clean(provider, machine)
+
+    def visit_machines(self, provider: str) -> None:
+        """Who cannot be visited now is visited later."""
+        try:
+            self.care.visit(provider)
+        except InfraError as error:
+            log.warning("provider %s: its machines are visited later: %s", provider, error)
 
     def measure_provider(self, provider: str) -> None:
         self.measuring.measure(provider)

@@ -21,12 +21,14 @@ from pipeline.clients.openstack import Account
 from pipeline.domain.errors import CapacityError, PermanentError
 from pipeline.domain.inventory import Inventory, Load, Machine, Zone, checked
 from pipeline.domain.qos import QosProfile
+from pipeline.domain.registered import Use
 from pipeline.domain.resources import Resources
 from pipeline.envs.books import Books
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
 from tests.plugins.local_nodes import Keys, LocalNodes, running_helper
 from tests.plugins.openstack_cloud import CloudUnderTest
+from tests.plugins.registered_machines import IMAGE, OURS, Metal, in_memory, posing
 from tests.plugins.vagrant_nodes import VagrantNodes
 from tests.plugins.vagrant_servers import vagrant_servers
 
@@ -42,7 +44,8 @@ class Subject:
     """A driver to judge.
 
     `stranger` is a driver of another deployment at the same provider; `enlarge` makes a request that does not fit.
-    `tells_machines`: the provider shows its machines and what they bear; else nothing is asked of them.
+    `tells_machines`: the provider shows its machines and what they bear; else nothing is asked of them. `places`:
+    nodes name the machine that they are to stand on; where each takes one whole, the driver chooses here.
     """
 
     driver: Driver
@@ -52,6 +55,7 @@ class Subject:
     keys: Keys
     enlarge: Callable[[EnvironmentRequest], EnvironmentRequest]
     tells_machines: bool = True
+    places: bool = True
     _made: Iterator[int] = field(default_factory=itertools.count)
 
     def fresh_id(self) -> str:
@@ -60,9 +64,10 @@ class Subject:
 
     def request(self, *names: str, environment_id: str | None = None) -> EnvironmentRequest:
         resources = Resources(vcpu=0.5, memory_mib=64, disk_gib=1)
+        machine = MACHINE if self.places else ""
         nodes = tuple(
             NodeRequest(
-                name, "web", self.image, resources, QosProfile(), self.keys.host, self.keys.host_public, MACHINE, ZONE
+                name, "web", self.image, resources, QosProfile(), self.keys.host, self.keys.host_public, machine, ZONE
             )
             for name in names
         )
@@ -94,6 +99,8 @@ class Subject:
     params=[
         "memory",
         "watched",
+        "static",
+        pytest.param("static_nodes", marks=pytest.mark.local),
         pytest.param("local", marks=pytest.mark.local),
         pytest.param("openstack", marks=pytest.mark.openstack),
         pytest.param("vagrant", marks=pytest.mark.vagrant),
@@ -129,6 +136,28 @@ def watched_subject(memory_subject: Subject) -> Subject:
         "ours", memory_subject.driver, books, clock, CallLimits(max_deletes=12, calls_per_s=10_000.0)
     )
     return replace(memory_subject, driver=driver)
+
+
+@pytest.fixture
+def static_subject(node_keys: Keys) -> Subject:
+    """Registered machines that exist as entries alone."""
+    return _static(in_memory(12), node_keys)
+
+
+@pytest.fixture
+def static_nodes_subject(local_nodes: LocalNodes) -> Iterator[Subject]:
+    """Registered machines that are local nodes."""
+    with posing(local_nodes, 8) as (metal, machines):
+        metal.stand(*(replace(one, use=Use.FREE) for one in machines))
+        yield _static(metal, local_nodes.keys)
+
+
+def _static(metal: Metal, keys: Keys) -> Subject:
+    def enlarge(request: EnvironmentRequest) -> EnvironmentRequest:
+        return replace(request, nodes=tuple(replace(request.nodes[0], name=f"web-{i}") for i in range(13)))
+
+    ours, stranger = metal.driver(), metal.driver("theirs")
+    return Subject(ours, stranger, OURS, IMAGE, keys, enlarge, tells_machines=False, places=False)
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from pipeline.adapters.blueprints.yaml12 import YamlBlueprintReader
 from pipeline.adapters.clock import CountingIds, ManualClock
 from pipeline.adapters.configurators.memory import MemoryConfigurator
 from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
+from pipeline.adapters.drivers.static.driver import StaticDriver
+from pipeline.adapters.drivers.static.memory import MemoryHands, MemoryMachines
 from pipeline.adapters.keys import SshKeys
 from pipeline.adapters.logs.memory import MemoryLogStore
 from pipeline.adapters.queues.memory import MemoryJobQueue
@@ -38,11 +40,13 @@ from pipeline.domain.errors import (
 from pipeline.domain.intake import TriggerRecord
 from pipeline.domain.inventory import Inventory, Machine, Zone
 from pipeline.domain.qos import PROFILES
+from pipeline.domain.registered import Login, Registered, Use
 from pipeline.domain.runs import Run, StageName
 from pipeline.domain.triggers import ZERO_SHA, Trigger, TriggerKind
 from pipeline.envs import jobs
-from pipeline.envs.books import Books
+from pipeline.envs.books import REGISTERED, Books
 from pipeline.envs.calls import CallLimits, WatchedDriver
+from pipeline.envs.care import Care
 from pipeline.envs.cloud_acts import CloudActs
 from pipeline.envs.doors import Doors
 from pipeline.envs.gate import Budget, Gate
@@ -55,17 +59,19 @@ from pipeline.envs.preemption import Preemptions
 from pipeline.envs.providers import Provider
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
+from pipeline.envs.registry import Registry
 from pipeline.envs.relief import Relief
 from pipeline.envs.removals import Removals
 from pipeline.envs.room import Room
 from pipeline.envs.scheduler import Scheduler
+from pipeline.envs.stocks import BookedStock
 from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
 from pipeline.envs.templates import Templates
 from pipeline.envs.watch import Watch
 from pipeline.ports.common import Limits, Secret, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
-from pipeline.ports.drivers import EnvironmentRequest
+from pipeline.ports.drivers import Driver, EnvironmentRequest
 from pipeline.ports.forges import CommitStatus, Delivery, Received
 from pipeline.ports.stores import Commit, Document, Fence, JobRequest
 from pipeline.ports.transports import Connection
@@ -236,6 +242,45 @@ class MortalDriver(MemoryDriver):
         self.grave.pass_by("after destroy")
 
 
+class MortalMetal(StaticDriver):
+    """The same on registered machines."""
+
+    grave: Grave
+
+    def create(self, request: EnvironmentRequest) -> None:
+        self.grave.pass_by("before create")
+        super().create(request)
+        self.grave.pass_by("after create")
+
+    def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
+        self.grave.pass_by("before destroy")
+        super().destroy(environment_id, nodes)
+        self.grave.pass_by("after destroy")
+
+
+class MortalHands(MemoryHands):
+    """Hands whose owner may die just before or just after he reached for a machine."""
+
+    def __init__(self, machines: MemoryMachines, deployment: str, grave: Grave) -> None:
+        super().__init__(machines, deployment)
+        self._grave = grave
+
+    def hand_over(self, machine: Registered, keys: Sequence[str]) -> None:
+        self._grave.pass_by("before hand_over")
+        super().hand_over(machine, keys)
+        self._grave.pass_by("after hand_over")
+
+    def take_back(self, machine: Registered) -> None:
+        self._grave.pass_by("before take_back")
+        super().take_back(machine)
+        self._grave.pass_by("after take_back")
+
+    def reset(self, machine: Registered) -> None:
+        self._grave.pass_by("before reset")
+        super().reset(machine)
+        self._grave.pass_by("after reset")
+
+
 class Converger(MemoryConfigurator):
     """A configurator that also raises what it was told to, once each."""
 
@@ -321,6 +366,7 @@ class World:
         max_builds: int | None = None,
         max_deletes: int | None = None,
         calls_per_s: float | None = None,
+        registered: int = 0,
     ) -> None:
         self.clock = ManualClock()
         self.ids = CountingIds()
@@ -339,8 +385,13 @@ class World:
         self.secrets = ClearSecrets()
         self.commands: list[tuple[re.Pattern[str], Callable[[Call], int | None]]] = []
         self.broken: list[GreenroomError] = []
-        driver = MortalDriver(self.cloud, "world", images=("debian-12", "debian-13"), login=True)
-        driver.grave = self.grave
+        self.budgets = {"cloud": Budget()}
+        self.router = MemoryRouter("front")
+        self.gate = Gate(self.books, self.clock, self.budgets, (self.router,))
+        self.inventories = Inventories(self.books, self.clock, self.gate)
+        self.machines = MemoryMachines()
+        self.hands = MortalHands(self.machines, "world", self.grave)
+        driver = self._cloud_driver() if not registered else self._metal_driver()
         call_limits = CallLimits(max_deletes, calls_per_s)
         self.provider = Provider(
             "cloud",
@@ -349,15 +400,14 @@ class World:
             max_nodes=max_nodes,
             build_s=120.0,
             max_builds=max_builds,
+            visit_s=15.0 if registered else None,
         )
-        self.budgets = {"cloud": Budget()}
-        self.router = MemoryRouter("front")
-        self.gate = Gate(self.books, self.clock, self.budgets, (self.router,))
         self.removals = Removals(self.books, self.gate, self.clock)
         self.tools = self._tools(scratch)
-        self.inventories = Inventories(self.books, self.clock, self.gate)
         if machines:
             self.inventories.sync("cloud", _racks(machines))
+        if registered:
+            self._register(registered)
         self.reaper = Reaper(self.books, self._provider, self.clock, self.gate, self.removals)
         self.control = Control(self.tools, self.reaper)
         self.projects = Projects(self.books, self.secrets, self.clock, self.ids, self.gate, ("cloud",))
@@ -371,9 +421,35 @@ class World:
         self.scale = Scale(self.tools, self.inventories, self.room, ("cloud",))
         self.stagings = Stagings(self.tools, self.templates, self.gate, self.router, "test.example")
         self.switching = Switching(self.stagings, self.requests, Commands(self.tools))
+        self.registry = Registry(
+            self.books, self._stock, self.hands, self.inventories, self.gate, "world", self.clock, ("cloud",)
+        )
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()
+
+    def _cloud_driver(self) -> Driver:
+        driver = MortalDriver(self.cloud, "world", images=("debian-12", "debian-13"), login=True)
+        driver.grave = self.grave
+        return driver
+
+    def _metal_driver(self) -> Driver:
+        """Registered machines at the provider `cloud`, in place of its cloud."""
+        driver = MortalMetal("world", self._stock("cloud"), self.hands)
+        driver.grave = self.grave
+        return driver
+
+    def _register(self, count: int) -> None:
+        """So many free machines `m1`, `m2`…, in turn in `rack-a` and `rack-b`."""
+        images, login = frozenset({"debian-12"}), Login("", "ssh-ed25519 AAAA")
+        for number in range(1, count + 1):
+            at, zone = replace(login, address=f"192.0.2.{number}"), ("rack-a", "rack-b")[(number - 1) % 2]
+            one = Registered("cloud", f"m{number}", at, zone, "reset", images=images, use=Use.FREE, reset_s=30.0)
+            self.books.commit(REGISTERED.put(one.id, one, 0))
+        self._stock("cloud").take_over()
+
+    def _stock(self, provider: str) -> BookedStock:
+        return BookedStock(provider, self.books, self.inventories, self.clock)
 
     def _provider(self, name: str) -> Provider:
         if name != "cloud":
@@ -423,6 +499,7 @@ class World:
             CloudActs(self.books, self._provider, self.inventories, self.gate, self.clock, self.ids),
             Watch(self.books, self._provider, self.clock),
             self.switching,
+            Care(self.books, self._stock, self.hands, "world", self.clock),
         )
 
     def _qos_checks(self) -> QosChecks:

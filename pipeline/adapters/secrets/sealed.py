@@ -38,6 +38,11 @@ def token_from(path: str) -> Secret:
     return _secret_file(path, lambda: secrets.token_urlsafe(32))
 
 
+def ssh_key_from(path: str, make: Callable[[], Secret]) -> Secret:
+    """The private SSH key of the service in a file, made when there is none."""
+    return Secret(_secret_file(path, lambda: make().reveal()).reveal() + "\n")
+
+
 def _secret_file(path: str, make: Callable[[], str]) -> Secret:
     """The content of a file, made with mode 0600; safe when several threads or processes start at once."""
     file = Path(path)

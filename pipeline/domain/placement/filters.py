@@ -145,7 +145,7 @@ def _why_bare(q: Question) -> tuple[str, Remedy]:
 
 
 def _whole(q: Question) -> Flags:
-    return np.asarray(~q.fleet.bare[q.rows] | (q.fleet.nodes[q.rows] + q.nodes == 0))
+    return np.asarray(~q.fleet.whole[q.rows] | (q.fleet.nodes[q.rows] + q.nodes == 0))
 
 
 def _why_whole(q: Question) -> tuple[str, str | Remedy]:
@@ -270,7 +270,7 @@ FILTERS: list[Filter] = [
     Filter(STATE, _in_service, _why_state, fixed=True),
     Filter(RULES, _keeps_rules, _why_rules, lambda _, role: bool(hard(role)), fixed=True),
     Filter("bare-metal", _bare, _why_bare, lambda _, role: role.rules.bare_metal is BareMetal.REQUIRED, fixed=True),
-    Filter("whole", _whole, _why_whole, lambda fleet, _: bool(fleet.bare.any()), kept=True),
+    Filter("whole", _whole, _why_whole, lambda fleet, _: bool(fleet.whole.any()), kept=True),
     Filter("apart", _apart, _why_apart, _somebody_shuns),
     Filter(CAPACITY, _has_room, _why_room, kept=True),
     Filter("builds", _builds, _why_builds, lambda fleet, _: bool(np.isfinite(fleet.max_builds).any()), kept=True),

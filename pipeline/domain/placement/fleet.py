@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pipeline.domain.durations import SKEW_S
 from pipeline.domain.inventory import (
+    WHOLE,
     Inventory,
     Load,
     Machine,
@@ -81,6 +82,7 @@ class Fleet:
     def _fixed(self) -> None:
         self.in_service: Flags = np.array([one.state is MachineState.IN_SERVICE for one in self.machines], dtype=bool)
         self.bare: Flags = np.array([one.kind is MachineKind.BARE_METAL for one in self.machines], dtype=bool)
+        self.whole: Flags = np.array([one.kind in WHOLE for one in self.machines], dtype=bool)
         self.max_builds: Floats = most_builds(self.machines)
         self._with: dict[tuple[Attribute, str], Flags] = {}
         self._holding: dict[str, Flags] = {}

@@ -81,7 +81,7 @@ class _Lack:
         for row, amount in attempt.taken.items():
             self.taken[:, row], self.nodes[row] = amount, attempt.nodes[row]
         self.rows = np.arange(len(fleet.machines))
-        self.whole = fleet.bare & (fleet.nodes > 0)
+        self.whole = fleet.whole & (fleet.nodes > 0)
         self.room = self._short(np.where(self.whole, fleet.usable, fleet.free))
         self.load = self._short(fleet.headroom) if fleet.inventory.limits is not None else np.zeros_like(self.room)
         self.beside = ~APART.allows(self._question())
@@ -117,7 +117,7 @@ class _Lack:
         fleet, attempt, role = self.fleet, self.attempt, self.role
         never = (fleet.usable - self.taken < self.need.least).any(axis=0)
         never |= fleet.max_builds <= self.nodes
-        never |= fleet.bare & (self.nodes > 0)
+        never |= fleet.whole & (self.nodes > 0)
         for one in FILTERS:
             if one.name not in GRANTED and one.applies(fleet, role):
                 never |= ~one.allows(self._question())

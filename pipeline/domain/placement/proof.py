@@ -145,7 +145,7 @@ def slots(empty: Fleet, role: RoleRequest, shape: Shape) -> Floats:
         counts = np.floor(np.min(empty.free[dims] / need[dims, None], axis=0) * SLACK)
     else:
         counts = np.full(len(empty.machines), np.inf)
-    counts = np.where(empty.bare, np.minimum(counts, 1.0), counts)
+    counts = np.where(empty.whole, np.minimum(counts, 1.0), counts)
     counts = np.minimum(counts, empty.max_builds)
     most = machine_share(shape, role)
     counts = counts if most is None else np.minimum(counts, most)

@@ -1,0 +1,148 @@
+"""A whole deployment whose provider has registered machines: local nodes that pose as bare metal and as servers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pipeline.ports.transports import EnvironmentAccess, NodeAccess
+from tests.integration.test_requests_on_nodes import Person
+from tests.plugins.local_nodes import LocalNodes, why_not
+from tests.tools import asking
+from tests.tools.deployed import PROJECT, Deployed, running
+from tests.tools.deployment import wait_for
+
+PROVIDER = {"driver": "static", "visit_s": 1.0}
+BLUEPRINT = """\
+version: 1
+service: mine
+environment:
+  image: debian-12
+  roles:
+    db: {workload: high-io, size: tiny}
+    web: {count: 2, size: tiny, forbid: {kind: bare-metal}}
+test: []
+"""
+RESET = "rm -rf /srv/*; test ! -e /var/tmp/stuck || { echo the disk is stuck; exit 3; }"
+KINDS = ("bare-metal", "vm", "vm", "bare-metal")
+
+pytestmark = [
+    pytest.mark.local,
+    pytest.mark.redis,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
+]
+
+
+@pytest.fixture(scope="module")
+def posed(local_nodes: LocalNodes) -> Iterator[EnvironmentAccess]:
+    with local_nodes.environment(*(f"m{number}-0" for number in range(1, len(KINDS) + 1))) as access:
+        yield access
+
+
+@pytest.fixture(scope="module")
+def up(posed: EnvironmentAccess, local_nodes: LocalNodes) -> Iterator[Deployed]:
+    """A deployment that registered all machines, each of which let its key in before."""
+    with running(provider=PROVIDER) as one:
+        one.add_project()
+        key = one("machines", "key").strip()
+        for node in posed.nodes:
+            assert local_nodes.run(posed, node.name, f"echo '{key}' >>/root/.ssh/authorized_keys")[0] == 0
+        for node, kind in zip(posed.nodes, KINDS, strict=True):
+            one(*added(node, kind))
+        until(one, ["free"] * len(KINDS))
+        yield one
+
+
+def added(node: NodeAccess, kind: str) -> Sequence[str]:
+    """The words that register a machine."""
+    return (
+        "machines", "add", node.name.partition("-")[0], "--provider", "static", "--address", node.address,
+        "--zone", "rack-a", "--image", "debian-12", "--kind", kind, "--capacity", "vcpu=4", "--reset", RESET,
+        "--host-key", node.host_public_key,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def api(up: Deployed) -> Iterator[httpx.Client]:
+    with asking.client(up) as one:
+        yield one
+
+
+def machines(up: Deployed) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in up.json("machines", "ls")}
+
+
+def until(up: Deployed, states: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The machines once they are in these states, in any order."""
+
+    def look() -> dict[str, dict[str, Any]] | None:
+        found = machines(up)
+        return found if sorted(one["registered"]["state"] for one in found.values()) == sorted(states) else None
+
+    try:
+        return wait_for(look, f"machines {states}", 60.0)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {json.dumps(machines(up), indent=1)}\n{up.said()}") from error
+
+
+def made(api: httpx.Client, person: Person) -> dict[str, Any]:
+    body = {"project": PROJECT, "blueprint": BLUEPRINT, "owner": "ada", "ttl": "10m", "public_keys": [person.public]}
+    asked = api.post("/v1/environments", json=body)
+    assert asked.status_code == 202, asked.text
+    return asking.ready(api, asked.json()["id"])
+
+
+def test_one_blueprint_has_both_kinds_and_only_its_key_gets_in(up: Deployed, api: httpx.Client, tmp_path: Path) -> None:
+    ada, eve = Person(tmp_path, "ada"), Person(tmp_path, "eve")
+    for person, other in ((ada, eve), (eve, ada)):
+        environment = made(api, person)
+        leased = until(up, ["free", "leased", "leased", "leased"])
+        kinds = {
+            one["registered"]["used_by"].partition("/")[2]: one["kind"]
+            for one in leased.values()
+            if one["registered"]["used_by"]
+        }
+        assert kinds == {"db-0": "bare-metal", "web-0": "vm", "web-1": "vm"}
+        nodes = api.post(environment["links"]["ssh"]).json()["nodes"]
+        assert [person.says(node, "ls /srv; echo left >/srv/by-the-tenant") for node in nodes] == [(0, "")] * 3
+        assert [other.says(node, "true")[0] for node in nodes] == [255] * 3
+        assert up("env", "run", environment["id"], "db[0]", "--", "echo $((6 * 7))").strip() == "42"
+        api.post(f"/v1/environments/{environment['id']}/release")
+        asking.gone(api, environment["id"])
+        assert [person.says(node, "true")[0] for node in nodes] == [255] * 3
+        until(up, ["free"] * len(KINDS))
+
+
+def test_a_machine_in_use_is_kept_and_one_that_cannot_be_cleaned_goes_out(
+    up: Deployed, api: httpx.Client, tmp_path: Path
+) -> None:
+    ada = Person(tmp_path, "ada")
+    environment = made(api, ada)
+    name, node = next((one["machine"], one) for one in nodes_of(api, environment) if one["role"] == "db")
+    refused = api.post(f"/v1/machines/static/{name}/remove", json={})
+    assert (refused.status_code, refused.json()["type"]) == (409, "guard-refused")
+    assert f"{environment['id']}/db-0" in refused.json()["detail"]
+    (login,) = [one for one in api.post(environment["links"]["ssh"]).json()["nodes"] if one["name"] == node["name"]]
+    assert ada.says(login, "touch /var/tmp/stuck")[0] == 0
+    api.post(f"/v1/environments/{environment['id']}/release")
+    asking.gone(api, environment["id"])
+    found = until(up, ["free", "free", "free", "quarantined"])[name]
+    assert "ended with 3: the disk is stuck" in found["registered"]["reason"]
+    assert found["state"] == "quarantined"
+    key = up.app.settings.service_key_file.read_text()
+    service = Person(tmp_path, "service")
+    (tmp_path / "service").write_text(key)
+    assert service.says(login, "rm /var/tmp/stuck")[0] == 0
+    assert up("machines", "release", name, "--reason", "the disk was changed").startswith(f"machine {name} is being")
+    assert until(up, ["free"] * len(KINDS))[name]["state"] == "in-service"
+
+
+def nodes_of(api: httpx.Client, environment: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.get(f"/v1/environments/{environment['id']}/nodes").json()
+    return found
