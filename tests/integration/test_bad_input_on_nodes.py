@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -93,7 +92,7 @@ def runs(up: Deployed) -> dict[str, Run]:
     """All cases at their end; they go on at the same time."""
     triggers = {name: _submit(up, name) for name in CASES}
     _destroy_behind_our_back(up, triggers["lost-node"])
-    return {name: wait_for(partial(up.finished, trigger), name, PATIENCE_S) for name, trigger in triggers.items()}
+    return {name: up.ended(trigger, PATIENCE_S) for name, trigger in triggers.items()}
 
 
 def _submit(up: Deployed, name: str) -> str:

@@ -52,7 +52,7 @@ def up(posed: EnvironmentAccess, local_nodes: LocalNodes) -> Iterator[Deployed]:
         one.add_project()
         key = one("machines", "key").strip()
         for node in posed.nodes:
-            assert local_nodes.run(posed, node.name, f"echo '{key}' >>/root/.ssh/authorized_keys")[0] == 0
+            assert local_nodes.run(posed, node.name, f"echo '{key}' >>~root/.ssh/authorized_keys")[0] == 0
         for node, kind in zip(posed.nodes, KINDS, strict=True):
             one(*added(node, kind))
         until(one, ["free"] * len(KINDS))
