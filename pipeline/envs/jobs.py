@@ -56,6 +56,11 @@ def survey(provider: str, *, takes_over: bool) -> JobRequest:
     return JobRequest(id, provider_queue(provider), "survey_provider", (provider, "sync" if takes_over else ""))
 
 
+def leftovers(provider: str) -> JobRequest:
+    """A look at what hangs about at a provider."""
+    return JobRequest(f"{provider}_leftovers", provider_queue(provider), "seek_leftovers", (provider,))
+
+
 def plan(trigger_id: str, tries: int) -> JobRequest:
     return JobRequest(f"{trigger_id}_plan_{tries}", WORK_QUEUE, "plan_trigger", (trigger_id,))
 
