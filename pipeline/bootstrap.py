@@ -27,6 +27,7 @@ from pipeline.envs.doors import Doors
 from pipeline.envs.gate import Asking, Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
+from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.lifecycle import Lifecycle
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.orders import Orders
@@ -164,7 +165,9 @@ class Application:
 
     @cached_property
     def cloud_acts(self) -> CloudActs:
-        return CloudActs(self.books, self.provider, self.inventories, self.gate, self.clock, self.ids)
+        return CloudActs(
+            self.books, self.provider, self.inventories, self.leftovers, self.removals, self.gate, self.clock, self.ids
+        )
 
     @cached_property
     def qos_checks(self) -> QosChecks:
@@ -278,6 +281,10 @@ class Application:
             self.clock,
             takers,
         )
+
+    @cached_property
+    def leftovers(self) -> Leftovers:
+        return Leftovers(self.books, self.provider, self.clock, self.settings.deployment)
 
     @cached_property
     def censuses(self) -> Censuses:
@@ -470,7 +477,8 @@ class Application:
 
         told = settings.cloud()
         accounts = [_account(told, entry) for entry in (told.cloud, *told.projects.values())]
-        return OpenStackCloud(accounts, _account(told, told.admin_cloud) if told.admin_cloud else None)
+        admin = _account(told, told.admin_cloud) if told.admin_cloud else None
+        return OpenStackCloud(accounts, admin, told.images.values())
 
     def _estate(self, settings: ProviderSettings) -> Estate | None:
         """What an operator's account may change of the cloud; None where no such account is named."""
@@ -595,6 +603,7 @@ class Application:
             self.qos_checks,
             Measuring(self.provider, self.inventories),
             self.surveys,
+            self.leftovers,
             self.commands,
             self.cloud_acts,
             Watch(self.books, self.provider, self.clock),

@@ -70,6 +70,10 @@ def survey_provider(provider: str, how: str) -> None:
     work().survey_provider(provider, how)
 
 
+def seek_leftovers(provider: str) -> None:
+    work().seek_leftovers(provider)
+
+
 def act_on_cloud(act_id: str) -> None:
     work().act_on_cloud(act_id)
 

@@ -1,4 +1,4 @@
-"""Routes of acts on clouds: asked for, and looked at until a worker has carried them out."""
+"""Routes of acts on clouds, and of what hangs about there: asked for, and looked at until a worker has done it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field
 from pipeline.api.views import Reasoned
 from pipeline.bootstrap import Application
 from pipeline.domain.cloud_acts import CloudAct, ObjectKind, Verb
+from pipeline.domain.leftovers import Finding, Leftover, ThingKind
+from pipeline.envs.books import LeftoverReport
 
 
 class NewCloudAct(Reasoned):
@@ -42,6 +44,52 @@ class CloudActView(BaseModel):
         return cls(**shown, left=list(act.left))
 
 
+class LeftoverView(BaseModel):
+    """An object that hangs about; `environment` and `deployment` are its mark, if it has one."""
+
+    kind: ThingKind
+    id: str
+    name: str
+    project: str = Field(description="the cloud's")
+    deployment: str
+    environment: str
+    finding: Finding
+    text: str
+    action: str = Field(description="the command that is safe to give; empty: there is nothing to do")
+    since: float = Field(description="when it was first seen so")
+
+    @classmethod
+    def of(cls, one: Leftover) -> LeftoverView:
+        thing = one.thing
+        return cls(
+            kind=thing.kind,
+            id=thing.id,
+            name=thing.name,
+            project=thing.project,
+            deployment=thing.deployment,
+            environment=thing.environment_id,
+            finding=one.finding,
+            text=one.text,
+            action=one.action,
+            since=one.since,
+        )
+
+
+class LeftoversView(BaseModel):
+    """What the look at `at` found (0: there was none yet); `fault`: why the one at `tried_at` failed, if it did."""
+
+    provider: str
+    at: float
+    tried_at: float
+    fault: str
+    found: list[LeftoverView]
+
+    @classmethod
+    def of(cls, provider: str, report: LeftoverReport) -> LeftoversView:
+        found = [LeftoverView.of(one) for one in report.found]
+        return cls(provider=provider, at=report.at, tried_at=report.tried_at, fault=report.fault, found=found)
+
+
 def router(app: Application) -> APIRouter:
     routes = APIRouter(tags=["servers"])
 
@@ -53,5 +101,14 @@ def router(app: Application) -> APIRouter:
     @routes.get("/acts/{id}", summary="An act on a cloud, finished or not")
     def act(id: str) -> CloudActView:
         return CloudActView.of(app.books.cloud_acts.get(id).value)
+
+    @routes.get("/providers/{name}/leftovers", summary="What hung about in a cloud when it was last looked for")
+    def leftovers(name: str) -> LeftoversView:
+        return LeftoversView.of(name, app.leftovers.last(app.provider(name).name))
+
+    @routes.post("/providers/{name}/leftovers", status_code=202, summary="Let a worker look for leftovers now")
+    def seek(name: str) -> LeftoversView:
+        app.leftovers.ask(name)
+        return LeftoversView.of(name, app.leftovers.last(name))
 
     return routes

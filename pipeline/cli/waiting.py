@@ -20,3 +20,16 @@ def finished(client: Client, path: str, *, within_s: float, look_s: float, late:
             return found
         time.sleep(look_s)
     raise Complaint(late, FAILED)
+
+
+def tried_again(
+    client: Client, path: str, after: float, *, within_s: float, look_s: float, late: str
+) -> dict[str, Any]:
+    """What stands at `path` once its `tried_at` is later than `after`; Complaint `late` when it is not in time."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        found: dict[str, Any] = client.get(path)
+        if found["tried_at"] > after:
+            return found
+        time.sleep(look_s)
+    raise Complaint(late, FAILED)

@@ -1,4 +1,4 @@
-"""What an operator does to a provider's cloud itself: its flavors, images, networks and machines."""
+"""What an operator does to a provider's cloud itself: its flavors, images, networks, machines, and what was left."""
 
 from __future__ import annotations
 
@@ -16,15 +16,27 @@ class ObjectKind(StrEnum):
     IMAGE = "image"
     NETWORK = "network"
     MACHINE = "machine"
+    ENVIRONMENT = "environment"
 
 
 class Verb(StrEnum):
-    """What may be done. `restart-agent` changes nothing: it asks whether a machine's agent may be restarted now."""
+    """What may be done. `restart-agent` changes nothing: it asks whether a machine's agent may be restarted now.
+
+    `take-back` removes what an environment left that is in no book, or over.
+    """
 
     DELETE = "delete"
+    TAKE_BACK = "take-back"
     TAKE_OUT = "take-out"
     PUT_BACK = "put-back"
     RESTART_AGENT = "restart-agent"
+
+
+#: What each may be done to; all others to machines alone.
+FITTING: Mapping[Verb, Sequence[ObjectKind]] = {
+    Verb.DELETE: (ObjectKind.FLAVOR, ObjectKind.IMAGE, ObjectKind.NETWORK),
+    Verb.TAKE_BACK: (ObjectKind.ENVIRONMENT,),
+}
 
 
 @dataclass(frozen=True)
@@ -66,9 +78,9 @@ class CloudAct:
 
 def check_fits(verb: Verb, kind: ObjectKind) -> None:
     """UserError when such a thing cannot be done to such an object."""
-    if (kind is ObjectKind.MACHINE) is (verb is Verb.DELETE):
-        fitting = "flavor, image or network" if verb is Verb.DELETE else "machine"
-        raise UserError(f"{verb} of a {kind}: expected a {fitting}")
+    fitting = FITTING.get(verb, (ObjectKind.MACHINE,))
+    if kind not in fitting:
+        raise UserError(f"{verb} of a {kind}: expected a {' or '.join(fitting)}")
 
 
 def the_one(kind: ObjectKind, name: str, found: Sequence[CloudObject]) -> CloudObject:

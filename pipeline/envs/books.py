@@ -29,6 +29,7 @@ from pipeline.domain.errors import NotFound, PermanentError, VersionConflict
 from pipeline.domain.intake import TriggerRecord, TriggerState
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.domain.leases import LIVING, warning_due
+from pipeline.domain.leftovers import Leftover
 from pipeline.domain.limits import Bucket, Slots
 from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
@@ -268,6 +269,18 @@ class Survey:
 
 
 @dataclass(frozen=True)
+class LeftoverReport:
+    """What hung about at a provider at `at` (epoch seconds; 0: never looked). `fault`: why the look at `tried_at`
+    failed, if it did; the rest is older then.
+    """
+
+    at: float = 0.0
+    tried_at: float = 0.0
+    fault: str = ""
+    found: tuple[Leftover, ...] = ()
+
+
+@dataclass(frozen=True)
 class Template:
     """A blueprint that is kept: the `text` of its greenroom.yml. Times are seconds since the epoch."""
 
@@ -321,6 +334,8 @@ SLOTS: Kind[Slots] = Kind("slots", Slots, lambda _: {})
 HISTORIES: Kind[History] = Kind("history", History, lambda _: {})
 #: One a provider.
 SURVEYS: Kind[Survey] = Kind("survey", Survey, lambda _: {})
+#: One a provider.
+LEFTOVERS: Kind[LeftoverReport] = Kind("leftovers", LeftoverReport, lambda _: {})
 QOS_CHECKS: Kind[QosCheck] = Kind("qos_check", QosCheck, lambda _: {})
 CLOUD_ACTS: Kind[CloudAct] = Kind("cloud_act", CloudAct, lambda _: {})
 LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
@@ -428,6 +443,7 @@ class Books:
         self.slots = Book(store, SLOTS)
         self.histories = Book(store, HISTORIES)
         self.surveys = Book(store, SURVEYS)
+        self.leftovers = Book(store, LEFTOVERS)
 
     def store_version(self, kind: str, id: str) -> int:
         """The version of a document, 0 when there is none."""

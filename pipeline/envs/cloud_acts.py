@@ -13,7 +13,9 @@ from pipeline.envs import jobs
 from pipeline.envs.books import CLOUD_ACTS, Books
 from pipeline.envs.gate import Asking, Gate, check_names
 from pipeline.envs.inventories import Inventories
+from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.providers import Provider
+from pipeline.envs.removals import Removals
 from pipeline.ports.clouds import Estate
 from pipeline.ports.common import Clock, Ids
 
@@ -30,6 +32,8 @@ class CloudActs:
     books: Books
     providers: Callable[[str], Provider]
     inventories: Inventories
+    leftovers: Leftovers
+    removals: Removals
     gate: Gate
     clock: Clock
     ids: Ids
@@ -38,7 +42,8 @@ class CloudActs:
         """Store the wish and the job that carries it out; UserError when it makes no sense for this provider."""
         check_fits(verb, kind)
         check_names(asking)
-        self._estate(provider)
+        if verb is not Verb.TAKE_BACK:
+            self._estate(provider)
         act = CloudAct(
             self.ids.new("act"),
             provider,
@@ -65,6 +70,8 @@ class CloudActs:
 
     def _done(self, act: CloudAct) -> CloudAct:
         try:
+            if act.verb is Verb.TAKE_BACK:
+                return self._take_back(act)
             estate = self._estate(act.provider)
             return self._do(act, estate, estate.find(act.kind, act.name))
         except GuardRefused as error:
@@ -89,6 +96,28 @@ class CloudActs:
         estate.delete(one)
         self._wait_until_gone(estate, one)
         return replace(act, outcome=f"{one} is deleted")
+
+    def _take_back(self, act: CloudAct) -> CloudAct:
+        """Whatever bears the environment's mark, and nothing else; looked for again afterwards."""
+        known = self.books.environments.find(act.name)
+        if known is not None and not known.value.final:
+            raise UserError(f"environment {act.name} is {known.value.state}: `greenroom destroy {act.name}` ends it")
+        seen = self.leftovers.sightings(act.provider, act.name)
+        if not seen:
+            raise UserError(
+                f"nothing was seen at {act.provider} that an environment {act.name} left; "
+                f"`greenroom cloud leftovers {act.provider}` looks again"
+            )
+        driver, now = self.providers(act.provider).driver, self.clock.now()
+        facts = Facts(act.who, provider=act.provider, known=known is not None, sightings=seen, now=now)
+        if act.dry_run:
+            self.gate.pass_(Act.REAP, act.name, facts, _asking(act))
+            return replace(act, outcome=f"what environment {act.name} left could be taken back")
+        self.removals.at_once(driver, Act.REAP, act.name, facts, _asking(act))
+        self.leftovers.look(act.provider)
+        if self.leftovers.sightings(act.provider, act.name):
+            raise TransientError(f"environment {act.name}: something of it is still there; ask again")
+        return replace(act, outcome=f"what environment {act.name} left is taken back")
 
     def _wait_until_gone(self, estate: Estate, one: CloudObject) -> None:
         deadline = self.clock.now() + GONE_S

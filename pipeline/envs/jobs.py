@@ -66,6 +66,11 @@ def visit(provider: str) -> JobRequest:
     return JobRequest(f"{provider}_visit", WORK_QUEUE, "visit_machines", (provider,))
 
 
+def leftovers(provider: str) -> JobRequest:
+    """A look at what hangs about at a provider."""
+    return JobRequest(f"{provider}_leftovers", provider_queue(provider), "seek_leftovers", (provider,))
+
+
 def plan(trigger_id: str, tries: int) -> JobRequest:
     return JobRequest(f"{trigger_id}_plan_{tries}", WORK_QUEUE, "plan_trigger", (trigger_id,))
 

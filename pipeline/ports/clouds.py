@@ -9,6 +9,7 @@ from typing import Protocol
 from pipeline.domain.cloud_acts import CloudObject, ObjectKind
 from pipeline.domain.drift import Server
 from pipeline.domain.inventory import Inventory
+from pipeline.domain.leftovers import Thing
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class Cloud(Protocol):
         """What there is now, ours or not; servers first, so that one that comes meanwhile counts as somebody's.
 
         TransientError (again later), PermanentError.
+        """
+
+    def things(self) -> Sequence[Thing]:
+        """Objects in the projects of the provider's accounts, and whether each is used: only when somebody asks.
+
+        What a project sees and does not own, as shared networks and public images, is none. Errors as above.
         """
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from pipeline.domain.runs import StageName
 from pipeline.envs.books import Books
 from pipeline.envs.care import Care
 from pipeline.envs.cloud_acts import CloudActs
+from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.lifecycle import SETTLED, Lifecycle, judgeable
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.qos_checks import QosChecks
@@ -41,6 +42,7 @@ class Work:
     qos_checks: QosChecks
     measuring: Measuring
     surveys: Surveys
+    leftovers: Leftovers
     commands: Commands
     cloud_acts: CloudActs
     watch: Watch
@@ -98,6 +100,13 @@ class Work:
             self.surveys.survey(provider, takes_over=how == "sync")
         except (InfraError, UserError) as error:
             log.warning("provider %s could not be surveyed: %s", provider, error)
+
+    def seek_leftovers(self, provider: str) -> None:
+        """A failure stands in the report, where whoever waits for it looks."""
+        try:
+            self.leftovers.look(provider)
+        except (InfraError, UserError) as error:
+            log.warning("provider %s: leftovers could not be looked for: %s", provider, error)
 
     def check_qos(self, check_id: str) -> None:
         self.qos_checks.carry_out(check_id)

@@ -11,6 +11,7 @@ from pipeline.adapters.clouds.memory import MemorySky
 from pipeline.adapters.clouds.openstack import OpenStackCloud
 from pipeline.clients.openstack import Account
 from pipeline.domain.inventory import Inventory, Machine, Zone, checked
+from pipeline.domain.leftovers import Thing, ThingKind
 from pipeline.ports.clouds import Cloud, Sight
 from tests.plugins.openstack_cloud import CloudUnderTest
 
@@ -26,7 +27,8 @@ class Subject:
 def _memory() -> Subject:
     inventory = Inventory((Machine("m1", "a", {"vcpu": 4.0}),), (Zone("a"),))
     wide = Sight((), inventory, {"m1": {"vcpu": 0.0}}, frozenset({"a"}))
-    return Subject(MemorySky(wide), MemorySky(Sight(zones=frozenset({"a"}))))
+    usual = [Thing(ThingKind.SECURITY_GROUP, "g-1", "default", used=True)]
+    return Subject(MemorySky(wide, usual), MemorySky(Sight(zones=frozenset({"a"})), usual))
 
 
 @pytest.fixture(params=["memory", pytest.param("openstack", marks=pytest.mark.openstack)])
@@ -62,6 +64,13 @@ def test_who_may_not_see_machines_sees_zones_all_the_same(subject: Subject) -> N
     sight = subject.narrow.look()
     assert (sight.inventory, sight.used) == (None, {})
     assert sight.zones
+
+
+def test_each_thing_of_the_accounts_projects_is_shown_once_whoever_sees_machines(subject: Subject) -> None:
+    wide, narrow = ([(one.kind, one.id) for one in cloud.things()] for cloud in (subject.wide, subject.narrow))
+    assert narrow
+    assert len(set(narrow)) == len(narrow)
+    assert sorted(wide) == sorted(narrow)
 
 
 def test_every_server_is_shown_once(subject: Subject) -> None:

@@ -27,6 +27,7 @@ from pipeline.domain.environments import Environment, EnvironmentState, Node, pl
 from pipeline.domain.errors import TransientError
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Aggregate, Inventory, Load, LoadLimits, Machine, MachineState, Zone
+from pipeline.domain.leftovers import Finding, Leftover, Thing, ThingKind
 from pipeline.domain.promises import Measured
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
 from pipeline.domain.resources import Resources
@@ -34,7 +35,7 @@ from pipeline.domain.runs import Run, RunState, StageName, Verdict, admit, lose_
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.domain.waits import Hindrance, Wait
 from pipeline.envs import events
-from pipeline.envs.books import ENVIRONMENTS, QOS_CHECKS, REPORTS, RUNS, SURVEYS, Survey
+from pipeline.envs.books import ENVIRONMENTS, LEFTOVERS, QOS_CHECKS, REPORTS, RUNS, SURVEYS, LeftoverReport, Survey
 from pipeline.envs.calls import Breakers
 from pipeline.envs.gate import AUDIT, Asking
 from pipeline.ports.common import Secret
@@ -868,6 +869,18 @@ async def test_what_does_not_stand_is_not_measured(app: Application, client: htt
     check_problem(answer, 409, "invalid-transition", "env-1 is destroying: its nodes cannot be measured")
     check_problem(await client.post("/v1/environments/env-9/qos-checks"), 404, "not-found", "env-9")
     check_problem(await client.get("/v1/qos-checks/qos-9"), 404, "not-found", "qos-9")
+
+
+async def test_leftovers_are_shown_as_they_were_found(app: Application, client: httpx.AsyncClient) -> None:
+    path = "/v1/providers/memory/leftovers"
+    assert (await client.get(path)).json() == {"provider": "memory", "at": 0, "tried_at": 0, "fault": "", "found": []}
+    check_problem(await client.post(path), 400, "bad-request", "its driver is not openstack")
+    check_problem(await client.get("/v1/providers/nine/leftovers"), 400, "bad-request", "nine")
+    thing = Thing(ThingKind.PORT, "p-1", "spare", "shop-cloud")
+    found = (Leftover(thing, Finding.UNUSED, "nothing uses it", "openstack port show p-1", 4.0),)
+    app.books.commit(LEFTOVERS.put("memory", LeftoverReport(5.0, 5.0, "", found), 0))
+    [shown] = (await client.get(path)).json()["found"]
+    assert (shown["kind"], shown["id"], shown["finding"], shown["since"]) == ("port", "p-1", "unused", 4.0)
 
 
 async def test_servers_are_shown_as_they_were_seen_with_what_to_do(app: Application, client: httpx.AsyncClient) -> None:

@@ -23,7 +23,9 @@ from pipeline.envs.books import Books
 from pipeline.envs.cloud_acts import CloudActs
 from pipeline.envs.gate import Asking, Gate
 from pipeline.envs.inventories import Inventories
+from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.providers import Provider
+from pipeline.envs.removals import Removals
 from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
 
 if TYPE_CHECKING:
@@ -105,9 +107,10 @@ def _scene(test_cloud: CloudUnderTest, admin: Connection, server: str, locks: Pa
     inventories.sync("cloud", seen)
     driver = OpenStackDriver(NAME, own, {}, Terms(test_cloud.network, login=False), locks)
     provider = Provider("cloud", driver, MemoryTransport(clock), estate=OpenStackEstate(operator))
-    return Scene(
-        CloudActs(books, lambda _: provider, inventories, gate, clock, RandomIds()), books, inventories, admin, server
-    )
+    leftovers = Leftovers(books, lambda _: provider, clock, NAME)
+    removals = Removals(books, gate, clock)
+    acts = CloudActs(books, lambda _: provider, inventories, leftovers, removals, gate, clock, RandomIds())
+    return Scene(acts, books, inventories, admin, server)
 
 
 def test_what_is_in_use_anywhere_is_refused_and_goes_when_nobody_uses_it(scene: Scene) -> None:

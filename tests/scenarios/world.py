@@ -52,6 +52,7 @@ from pipeline.envs.doors import Doors
 from pipeline.envs.gate import Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
+from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.lifecycle import Lifecycle
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.orders import Orders
@@ -484,6 +485,10 @@ class World:
             self.books, {"github": self.forge}, self.secrets, self.clock, self.ids, "http://greenroom.test"
         )
         runner = Runner(self.tools, self._pulse)
+        leftovers = Leftovers(self.books, self._provider, self.clock, "world")
+        acts = CloudActs(
+            self.books, self._provider, self.inventories, leftovers, self.removals, self.gate, self.clock, self.ids
+        )
         return Work(
             self.books,
             planner,
@@ -495,8 +500,9 @@ class World:
             self._qos_checks(),
             Measuring(self._provider, self.inventories),
             Surveys(self.books, self._provider, self.inventories, self.clock, "world", lambda _: None),
+            leftovers,
             Commands(self.tools),
-            CloudActs(self.books, self._provider, self.inventories, self.gate, self.clock, self.ids),
+            acts,
             Watch(self.books, self._provider, self.clock),
             self.switching,
             Care(self.books, self._stock, self.hands, "world", self.clock),

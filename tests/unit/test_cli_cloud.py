@@ -89,6 +89,54 @@ def test_a_dry_run_is_never_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (ended.value.exit_code, api.asked[0]["dry_run"]) == (OK, True)
 
 
+class LeftoversApi:
+    """Answers what was seen before, and then what was seen now."""
+
+    def __init__(self, now: dict[str, Any]) -> None:
+        self._looks = iter([{"tried_at": 1.0}, {"tried_at": 2.0, "fault": "", "found": [], **now}])
+
+    def post(self, path: str) -> dict[str, Any]:
+        assert path == "/v1/providers/lab/leftovers"
+        return {"tried_at": 1.0}
+
+    def get(self, path: str) -> dict[str, Any]:
+        assert path == "/v1/providers/lab/leftovers"
+        return next(self._looks)
+
+
+def seek(monkeypatch: pytest.MonkeyPatch, now: dict[str, Any], *, as_json: bool = False) -> None:
+    monkeypatch.setattr("pipeline.cli.client.connect", lambda: LeftoversApi(now))
+    monkeypatch.setattr(cloud, "LOOK_S", 0.0)
+    cloud.leftovers("lab", json=as_json)
+
+
+def test_leftovers_are_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = {"kind": "port", "id": "p-1", "name": "", "project": "p", "since": 0.0, "text": "loose", "action": "look"}
+    monkeypatch.setenv("COLUMNS", "200")
+    seek(monkeypatch, {"found": [one]})
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("port", "p-1", "loose", "next: look"))
+    seek(monkeypatch, {"found": [one]}, as_json=True)
+    assert json.loads(capsys.readouterr().out)["found"] == [one]
+
+
+def test_no_leftovers_and_no_answer_are_two_things(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seek(monkeypatch, {})
+    assert "nothing hangs about at lab" in capsys.readouterr().out
+    with pytest.raises(Complaint, match="no answer"):
+        seek(monkeypatch, {"fault": "no answer"})
+
+
+def test_what_was_left_is_taken_back_by_an_act(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = ask(monkeypatch, {"outcome": "done"})
+    cloud.take_back("env-1", reason="a leftover", provider="lab")
+    assert (api.asked[0]["verb"], api.asked[0]["kind"], api.asked[0]["name"]) == ("take-back", "environment", "env-1")
+
+
 def test_a_machine_comes_back(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     api = ask(monkeypatch, {"outcome": "machine m1 is in service"})
     cloud.machine_in("m1", reason="done", provider="lab")

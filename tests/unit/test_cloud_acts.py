@@ -7,18 +7,22 @@ from dataclasses import dataclass, field
 import pytest
 
 from pipeline.adapters.clock import ManualClock, RandomIds
-from pipeline.adapters.clouds.memory import MemoryEstate
+from pipeline.adapters.clouds.memory import MemoryEstate, MemorySky
 from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
 from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.adapters.transports.memory import MemoryTransport
 from pipeline.domain.cloud_acts import CloudAct, CloudObject, ObjectKind, Verb
 from pipeline.domain.errors import TransientError, UserError
 from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone
+from pipeline.domain.leftovers import SECOND_SIGHTING_S, Thing, ThingKind
 from pipeline.envs.books import Books
 from pipeline.envs.cloud_acts import GONE_S, CloudActs
 from pipeline.envs.gate import AUDIT, Asking, Gate
 from pipeline.envs.inventories import Inventories
+from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.providers import Provider
+from pipeline.envs.removals import Removals
+from tests.unit.test_drift import environment
 
 FLAVOR = CloudObject(ObjectKind.FLAVOR, "f-1", "m1.tiny")
 MACHINE = CloudObject(ObjectKind.MACHINE, "s-1", "rack-1-a")
@@ -39,8 +43,23 @@ class Scene:
         self.inventories = Inventories(self.books, self.clock, gate)
         self.inventories.sync("cloud", Inventory((Machine("rack-1-a", "rack-1", {}),), (Zone("rack-1"),)))
         driver, transport = MemoryDriver(MemoryCloud(), "scene"), MemoryTransport(self.clock)
-        provider = Provider("cloud", driver, transport, estate=self.estate)
-        self.acts = CloudActs(self.books, lambda _: provider, self.inventories, gate, self.clock, RandomIds())
+        self.driver, self.sky = driver, MemorySky()
+        self.gate, self.transport = gate, transport
+        self.acts = self.acts_of(Provider("cloud", driver, transport, cloud=self.sky, estate=self.estate))
+
+    def acts_of(self, provider: Provider) -> CloudActs:
+        self.leftovers = Leftovers(self.books, lambda _: provider, self.clock, "scene")
+        removals = Removals(self.books, self.gate, self.clock)
+        return CloudActs(
+            self.books,
+            lambda _: provider,
+            self.inventories,
+            self.leftovers,
+            removals,
+            self.gate,
+            self.clock,
+            RandomIds(),
+        )
 
     def act(self, verb: Verb, one: CloudObject, asking: Asking = WHY) -> CloudAct:
         """Ask, and what came of it."""
@@ -148,8 +167,63 @@ def test_an_act_is_carried_out_once(scene: Scene) -> None:
     assert FLAVOR.id in scene.estate.objects
 
 
+LEFT = Thing(ThingKind.PORT, "p-1", "env-9-web-0", deployment="scene", environment_id="env-9")
+ENVIRONMENT = CloudObject(ObjectKind.ENVIRONMENT, "", "env-9")
+
+
+@pytest.fixture
+def left(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A port of an environment in no book, which the driver removes; the environments that it was told to destroy."""
+    told: list[str] = []
+
+    def destroy(environment_id: str, _nodes: object = None) -> None:
+        told.append(environment_id)
+        scene.sky.there.clear()
+
+    monkeypatch.setattr(scene.driver, "destroy", destroy)
+    scene.sky.there.append(LEFT)
+    return told
+
+
+def test_what_an_environment_left_is_taken_back_on_its_second_sighting(scene: Scene, left: list[str]) -> None:
+    assert "nothing was seen" in scene.act(Verb.TAKE_BACK, ENVIRONMENT).fault
+    scene.leftovers.look("cloud")
+    assert scene.act(Verb.TAKE_BACK, ENVIRONMENT).refused == "known"
+    scene.clock.sleep(SECOND_SIGHTING_S)
+    dry = scene.act(Verb.TAKE_BACK, ENVIRONMENT, Asking("alice", "a look", dry_run=True))
+    assert ("could be taken back" in dry.outcome, left) == (True, [])
+    assert "is taken back" in scene.act(Verb.TAKE_BACK, ENVIRONMENT).outcome
+    assert (left, scene.leftovers.last("cloud").found) == (["env-9"], ())
+
+
+def test_what_is_still_there_after_it_was_taken_back_is_a_fault(scene: Scene, left: list[str]) -> None:
+    scene.sky.there = TenaciousList([LEFT])
+    scene.leftovers.look("cloud")
+    scene.clock.sleep(SECOND_SIGHTING_S)
+    done = scene.act(Verb.TAKE_BACK, ENVIRONMENT)
+    assert (left, done.outcome, "still there" in done.fault) == (["env-9"], "", True)
+
+
+class TenaciousList(list[Thing]):
+    """Things that do not go."""
+
+    def clear(self) -> None:
+        """Not these."""
+
+
+def test_what_stands_in_the_books_is_not_taken_back(scene: Scene, left: list[str]) -> None:
+    scene.leftovers.look("cloud")
+    scene.clock.sleep(SECOND_SIGHTING_S)
+    stands = environment(id="env-9")
+    scene.books.commit(scene.books.environments.kind.put(stands.id, stands, 0))
+    assert "greenroom destroy env-9" in scene.act(Verb.TAKE_BACK, ENVIRONMENT).fault
+    assert left == []
+
+
 @pytest.mark.parametrize(
-    ("verb", "kind"), [(Verb.DELETE, ObjectKind.MACHINE), (Verb.TAKE_OUT, ObjectKind.IMAGE)], ids=str
+    ("verb", "kind"),
+    [(Verb.DELETE, ObjectKind.MACHINE), (Verb.TAKE_OUT, ObjectKind.IMAGE), (Verb.TAKE_BACK, ObjectKind.FLAVOR)],
+    ids=str,
 )
 def test_what_makes_no_sense_is_not_stored(scene: Scene, verb: Verb, kind: ObjectKind) -> None:
     with pytest.raises(UserError, match="expected a"):
@@ -158,8 +232,6 @@ def test_what_makes_no_sense_is_not_stored(scene: Scene, verb: Verb, kind: Objec
 
 def test_a_provider_without_an_operators_account_is_told_so(scene: Scene) -> None:
     bare = Provider("cloud", MemoryDriver(MemoryCloud(), "scene"), MemoryTransport(scene.clock))
-    acts = CloudActs(
-        scene.books, lambda _: bare, scene.inventories, Gate(scene.books, scene.clock), scene.clock, RandomIds()
-    )
+    acts = scene.acts_of(bare)
     with pytest.raises(UserError, match="admin_cloud"):
         acts.ask("cloud", Verb.DELETE, ObjectKind.FLAVOR, "m1.tiny", WHY)

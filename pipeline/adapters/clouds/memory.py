@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pipeline.domain.cloud_acts import CloudObject, ObjectKind, the_one
 from pipeline.domain.errors import InfraError
+from pipeline.domain.leftovers import Thing
 from pipeline.ports.clouds import Sight
 
 
@@ -15,15 +16,23 @@ class MemorySky:
     """`Cloud` whose sight is set by hand. `fail`: errors to raise, one a call."""
 
     sight: Sight = field(default_factory=Sight)
+    there: list[Thing] = field(default_factory=list)
     fail: list[InfraError] = field(default_factory=list)
 
     def look(self) -> Sight:
-        if self.fail:
-            raise self.fail.pop(0)
+        self._answer()
         return self.sight
+
+    def things(self) -> Sequence[Thing]:
+        self._answer()
+        return tuple(self.there)
 
     def close(self) -> None:
         """Nothing is kept open."""
+
+    def _answer(self) -> None:
+        if self.fail:
+            raise self.fail.pop(0)
 
 
 @dataclass

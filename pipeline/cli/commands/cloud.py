@@ -93,6 +93,60 @@ def may_restart(
     _do(Output(json), provider, "restart-agent", "machine", name, guarded.wish(reason, override, dry_run=False))
 
 
+@cloud.command("take-back")
+def take_back(
+    environment: Annotated[str, typer.Argument(help="the id of an environment that is over, or in no book")],
+    *,
+    reason: guarded.Reason,
+    provider: Provider = "",
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    json: Json = False,
+) -> None:
+    """Remove what an environment left that is over or in no book, by its mark alone; `leftovers` shows it."""
+    wish = guarded.wish(reason, override, dry_run=dry_run)
+    _do(Output(json), provider, "take-back", "environment", environment, wish)
+
+
+@cloud.command("leftovers")
+def leftovers(
+    provider: Annotated[str, typer.Argument(metavar="[PROVIDER]", help="else the usual provider")] = "",
+    *,
+    json: Json = False,
+) -> None:
+    """Look for what hangs about in a cloud: ours without an environment, and what nothing uses; nothing is removed."""
+    from pipeline.cli import render
+    from pipeline.cli.client import connect
+    from pipeline.cli.deployment import settings
+    from pipeline.cli.waiting import tried_again
+
+    client, out, where = connect(), Output(json), provider or settings().default_provider
+    path = f"/v1/providers/{where}/leftovers"
+    asked = client.post(path)["tried_at"]
+    late = f"{where} was not looked at within {ACT_S:.0f} s; see the workers' logs"
+    with out.waiting(f"Looking for leftovers at {where}"):
+        seen = tried_again(client, path, asked, within_s=ACT_S, look_s=LOOK_S, late=late)
+    if seen["fault"]:
+        raise Complaint(f"leftovers at {where} could not be looked for: {seen['fault']}", FAILED)
+    if json:
+        out.data(seen)
+        return
+    rows = [
+        (
+            one["kind"],
+            render.plain(one["name"] or one["id"]),
+            render.plain(one["project"]),
+            render.ago(one["since"], time.time()),
+            render.plain(one["text"] + (f"\n  next: {one['action']}" if one["action"] else "")),
+        )
+        for one in seen["found"]
+    ]
+    if rows:
+        out.table(("kind", "name", "project", "first seen", "what it is"), rows)
+    else:
+        out.say(f"nothing hangs about at {where}")
+
+
 def _do(out: Output, provider: str, verb: str, kind: str, name: str, wish: dict[str, Any]) -> None:
     """Ask for an act, and tell what came of it."""
     _tell(out, _act(out, provider, _body(verb, kind, name, wish)))

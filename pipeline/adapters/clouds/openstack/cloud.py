@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.adapters.clouds.openstack.machines import machines_of
 from pipeline.adapters.clouds.openstack.servers import server_of
+from pipeline.adapters.clouds.openstack.things import things_of
 from pipeline.clients.openstack import Account, available_zones, connect, told
 from pipeline.domain.drift import Server
+from pipeline.domain.leftovers import Thing
 from pipeline.ports.clouds import Sight
 
 if TYPE_CHECKING:
@@ -17,11 +19,15 @@ if TYPE_CHECKING:
 
 
 class OpenStackCloud:
-    """`Cloud` of a provider. `accounts` see their own projects' servers; `admin`, if there is one, sees everything."""
+    """`Cloud` of a provider. `accounts` see their own projects' servers; `admin`, if there is one, sees everything.
 
-    def __init__(self, accounts: Sequence[Account], admin: Account | None) -> None:
+    `images` are names of the cloud's images that the provider's settings use.
+    """
+
+    def __init__(self, accounts: Sequence[Account], admin: Account | None, images: Collection[str] = ()) -> None:
         self._accounts = tuple(dict.fromkeys(accounts))
         self._admin = admin
+        self._images = frozenset(images)
         self._connections: dict[Account, Connection] = {}
         self._connecting = threading.Lock()
 
@@ -34,6 +40,10 @@ class OpenStackCloud:
         with told(f"reading the machines of {self._admin}"):
             inventory, used = machines_of(self._connection(self._admin))
         return Sight(tuple(servers), inventory, used, zones)
+
+    def things(self) -> Sequence[Thing]:
+        found = (one for account in self._accounts for one in things_of(self._connection(account), self._images))
+        return tuple({(one.kind, one.id): one for one in found}.values())  # two accounts may be of one project
 
     def close(self) -> None:
         for connection in self._connections.values():
