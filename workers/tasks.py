@@ -78,6 +78,10 @@ def act_on_cloud(act_id: str) -> None:
     work().act_on_cloud(act_id)
 
 
+def set_up_cloud(setup_id: str) -> None:
+    work().set_up_cloud(setup_id)
+
+
 def forget_old() -> None:
     work().forget_old()
 

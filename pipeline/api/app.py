@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from pipeline.api import (
     acceptances,
     cloud_acts,
+    cloud_setups,
     commands,
     doctor,
     environments,
@@ -50,6 +51,7 @@ PARTS = (
     acceptances,
     servers,
     cloud_acts,
+    cloud_setups,
     doctor,
 )
 

@@ -48,6 +48,7 @@ from pipeline.envs.books import REGISTERED, Books
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.care import Care
 from pipeline.envs.cloud_acts import CloudActs
+from pipeline.envs.cloud_setups import CloudSetups, Usual
 from pipeline.envs.doors import Doors
 from pipeline.envs.gate import Budget, Gate
 from pipeline.envs.inventories import Inventories
@@ -503,6 +504,16 @@ class World:
             leftovers,
             Commands(self.tools),
             acts,
+            CloudSetups(
+                self.books,
+                self._provider,
+                lambda _: Usual("net"),
+                self.secrets,
+                self.gate,
+                self.clock,
+                self.ids,
+                "world",
+            ),
             Watch(self.books, self._provider, self.clock),
             self.switching,
             Care(self.books, self._stock, self.hands, "world", self.clock),

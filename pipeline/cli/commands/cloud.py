@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -106,6 +107,74 @@ def take_back(
     """Remove what an environment left that is over or in no book, by its mark alone; `leftovers` shows it."""
     wish = guarded.wish(reason, override, dry_run=dry_run)
     _do(Output(json), provider, "take-back", "environment", environment, wish)
+
+
+@cloud.command("setup")
+def setup(
+    project: Annotated[str, typer.Argument(help="a project of Greenroom")],
+    *,
+    reason: guarded.Reason,
+    provider: Provider = "",
+    clouds_file: Annotated[
+        Path, typer.Option("--clouds-file", help="where the entry with the credential is written, mode 0600")
+    ] = Path("clouds.yaml"),
+    network: Annotated[str, typer.Option(help="its network; else that of the provider's settings")] = "",
+    cidr: Annotated[str, typer.Option(help="of the network, where one is made")] = "10.40.0.0/24",
+    external_network: Annotated[str, typer.Option("--external-network", help="a router leads there; else none")] = "",
+    access_rules: Annotated[
+        bool, typer.Option("--access-rules", help="the credential may call only what Greenroom calls")
+    ] = False,
+    renew: Annotated[bool, typer.Option("--renew", help="make another credential although there is one")] = False,
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    json: Json = False,
+) -> None:
+    """Give a project its own part of a cloud: project, quota, user, role, network, and a credential of least privilege.
+
+    What is there already is left alone; what has the name and is somebody else's is refused.
+    """
+    from pipeline.cli import clouds_file as file
+    from pipeline.cli.client import connect
+    from pipeline.cli.deployment import settings
+    from pipeline.cli.waiting import finished
+
+    client, out, where = connect(), Output(json), provider or settings().default_provider
+    body = {
+        "project": project, "network": network, "cidr": cidr, "external_network": external_network,
+        "access_rules": access_rules, "renew": renew, **guarded.wish(reason, override, dry_run=dry_run),
+    }  # fmt: skip
+    file.check(clouds_file)
+    asked = client.post(f"/v1/providers/{where}/setups", body)
+    late = f"setup {asked['id']} is not finished after {ACT_S:.0f} s; see the workers' logs, and ask again"
+    with out.waiting(f"Setting up {project} at {where}"):
+        done = finished(client, f"/v1/setups/{asked['id']}", within_s=ACT_S, look_s=LOOK_S, late=late)
+    if done["fault"]:
+        raise Complaint(done["fault"], REFUSED if done["refused"] else FAILED)
+    if done["has_secret"]:
+        told = client.post(f"/v1/setups/{done['id']}/credential")
+        file.add(clouds_file, told["name"], told["entry"])
+    _tell_setup(out, done, clouds_file)
+
+
+def _tell_setup(out: Output, done: dict[str, Any], clouds_file: Path) -> None:
+    from pipeline.cli import render
+
+    if out.as_json:
+        out.data({**done, "clouds_file": str(clouds_file) if done["has_secret"] else ""})
+        return
+    made = "would be made" if done["dry_run"] else "made"
+    rows = [
+        (step["part"], render.plain(step["name"]), "there" if step["there"] else made, render.plain(step["text"]))
+        for step in done["steps"]
+    ]
+    out.table(("part", "name", "", "what it is"), rows)
+    if done["has_secret"]:
+        out.say(
+            f"entry {done['name']} is written to {clouds_file}; let the provider use it for {done['project']}: "
+            f'`[providers.{done["provider"]}.openstack.projects] {done["project"]} = "{done["name"]}"`'
+        )
+    elif not done["dry_run"]:
+        out.say("the credential was there already, and its secret was told then; --renew makes another one")
 
 
 @cloud.command("leftovers")
