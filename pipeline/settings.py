@@ -51,7 +51,7 @@ class OpenStackSettings(BaseModel):
     what blueprints may set of their servers, as `domain.allowances` reads it. `create_flavors`: the account may make
     flavors, so that promises of nodes are kept by the cloud. `choose_machine`: it may name the hypervisor. `login` is
     false where nobody can log in to servers, as on fake hypervisors. `admin_cloud`: an entry whose account may see the
-    machines and everybody's servers; nothing is made or removed by it.
+    machines and everybody's servers; by it operators change the cloud itself, and set projects up.
     """
 
     cloud: str

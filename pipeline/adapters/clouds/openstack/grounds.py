@@ -127,10 +127,8 @@ class OpenStackGrounds:
 
     def _set_limits(self, setup: CloudSetup, project: str) -> None:
         """Each service refuses a limit below what is used already."""
-        compute, network = (  # Any: some of openstacksdk's options have other types
-            dict[str, Any]({field: setup.limits[name] for name, field in fields.items() if name in setup.limits})
-            for fields in (COMPUTE, NETWORK)
-        )
+        compute = _limits_for(COMPUTE, setup)
+        network = _limits_for(NETWORK, setup)
         if compute:
             self._connection.compute.update_quota_set(project, **compute)
         if network:
@@ -219,6 +217,10 @@ class OpenStackGrounds:
     def close(self) -> None:
         if "_connection" in vars(self):
             self._connection.close()
+
+
+def _limits_for(fields: Mapping[str, str], setup: CloudSetup) -> dict[str, Any]:
+    return {field: setup.limits[name] for name, field in fields.items() if name in setup.limits}
 
 
 def _named(setup: CloudSetup) -> dict[str, str]:
