@@ -22,6 +22,7 @@ from pipeline.envs.build_logs import BuildLogs
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.census import Censuses
 from pipeline.envs.cloud_acts import CloudActs
+from pipeline.envs.cloud_setups import CloudSetups, Usual
 from pipeline.envs.doors import Doors
 from pipeline.envs.gate import Asking, Budget, Gate
 from pipeline.envs.inventories import Inventories
@@ -45,7 +46,7 @@ from pipeline.envs.suspects import Suspects
 from pipeline.envs.templates import Templates
 from pipeline.envs.watch import Watch
 from pipeline.ports.blueprints import BlueprintReader
-from pipeline.ports.clouds import Cloud, Estate
+from pipeline.ports.clouds import Cloud, Estate, Grounds
 from pipeline.ports.common import Secret
 from pipeline.ports.configurators import Configurator
 from pipeline.ports.drivers import Driver
@@ -163,6 +164,23 @@ class Application:
     def cloud_acts(self) -> CloudActs:
         return CloudActs(
             self.books, self.provider, self.inventories, self.leftovers, self.removals, self.gate, self.clock, self.ids
+        )
+
+    @cached_property
+    def cloud_setups(self) -> CloudSetups:
+        def usual(provider: str) -> Usual:
+            told = self.settings.providers[provider].cloud()
+            return Usual(told.network, told.floating)
+
+        return CloudSetups(
+            self.books,
+            self.provider,
+            usual,
+            self.secrets,
+            self.gate,
+            self.clock,
+            self.ids,
+            self.settings.deployment,
         )
 
     @cached_property
@@ -388,6 +406,7 @@ class Application:
             max_builds=settings.max_builds,
             cloud=self._cloud(settings),
             estate=self._estate(settings),
+            grounds=self._grounds(settings),
             sync_s=settings.sync_s,
         )
 
@@ -451,6 +470,15 @@ class Application:
 
         told = settings.cloud()
         return OpenStackEstate(_account(told, told.admin_cloud))
+
+    def _grounds(self, settings: ProviderSettings) -> Grounds | None:
+        """What an operator's account may make for projects; None where no such account is named."""
+        if settings.driver != "openstack" or not settings.cloud().admin_cloud:
+            return None
+        from pipeline.adapters.clouds.openstack import OpenStackGrounds
+
+        told = settings.cloud()
+        return OpenStackGrounds(_account(told, told.admin_cloud))
 
     def _openstack(self, settings: ProviderSettings) -> Driver:
         from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
@@ -569,6 +597,7 @@ class Application:
             self.leftovers,
             self.commands,
             self.cloud_acts,
+            self.cloud_setups,
             Watch(self.books, self.provider, self.clock),
             self.switching,
         )

@@ -66,6 +66,10 @@ def seek_leftovers(provider: str) -> None:
     work().seek_leftovers(provider)
 
 
+def set_up_cloud(setup_id: str) -> None:
+    work().set_up_cloud(setup_id)
+
+
 def act_on_cloud(act_id: str) -> None:
     work().act_on_cloud(act_id)
 

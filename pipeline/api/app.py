@@ -10,6 +10,7 @@ from starlette.responses import Response
 from pipeline.api import (
     acceptances,
     cloud_acts,
+    cloud_setups,
     commands,
     doctor,
     environments,
@@ -49,6 +50,7 @@ PARTS = (
     acceptances,
     servers,
     cloud_acts,
+    cloud_setups,
     doctor,
 )
 

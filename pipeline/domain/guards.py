@@ -22,6 +22,7 @@ class Act(StrEnum):
     DELETE_OBJECT = "delete-object"
     TAKE_OUT = "take-out"
     RESTART_AGENT = "restart-agent"
+    SET_UP = "set-up"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ COUNTED = frozenset({Act.REAP, Act.PREEMPT, Act.REBUILD, Act.DELETE_OBJECT})
 GUARDS: tuple[Guard, ...] = (
     Guard(
         "ownership",
-        _TAKES_NODES | {Act.DELETE_OBJECT},
+        _TAKES_NODES | {Act.DELETE_OBJECT, Act.SET_UP},
         "it does not carry our ownership mark",
         _unmarked,
         "whoever made it must remove it",

@@ -15,6 +15,7 @@ from pipeline.domain.acceptances import Acceptance
 from pipeline.domain.admission import RANK
 from pipeline.domain.breakers import Breaker
 from pipeline.domain.cloud_acts import CloudAct
+from pipeline.domain.cloud_setups import CloudSetup
 from pipeline.domain.drift import Row
 from pipeline.domain.environments import (
     BUILD_STATES,
@@ -330,6 +331,7 @@ SURVEYS: Kind[Survey] = Kind("survey", Survey, lambda _: {})
 #: One a provider.
 LEFTOVERS: Kind[LeftoverReport] = Kind("leftovers", LeftoverReport, lambda _: {})
 QOS_CHECKS: Kind[QosCheck] = Kind("qos_check", QosCheck, lambda _: {})
+CLOUD_SETUPS: Kind[CloudSetup] = Kind("cloud_setup", CloudSetup, lambda _: {})
 CLOUD_ACTS: Kind[CloudAct] = Kind("cloud_act", CloudAct, lambda _: {})
 LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
 COMMANDS: Kind[Command] = Kind("command", Command, lambda _: {})
@@ -425,6 +427,7 @@ class Books:
         self.acceptances = Book(store, ACCEPTANCES)
         self.loads = Book(store, LOADS)
         self.qos_checks = Book(store, QOS_CHECKS)
+        self.cloud_setups = Book(store, CLOUD_SETUPS)
         self.cloud_acts = Book(store, CLOUD_ACTS)
         self.commands = Book(store, COMMANDS)
         self.templates = Book(store, TEMPLATES)

@@ -77,6 +77,10 @@ def cloud_act(provider: str, act_id: str) -> JobRequest:
     return JobRequest(act_id, provider_queue(provider), "act_on_cloud", (act_id,))
 
 
+def cloud_setup(provider: str, setup_id: str) -> JobRequest:
+    return JobRequest(setup_id, provider_queue(provider), "set_up_cloud", (setup_id,))
+
+
 def command(command_id: str) -> JobRequest:
     return JobRequest(command_id, WORK_QUEUE, "run_command", (command_id,))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.ports.clouds import Cloud, Estate
+from pipeline.ports.clouds import Cloud, Estate, Grounds
 from pipeline.ports.drivers import Driver
 from pipeline.ports.transports import Transport
 
@@ -13,7 +13,8 @@ from pipeline.ports.transports import Transport
 class Provider:
     """A configured account that one driver uses. `build_s`: how long a build may take before it is given up.
     `max_builds`: environments that may be built at a time; None: any number. `cloud` tells of servers beside our own,
-    if anything does, and `estate` is what operators may change of it, if they may. Every `sync_s` seconds its servers
+    if anything does, `estate` is what operators may change of it, if they may, and
+    `grounds` what they may make for projects. Every `sync_s` seconds its servers
     are compared with the books.
     """
 
@@ -27,4 +28,5 @@ class Provider:
     max_builds: int | None = None
     cloud: Cloud | None = None
     estate: Estate | None = None
+    grounds: Grounds | None = None
     sync_s: float = 60.0

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.domain.cloud_acts import CloudObject, ObjectKind
+from pipeline.domain.cloud_setups import CloudSetup, Found, Part
 from pipeline.domain.drift import Server
 from pipeline.domain.inventory import Inventory
 from pipeline.domain.leftovers import Thing
+from pipeline.ports.common import Secret
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,31 @@ class Estate(Protocol):
 
     def set_service(self, machine: CloudObject, *, on: bool, reason: str) -> None:
         """Let the cloud put servers on a machine, or no more; those on it stay."""
+
+    def close(self) -> None:
+        """Give back connections; it is not used afterwards."""
+
+
+class Grounds(Protocol):
+    """What projects have of a cloud for themselves, as an administrator's account finds and makes it.
+
+    Every method may raise TransientError (again later) and PermanentError; called by one worker at a time for each
+    setup, after the gate.
+    """
+
+    def find(self, setup: CloudSetup) -> Found:
+        """What is there, ours or not; of what hangs on a part that is missing, nothing. UserError when there are
+        several of a name.
+        """
+
+    def make(self, part: Part, setup: CloudSetup, found: Found, secret: Secret) -> None:
+        """Make a part, or what is missing of it; those before it are in `found`. Once more, it may be there already.
+
+        `secret` becomes the credential's. A credential of the setup's name is replaced.
+        """
+
+    def entry(self, found: Found) -> Mapping[str, str]:
+        """What an entry of a clouds.yaml says beside the secret: where the cloud is, and which credential it is."""
 
     def close(self) -> None:
         """Give back connections; it is not used afterwards."""

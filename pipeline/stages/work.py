@@ -10,6 +10,7 @@ from pipeline.domain.errors import InfraError, StaleAttempt, UserError
 from pipeline.domain.runs import StageName
 from pipeline.envs.books import Books
 from pipeline.envs.cloud_acts import CloudActs
+from pipeline.envs.cloud_setups import CloudSetups
 from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.lifecycle import SETTLED, Lifecycle, judgeable
 from pipeline.envs.measuring import Measuring
@@ -44,6 +45,7 @@ class Work:
     leftovers: Leftovers
     commands: Commands
     cloud_acts: CloudActs
+    cloud_setups: CloudSetups
     watch: Watch
     switching: Switching
 
@@ -101,6 +103,9 @@ class Work:
 
     def act_on_cloud(self, act_id: str) -> None:
         self.cloud_acts.carry_out(act_id)
+
+    def set_up_cloud(self, setup_id: str) -> None:
+        self.cloud_setups.carry_out(setup_id)
 
     def run_command(self, command_id: str) -> None:
         self.commands.carry_out(command_id)

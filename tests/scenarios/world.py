@@ -44,6 +44,7 @@ from pipeline.envs import jobs
 from pipeline.envs.books import Books
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.cloud_acts import CloudActs
+from pipeline.envs.cloud_setups import CloudSetups, Usual
 from pipeline.envs.doors import Doors
 from pipeline.envs.gate import Budget, Gate
 from pipeline.envs.inventories import Inventories
@@ -413,6 +414,9 @@ class World:
         acts = CloudActs(
             self.books, self._provider, self.inventories, leftovers, self.removals, self.gate, self.clock, self.ids
         )
+        setups = CloudSetups(
+            self.books, self._provider, lambda _: Usual("net"), self.secrets, self.gate, self.clock, self.ids, "world"
+        )
         return Work(
             self.books,
             planner,
@@ -427,6 +431,7 @@ class World:
             leftovers,
             Commands(self.tools),
             acts,
+            setups,
             Watch(self.books, self._provider, self.clock),
             self.switching,
         )

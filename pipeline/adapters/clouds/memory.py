@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.domain.cloud_acts import CloudObject, ObjectKind, the_one
+from pipeline.domain.cloud_setups import CloudSetup, Found, Part, Piece
 from pipeline.domain.errors import InfraError
 from pipeline.domain.leftovers import Thing
 from pipeline.ports.clouds import Sight
+from pipeline.ports.common import Secret
 
 
 @dataclass
@@ -71,6 +73,41 @@ class MemoryEstate:
             self.out.pop(machine.id, None)
         else:
             self.out[machine.id] = reason
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _answer(self) -> None:
+        if self.fail:
+            raise self.fail.pop(0)
+
+
+@dataclass
+class MemoryGrounds:
+    """`Grounds` of pieces by the names of setups. `fail`: errors to raise, one a call; `deaf`: makes nothing of it."""
+
+    pieces: dict[str, dict[Part, Piece]] = field(default_factory=dict)
+    secrets: dict[str, Secret] = field(default_factory=dict)
+    deaf: set[Part] = field(default_factory=set)
+    fail: list[InfraError] = field(default_factory=list)
+
+    def find(self, setup: CloudSetup) -> Found:
+        self._answer()
+        return dict(self.pieces.get(setup.name, {}))
+
+    def make(self, part: Part, setup: CloudSetup, found: Found, secret: Secret) -> None:  # noqa: ARG002  # by name
+        self._answer()
+        if part in self.deaf:
+            return
+        of_credential = part is Part.CREDENTIAL
+        id = f"{setup.name}-{part}" + (f"-{setup.id}" if of_credential else "")
+        piece = Piece(id, limits=setup.limits if part is Part.QUOTA else {}, made_by=setup.id if of_credential else "")
+        self.pieces.setdefault(setup.name, {})[part] = piece
+        if of_credential:
+            self.secrets[id] = secret
+
+    def entry(self, found: Found) -> Mapping[str, str]:
+        return {"auth_url": "http://cloud.test/v3", "application_credential_id": found[Part.CREDENTIAL].id}
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from enum import StrEnum
+from json import dumps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pipeline.cli.commands import Json, guarded
-from pipeline.cli.output import FAILED, OK, REFUSED, Complaint, Output
+from pipeline.cli.output import FAILED, OK, REFUSED, USAGE, Complaint, Output
 
 cloud = typer.Typer(help="A provider's cloud itself: flavors, images, networks, machines.", no_args_is_help=True)
 Provider = Annotated[str, typer.Option("--provider", help="whose cloud; else the usual provider")]
@@ -106,6 +109,90 @@ def take_back(
     """Remove what an environment left that is over or in no book, by its mark alone; `leftovers` shows it."""
     wish = guarded.wish(reason, override, dry_run=dry_run)
     _do(Output(json), provider, "take-back", "environment", environment, wish)
+
+
+@cloud.command("setup")
+def setup(
+    project: Annotated[str, typer.Argument(help="the project of Greenroom")],
+    *,
+    reason: guarded.Reason,
+    provider: Provider = "",
+    network: Annotated[str, typer.Option("--network", help="its network; else that of the provider's settings")] = "",
+    cidr: Annotated[str, typer.Option("--cidr", help="addresses of the network, where one is made")] = "10.40.0.0/24",
+    external_network: Annotated[str, typer.Option("--external-network", help="a router leads there")] = "",
+    access_rules: Annotated[
+        bool, typer.Option("--access-rules", help="the credential may call only what Greenroom calls")
+    ] = False,
+    renew: Annotated[bool, typer.Option("--renew", help="a new credential in the place of one that is there")] = False,
+    clouds_file: Annotated[
+        Path | None, typer.Option("--clouds-file", help="a new file for the credential, readable by its owner alone")
+    ] = None,
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    json: Json = False,
+) -> None:
+    """Give a project a cloud project of its own: quotas, a user of the role `member`, a network and a credential.
+
+    What is there already is left alone, and a name that is not ours is refused. The credential is told once.
+    """
+    from pipeline.cli.client import connect
+    from pipeline.cli.deployment import settings
+    from pipeline.cli.waiting import finished
+
+    if clouds_file is not None and clouds_file.exists():
+        raise Complaint(f"{clouds_file} is there already: name a file that is not, and put the two together", USAGE)
+    client, out, where = connect(), Output(json), provider or settings().default_provider
+    body = {
+        "project": project,
+        "network": network,
+        "cidr": cidr,
+        "external_network": external_network,
+        "access_rules": access_rules,
+        "renew": renew,
+        **guarded.wish(reason, override, dry_run=dry_run),
+    }
+    id = client.post(f"/v1/providers/{where}/setups", body)["id"]
+    late = f"setup {id} is not finished after {ACT_S:.0f} s; see the workers' logs, and ask again"
+    with out.waiting(f"Setting {project} up at {where}"):
+        done = finished(client, f"/v1/setups/{id}", within_s=ACT_S, look_s=LOOK_S, late=late)
+    if done["fault"]:
+        raise Complaint(done["fault"], REFUSED if done["refused"] else FAILED)
+    told = client.post(f"/v1/setups/{id}/credential") if done["has_secret"] else None
+    if told is not None and clouds_file is not None:
+        _write_entry(clouds_file, told)
+    _tell_setup(out, done, told, clouds_file)
+
+
+def _write_entry(file: Path, told: dict[str, Any]) -> None:
+    """A clouds.yaml of one entry; JSON is YAML. Nobody else can read it, not even for a moment."""
+    text = dumps({"clouds": {told["name"]: told["entry"]}}, indent=2) + "\n"
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+        opened.write(text)
+
+
+def _tell_setup(out: Output, done: dict[str, Any], told: dict[str, Any] | None, file: Path | None) -> None:
+    from pipeline.cli import render
+
+    if out.as_json:
+        shown = told if file is None else told and {"name": told["name"], "clouds_file": str(file)}
+        out.data({**done, "credential": shown})
+        return
+    state = ("to be made" if done["dry_run"] else "made", "there")
+    rows = [
+        (one["part"], render.plain(one["name"]), state[one["there"]], render.plain(one["text"]))
+        for one in done["steps"]
+    ]
+    out.table(("part", "name", "state", "what it is"), rows)
+    if told is None:
+        if not done["dry_run"]:
+            out.say("the credential was there, and its secret cannot be told again: `--renew` makes another")
+        return
+    if file is None:
+        out.say("the credential, told this once; put it into the clouds.yaml of the provider:")
+        out.stream(dumps({told["name"]: told["entry"]}, indent=2) + "\n")
+    else:
+        out.say(f"the credential is in {file}")
+    out.say(f'next: `projects = {{{done["project"]} = "{told["name"]}"}}` in the provider\'s settings')
 
 
 @cloud.command("leftovers")

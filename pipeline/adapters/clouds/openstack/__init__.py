@@ -2,5 +2,6 @@
 
 from pipeline.adapters.clouds.openstack.cloud import OpenStackCloud
 from pipeline.adapters.clouds.openstack.estate import OpenStackEstate
+from pipeline.adapters.clouds.openstack.grounds import OpenStackGrounds
 
-__all__ = ["OpenStackCloud", "OpenStackEstate"]
+__all__ = ["OpenStackCloud", "OpenStackEstate", "OpenStackGrounds"]
