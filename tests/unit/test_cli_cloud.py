@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,3 +143,31 @@ def test_a_machine_comes_back(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     cloud.machine_in("m1", reason="done", provider="lab")
     assert api.asked[0]["verb"] == "put-back"
     assert capsys.readouterr().out.endswith("machine m1 is in service\n")
+
+
+class SetupApi:
+    """A setup that is finished, with a secret."""
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        if path == "/v1/setups/setup-1/credential":
+            return {"name": "greenroom-x-shop", "entry": {"auth": {"application_credential_secret": "s3cret"}}}
+        assert (path, body and body["project"]) == ("/v1/providers/lab/setups", "shop")
+        return {"id": "setup-1"}
+
+    def get(self, path: str) -> dict[str, Any]:
+        assert path == "/v1/setups/setup-1"
+        done = {"finished_at": 2.0, "fault": "", "refused": "", "has_secret": True, "steps": [], "dry_run": False}
+        return {**done, "project": "shop"}
+
+
+def test_a_credential_is_written_for_its_owner_alone_and_never_shown_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("pipeline.cli.client.connect", SetupApi)
+    file = tmp_path / "clouds.yaml"
+    cloud.setup("shop", reason="a team", provider="lab", clouds_file=file)
+    assert "s3cret" not in "".join(capsys.readouterr())
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert json.loads(file.read_text())["clouds"]["greenroom-x-shop"]["auth"]
+    with pytest.raises(Complaint, match="is there already"):
+        cloud.setup("shop", reason="a team", provider="lab", clouds_file=file)

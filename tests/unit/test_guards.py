@@ -84,7 +84,7 @@ class Rule:
 
 #: In the order in which they are asked.
 RULES = {
-    "ownership": Rule("destroy rebuild scale-in preempt reap delete-object", lambda f: not f.marked, firm=True),
+    "ownership": Rule("destroy rebuild scale-in preempt reap delete-object set-up", lambda f: not f.marked, firm=True),
     "known": Rule("reap delete-object", lambda f: not f.known and f.sightings < 2, firm=True, passing=True),
     "traffic": Rule("destroy rebuild scale-in preempt reap", lambda f: f.in_traffic != "", passing=True),
     "last-node": Rule("rebuild scale-in", lambda f: f.last_of != ""),
