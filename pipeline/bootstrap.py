@@ -27,9 +27,11 @@ from pipeline.envs.gate import Asking, Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
 from pipeline.envs.lifecycle import Lifecycle
+from pipeline.envs.login_keys import LoginKeys
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.orders import Orders
 from pipeline.envs.placements import Placements
+from pipeline.envs.pools import Pools
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.previews import Preview, preview
 from pipeline.envs.providers import Provider
@@ -60,6 +62,7 @@ from pipeline.stages.acceptances import Acceptances
 from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import BY_HAND, Control
+from pipeline.stages.handouts import Handouts
 from pipeline.stages.intake import Intake
 from pipeline.stages.mornings import Mornings
 from pipeline.stages.planner import Planner
@@ -499,8 +502,23 @@ class Application:
     def requests(self) -> Requests:
         from pipeline.adapters.keys import SshKeys
 
-        default, names = self.settings.default_provider, tuple(self.settings.providers)
-        return Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), default, names)
+        names = tuple(self.settings.providers)
+        return Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), self.handouts, names)
+
+    @cached_property
+    def login_keys(self) -> LoginKeys:
+        return LoginKeys(self.provider, self.secrets)
+
+    @cached_property
+    def pools(self) -> Pools:
+        default = self.settings.default_provider
+        return Pools(
+            self.books, self.templates, self.provider, default, self.login_keys, self.gate, self.clock, self.ids
+        )
+
+    @cached_property
+    def handouts(self) -> Handouts:
+        return Handouts(self.tools, self.pools, self.login_keys, self.control)
 
     @cached_property
     def acceptances(self) -> Acceptances:
@@ -562,6 +580,8 @@ class Application:
             self.cloud_acts,
             Watch(self.books, self.provider, self.clock),
             self.switching,
+            self.pools,
+            self.handouts,
         )
 
     @cached_property
@@ -595,6 +615,8 @@ class Application:
             provider_names=names,
             switching=self.switching,
             doors=Doors(self.books, self.haproxy, self.settings.base_domain),
+            pools=self.pools,
+            handouts=self.handouts,
         )
 
     def run_router(self) -> None:

@@ -66,6 +66,14 @@ def act_on_cloud(act_id: str) -> None:
     work().act_on_cloud(act_id)
 
 
+def check_pool(pool: str) -> None:
+    work().check_pool(pool)
+
+
+def finish_claim(environment_id: str) -> None:
+    work().finish_claim(environment_id)
+
+
 def forget_old() -> None:
     work().forget_old()
 

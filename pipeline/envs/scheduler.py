@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from pipeline.domain import admission, waits
 from pipeline.domain.admission import Use, Waiting
@@ -65,6 +66,7 @@ class _Round:
     told: list[_Answer] = field(default_factory=list)
     rejected: list[Environment] = field(default_factory=list)
     closed: dict[str, str] = field(default_factory=dict)
+    short: set[str] = field(default_factory=set)
     lines: Counter[str] = field(default_factory=Counter)
     retry: set[str] = field(default_factory=set)
 
@@ -150,11 +152,13 @@ class Scheduler:
         return ""
 
     def _look(self, round_: _Round, batch: int) -> None:
-        waiting = [_waiting(one.value) for one in round_.requests.values()]
         shares = admission.shares_of(round_.uses, round_.weight)
-        for turn in admission.in_turn(waiting, shares, round_.now):
+        requests = [one.value for one in round_.requests.values()]
+        used, idle = ([_waiting(one) for one in requests if one.unclaimed is kept] for kept in (False, True))
+        turns = (admission.in_turn(waiting, shares, round_.now) for waiting in (used, idle))  # warm pools come last
+        for turn in chain.from_iterable(turns):
             if passed(round_.now, self._clock.now(), LOOK_S):
-                log.warning("not all of %d requests could be looked at in %.0f s", len(waiting), LOOK_S)
+                log.warning("not all of %d requests could be looked at in %.0f s", len(requests), LOOK_S)
                 break
             self._answer(round_.requests[turn.id], round_)
             if len(round_.reserved) >= batch:
@@ -174,6 +178,8 @@ class Scheduler:
             first = round_.closed[environment.provider]
             why = f"{first} waits there for long, and nothing goes before it any more"
             return self._wait(loaded, round_, why, Hindrance.TURN)
+        if environment.unclaimed and environment.provider in round_.short:
+            return self._wait(loaded, round_, "others wait there for room, and warm pools come last", Hindrance.TURN)
         picture = self._fleets.kept(environment.provider)
         if environment.id in picture.known:
             return None  # another scheduler was quicker
@@ -271,6 +277,7 @@ class Scheduler:
 
     def _preempt(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, planned: Planned) -> None:
         """Tell the victims, and keep their places, in one write; what changed meanwhile is looked at again."""
+        round_.short.add(loaded.value.provider)
         if not self._commit(round_):
             round_.retry.add(loaded.value.id)
             return None
@@ -306,7 +313,10 @@ class Scheduler:
     def _hold_back(self, loaded: Loaded[Environment], round_: _Round, why: str) -> None:
         """Close the provider to all that follow, unless room that is kept free would never be enough."""
         environment = loaded.value
-        if round_.now - environment.created_at >= admission.OVERTAKE_S and self._worth_waiting(environment, round_):
+        if not environment.unclaimed:
+            round_.short.add(environment.provider)
+        old = round_.now - environment.created_at >= admission.OVERTAKE_S and not environment.unclaimed
+        if old and self._worth_waiting(environment, round_):
             round_.closed[environment.provider] = environment.id
         self._wait(loaded, round_, why, Hindrance.ROOM)
 

@@ -49,8 +49,10 @@ from pipeline.envs.gate import Budget, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
 from pipeline.envs.lifecycle import Lifecycle
+from pipeline.envs.login_keys import LoginKeys
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.orders import Orders
+from pipeline.envs.pools import Pools
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.providers import Provider
 from pipeline.envs.qos_checks import QosChecks
@@ -74,6 +76,7 @@ from pipeline.stages.acceptances import Acceptances
 from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
+from pipeline.stages.handouts import Handouts
 from pipeline.stages.mornings import Mornings
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
@@ -363,7 +366,12 @@ class World:
         self.projects = Projects(self.books, self.secrets, self.clock, self.ids, self.gate, ("cloud",))
         self.templates = Templates(self.books, YamlBlueprintReader(), self.gate, self.clock)
         self.leases = Leases(self.books, self.secrets, self.clock)
-        self.requests = Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), "cloud", ("cloud",))
+        keys = LoginKeys(self._provider, self.secrets)
+        self.pools = Pools(self.books, self.templates, self._provider, "cloud", keys, self.gate, self.clock, self.ids)
+        self.handouts = Handouts(self.tools, self.pools, keys, self.control)
+        self.requests = Requests(
+            self.tools, self.templates, self.control, self.reaper, SshKeys(), self.handouts, ("cloud",)
+        )
         self.acceptances = Acceptances(self.tools, self.inventories, self.templates, PROFILES)
         self.schedules = Schedules(self.books, self.gate, self.clock, self.ids)
         self.mornings = Mornings(self.books, self.clock)
@@ -423,6 +431,8 @@ class World:
             CloudActs(self.books, self._provider, self.inventories, self.gate, self.clock, self.ids),
             Watch(self.books, self._provider, self.clock),
             self.switching,
+            self.pools,
+            self.handouts,
         )
 
     def _qos_checks(self) -> QosChecks:
@@ -464,6 +474,8 @@ class World:
             provider_names=("cloud",),
             switching=self.switching,
             doors=Doors(self.books, self.router, "test.example"),
+            pools=self.pools,
+            handouts=self.handouts,
         )
 
     def _machine_of(self, environment_id: str, node: str) -> str:
