@@ -78,6 +78,12 @@ class Answer:
     private_key: Secret | None = None
     repeated: bool = False
 
+    @property
+    def from_pool(self) -> bool:
+        """Whether it is one that a warm pool kept, and is ready already."""
+        contract = self.environment.contract
+        return self.environment.warm is not None and contract is not None and contract.ready_at > 0
+
 
 @dataclass(frozen=True)
 class _Plan:

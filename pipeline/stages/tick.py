@@ -213,8 +213,8 @@ class Tick:
 
     def _chores(self, fence: Fence) -> None:
         self._admit(fence)
-        self._survive("ends of leases", self._end_leases)
         self._survive("warm pools", self._fill_pools, fence)
+        self._survive("ends of leases", self._end_leases)
         self._survive("warnings of ends", warnings.warn, self.tools.books, self.tools.clock.now())
         for losing in self.tools.books.environments.due("environments:lost", self.tools.clock.now()):
             self._survive(f"lost nodes of {losing.value.id}", self._replace_lost, losing.value.id)

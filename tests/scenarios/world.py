@@ -341,6 +341,7 @@ class World:
         self.script = Converger("script")
         self.secrets = ClearSecrets()
         self.commands: list[tuple[re.Pattern[str], Callable[[Call], int | None]]] = []
+        self.login_keys: dict[tuple[str, str], str] = {}
         self.broken: list[GreenroomError] = []
         driver = MortalDriver(self.cloud, "world", images=("debian-12", "debian-13"), login=True)
         driver.grave = self.grave
@@ -583,7 +584,15 @@ class World:
         for pattern, answer in self.commands:
             if pattern.search(call.command) and (status := answer(call)) is not None:
                 return status
+        if "authorized_keys" in call.command:
+            return self._set_keys(call)
         return 0 if "current.new" in call.command else None
+
+    def _set_keys(self, call: Call) -> int:
+        """As a node does that takes the keys of whoever an environment was handed out to."""
+        self.login_keys[call.environment_id, call.node] = call.stdin.decode()
+        call.output(f"{call.node}\n".encode() + call.stdin)
+        return 0
 
     # What scenarios look at
 

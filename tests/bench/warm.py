@@ -1,0 +1,110 @@
+"""How long an environment takes that a warm pool keeps: from the POST to leased, with the given key on every node."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from pipeline.adapters.keys import SshKeys
+from tests.bench.figures import Figure, median
+from tests.tools import asking
+from tests.tools.deployed import LOCAL, PROJECT, Deployed, running
+from tests.tools.deployment import wait_for
+
+TRIES = 40
+AT_ONCE = 20
+NODES = 2
+FILL_S = 120.0
+TEMPLATE = f"""\
+version: 1
+service: warm
+environment:
+  image: debian-12
+  roles:
+    web: {{count: {NODES - 1}, size: tiny}}
+    db: {{size: tiny}}
+test: []
+"""
+
+
+def measure() -> Iterator[Figure]:
+    with running(provider={**LOCAL, "max_nodes": 3 * AT_ONCE * NODES}) as up, asking.client(up) as api:
+        up("project", "add", PROJECT)
+        api.put("/v1/templates/warm", json={"blueprint": TEMPLATE}).raise_for_status()
+        yield from _singles(api)
+        yield _at_once(up, api)
+
+
+def _fill(api: httpx.Client, ready: int) -> None:
+    wish = {"project": PROJECT, "ready": ready, "max": 3 * AT_ONCE}
+    api.put("/v1/pools/warm", json=wish).raise_for_status()
+    wait_for(lambda: api.get("/v1/pools/warm").json()["ready"] == ready, "a full pool", FILL_S)
+
+
+def _singles(api: httpx.Client) -> Iterator[Figure]:
+    _fill(api, 5)
+    took, logins = [], []
+    for _ in range(TRIES):
+        seconds, environment, private = _ask(api)
+        took.append(seconds)
+        logins.append(_login(environment, private))
+        api.post(f"/v1/environments/{environment['id']}/release").raise_for_status()
+        wait_for(lambda: api.get("/v1/pools/warm").json()["ready"] == 5, "a full pool", FILL_S)
+    took.sort()
+    what = f"{NODES} nodes, from the POST to leased with the new key read back from every node, median of {TRIES}"
+    yield Figure("warm", 1000 * median(took), "ms", what, "< 100")
+    yield Figure("warm_p99", 1000 * took[-1], "ms", f"the slowest of {TRIES}", "< 300")
+    yield Figure("warm_login", 1000 * median(logins), "ms", "the requester's own first ssh login, apart, median")
+
+
+def _at_once(up: Deployed, api: httpx.Client) -> Figure:
+    _fill(api, AT_ONCE)
+    clients = [_client(up) for _ in range(AT_ONCE)]
+    for one in clients:
+        one.get("/healthz")
+    with ThreadPoolExecutor(AT_ONCE) as crowd:
+        answers = list(crowd.map(_ask, clients))
+    if len({one["id"] for _, one, _ in answers}) != AT_ONCE:
+        raise AssertionError("an environment was handed out twice")
+    for one in clients:
+        one.close()
+    took = [seconds for seconds, _, _ in answers]
+    return Figure("warm_many", max(took), "s", f"{AT_ONCE} at once, the slowest; median {median(took):.2f}", "< 1")
+
+
+def _client(up: Deployed) -> httpx.Client:
+    with asking.client(up) as one:
+        return httpx.Client(base_url=one.base_url, headers=one.headers, timeout=30, trust_env=False)
+
+
+def _ask(api: httpx.Client) -> tuple[float, dict[str, Any], str]:
+    """Seconds, the environment, and the private key of whoever asked."""
+    private, public = SshKeys().ed25519("bench")
+    body = {"project": PROJECT, "template": "warm", "public_keys": [public]}
+    began = time.perf_counter()
+    answer = api.post("/v1/environments", json=body)
+    took = time.perf_counter() - began
+    if answer.status_code != 201:
+        raise AssertionError(f"none was ready: {answer.status_code} {answer.text}")
+    return took, answer.json(), private.reveal()
+
+
+def _login(environment: dict[str, Any], private: str) -> float:
+    """Seconds that OpenSSH takes for the first login with the key that was asked for."""
+    node = environment["nodes"][0]
+    with tempfile.TemporaryDirectory() as place:
+        key = Path(place) / "key"
+        key.touch(mode=0o600)
+        key.write_text(private)
+        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "IdentitiesOnly=yes"]
+        argv = ["ssh", "-F", "none", "-q", *options, "-i", str(key), f"root@{node['address']}", "true"]
+        began = time.perf_counter()
+        subprocess.run(argv, check=True, timeout=30)
+        return time.perf_counter() - began
