@@ -20,7 +20,7 @@ LIMITS = Limits(total_s=SET_S, silence_s=SET_S, output_bytes=256 * 1024)
 #: Puts the input in place of all keys, whole or not at all; says the node's name and what stands there now. Every
 #: process that it starts is a part of the time for which somebody waits.
 SCRIPT = """\
-umask 077; d=/root/.ssh; f=$d/authorized_keys; [ -d $d ] || mkdir $d || exit 1
+umask 077; d=~root/.ssh; f=$d/authorized_keys; [ -d $d ] || mkdir $d || exit 1
 cat > $f.$$ && mv -f $f.$$ $f || exit 1
 [ ! -e ${f}2 ] || rm -f ${f}2 || exit 1
 read -r n < /proc/sys/kernel/hostname; echo "$n"; exec cat $f"""

@@ -44,7 +44,7 @@ def plant(up: Deployed, id: str, key: str) -> None:
     access = access_of(up.app.books.environments.get(id).value, up.app.secrets)
     with up.app.transport.connect(access) as connection:
         for node in access.nodes:
-            line = f"echo '{key}' | tee -a /root/.ssh/authorized_keys > /root/.ssh/authorized_keys2"
+            line = f"echo '{key}' | tee -a ~root/.ssh/authorized_keys > ~root/.ssh/authorized_keys2"
             assert connection.run(node.name, line, limits=LIMITS, output=lambda _: None) == 0
 
 

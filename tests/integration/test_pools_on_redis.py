@@ -14,11 +14,13 @@ from threading import Lock
 
 import pytest
 
+from pipeline.adapters.drivers.memory import MemoryDriver
 from pipeline.adapters.transports.memory import Call, MemoryTransport
 from pipeline.bootstrap import Application
 from pipeline.domain import pools
 from pipeline.domain.environments import EnvironmentState, NodeState
 from pipeline.envs.books import pool_index
+from pipeline.ports.drivers import Capabilities
 from pipeline.stages.requests import Answer, Request
 from tests.plugins.redis_server import RedisServer
 from tests.scenarios.test_requests import KEY, PLAIN
@@ -53,7 +55,10 @@ def nodes() -> Nodes:
 
 
 @pytest.fixture
-def app(redis_server: RedisServer, tmp_path: Path, nodes: Nodes) -> Iterator[Application]:
+def app(
+    redis_server: RedisServer, tmp_path: Path, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Application]:
+    monkeypatch.setattr(MemoryDriver, "capabilities", Capabilities(login=True))
     app = Application(memory_settings(tmp_path, redis_server.url))
     transport = app.provider(app.settings.default_provider).transport
     assert isinstance(transport, MemoryTransport)

@@ -149,7 +149,7 @@ def silent(world: World, *environments: str) -> None:
 def test_one_that_does_not_take_the_keys_is_destroyed_and_another_tried(world: World) -> None:
     bad, good = (one.id for one in stock(world))
     silent(world, bad)
-    world.ids.dice = lambda: 0.0  # type: ignore[method-assign]
+    world.ids.dice = lambda: 0.0  # type: ignore[method-assign]  # the first one is taken first
     answer = world.requests.make(replace(ASKED, repeat="once", body="a", name="mine"))
     assert answer.environment.id == good
     assert world.requests.find("mine", "shop").id == good
