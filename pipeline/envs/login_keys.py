@@ -10,13 +10,13 @@ from pipeline.domain.environments import Environment
 from pipeline.domain.errors import TransientError
 from pipeline.envs.access import access_of
 from pipeline.envs.providers import Provider
-from pipeline.ports.common import LimitExceeded, Limits
 from pipeline.ports.secrets import Secrets
 from pipeline.ports.transports import Connection
 
 #: Seconds that all nodes together may take: whoever asked for an environment waits for it.
 SET_S = 5.0
-LIMITS = Limits(total_s=SET_S, silence_s=SET_S, output_bytes=256 * 1024)
+#: And one node for what it is asked; after that it is asked once more over a new connection, if the old one is dead.
+ASK_S = 2.0
 #: Puts the input in place of all keys, whole or not at all; says the node's name and what stands there now. Every
 #: process that it starts is a part of the time for which somebody waits.
 SCRIPT = """\
@@ -70,22 +70,18 @@ def _wait(acts: Mapping[str, Future[None]]) -> None:
     for name, act in acts.items():
         if not act.done():
             raise TransientError(f"node {name} did not answer within {SET_S:g} s")
-        try:
-            act.result()
-        except LimitExceeded as error:
-            raise TransientError(f"node {name}: {error}") from error
+        act.result()
 
 
 def _says_true(connection: Connection, node: str) -> None:
-    status = connection.run(node, "true", limits=LIMITS, output=lambda _: None)
+    status, _ = connection.ask(node, "true", timeout_s=ASK_S)
     if status != 0:
         raise TransientError(f"node {node} answers, but ends `true` with status {status}")
 
 
 def _set(connection: Connection, node: str, lines: str) -> None:
-    said: list[bytes] = []
-    status = connection.run(node, SCRIPT, limits=LIMITS, output=said.append, stdin=lines.encode())
-    name, _, keys = b"".join(said).decode(errors="replace").partition("\n")
+    status, said = connection.ask(node, SCRIPT, timeout_s=ASK_S, stdin=lines.encode())
+    name, _, keys = said.decode(errors="replace").partition("\n")
     if status != 0 or keys != lines:
         raise TransientError(f"node {node} did not take the keys (status {status}): {' '.join(keys.split())[-200:]}")
     if name != node:

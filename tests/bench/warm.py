@@ -18,7 +18,7 @@ from tests.tools import asking
 from tests.tools.deployed import LOCAL, PROJECT, Deployed, running
 from tests.tools.deployment import wait_for
 
-TRIES = 40
+TRIES = 100
 AT_ONCE = 20
 NODES = 2
 FILL_S = 120.0
@@ -49,18 +49,17 @@ def _fill(api: httpx.Client, ready: int) -> None:
 
 
 def _singles(api: httpx.Client) -> Iterator[Figure]:
-    _fill(api, 5)
-    took, logins = [], []
-    for _ in range(TRIES):
-        seconds, environment, private = _ask(api)
-        took.append(seconds)
-        logins.append(_login(environment, private))
-        api.post(f"/v1/environments/{environment['id']}/release").raise_for_status()
-        wait_for(lambda: api.get("/v1/pools/warm").json()["ready"] == 5, "a full pool", FILL_S)
-    took.sort()
+    took, logins = list[float](), list[float]()
+    for _ in range(TRIES // AT_ONCE):
+        _fill(api, AT_ONCE)
+        for _ in range(AT_ONCE):
+            seconds, environment, private = _ask(api)
+            took.append(seconds)
+            logins.append(_login(environment, private))
+            api.post(f"/v1/environments/{environment['id']}/release").raise_for_status()
     what = f"{NODES} nodes, from the POST to leased with the new key read back from every node, median of {TRIES}"
     yield Figure("warm", 1000 * median(took), "ms", what, "< 100")
-    yield Figure("warm_p99", 1000 * took[-1], "ms", f"the slowest of {TRIES}", "< 300")
+    yield Figure("warm_p99", 1000 * sorted(took)[TRIES * 99 // 100 - 1], "ms", f"99 of {TRIES} took less", "< 300")
     yield Figure("warm_login", 1000 * median(logins), "ms", "the requester's own first ssh login, apart, median")
 
 
