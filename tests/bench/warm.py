@@ -40,10 +40,12 @@ def measure() -> Iterator[Figure]:
         api.put("/v1/templates/warm", json={"blueprint": TEMPLATE}).raise_for_status()
         yield from _singles(api)
         yield _at_once(up, api)
+        api.delete("/v1/pools/warm").raise_for_status()
+        _give_back(api)
 
 
 def _fill(api: httpx.Client, ready: int) -> None:
-    wish = {"project": PROJECT, "ready": ready, "max": 3 * AT_ONCE}
+    wish = {"project": PROJECT, "ready": ready, "max": ready}  # while they are asked for nothing else is built
     api.put("/v1/pools/warm", json=wish).raise_for_status()
     wait_for(lambda: api.get("/v1/pools/warm").json()["ready"] == ready, "a full pool", FILL_S)
 
@@ -52,15 +54,23 @@ def _singles(api: httpx.Client) -> Iterator[Figure]:
     took, logins = list[float](), list[float]()
     for _ in range(TRIES // AT_ONCE):
         _fill(api, AT_ONCE)
-        for _ in range(AT_ONCE):
-            seconds, environment, private = _ask(api)
-            took.append(seconds)
-            logins.append(_login(environment, private))
-            api.post(f"/v1/environments/{environment['id']}/release").raise_for_status()
+        asked = [_ask(api) for _ in range(AT_ONCE)]
+        took += [seconds for seconds, _, _ in asked]
+        logins += [_login(environment, private) for _, environment, private in asked]
+        _give_back(api)
     what = f"{NODES} nodes, from the POST to leased with the new key read back from every node, median of {TRIES}"
     yield Figure("warm", 1000 * median(took), "ms", what, "< 100")
     yield Figure("warm_p99", 1000 * sorted(took)[TRIES * 99 // 100 - 1], "ms", f"99 of {TRIES} took less", "< 300")
     yield Figure("warm_login", 1000 * median(logins), "ms", "the requester's own first ssh login, apart, median")
+
+
+def _give_back(api: httpx.Client) -> None:
+    """All that is leased; what follows must not be measured while it goes."""
+    given = [one["id"] for one in api.get("/v1/environments?state=leased&limit=100").json()["items"]]
+    for id in given:
+        api.post(f"/v1/environments/{id}/release").raise_for_status()
+    for id in given:
+        asking.gone(api, id)
 
 
 def _at_once(up: Deployed, api: httpx.Client) -> Figure:
