@@ -197,6 +197,23 @@ def test_who_claims_may_die_and_the_tick_finishes_it(world: World) -> None:
     expect_keys(world, finished)
 
 
+@pytest.mark.parametrize("where", ["worker before write", "worker after write"])
+def test_who_finishes_a_claim_may_die_as_well(where: str, world: World) -> None:
+    world.grave.dig("world after write")
+    with pytest.raises(WorkerKilled):
+        world.requests.make(replace(ASKED, repeat="once", body="a"))
+    world.grave.bury()
+    world.advance(CLAIM_S - 4)  # the pool is full again, and nothing else is written by workers
+    assert state(world).ready == 2
+    world.grave.dig(where)
+    world.advance(8)
+    assert world.grave.where is None  # somebody died there
+    (mine,) = [one for one in world.all_environments() if one.contract is not None]
+    assert mine.contract is not None
+    assert (mine.state, mine.contract.ready_at > 0) == (E.LEASED, True)
+    expect_keys(world, mine)
+
+
 def test_a_claim_that_nobody_can_finish_is_taken_back(world: World) -> None:
     silent(world, *(one.id for one in stock(world)))
     world.grave.dig("world after write")
