@@ -673,11 +673,13 @@ class Application:
 
     def warm_up_handouts(self) -> None:
         """Import and build what the first hand-out of a process needs, which would wait for it half a second."""
-        self.warm_up()
+        import git
+
+        _ = (git, self.transport)
+        books.warm_up()
         for kind in (books.TEMPLATES, books.POOLS, books.MACHINES):
             kind.warm_up()
-        self.provider(self.settings.default_provider)
-        _ = self.requests
+        self.reader.read("warm-up", WARM_UP)
 
     def warm_up_provider(self, name: str) -> None:
         """Import what a provider's worker needs for its first environment, which would wait for it 0.6 s."""
