@@ -173,6 +173,17 @@ class Fleets:
             picture.fleet.set_loads(loads)
             picture.freed += 1
 
+    def idle(self, project: str) -> dict[str, Use]:
+        """What warm pools keep of a project's quota, by environment."""
+        pictures = self._pictures.values()
+        found = [(picture, id) for picture in pictures for id, one in picture.candidates.items() if one.idle]
+        return {id: picture.known[id][1] for picture, id in found if picture.known[id][0] == project}
+
+    def standing(self, ids: Iterable[str]) -> dict[str, Use]:
+        """Those of these that still count, and what they take."""
+        pictures = self._pictures.values()
+        return {id: picture.known[id][1] for picture in pictures for id in ids if id in picture.known}
+
     def uses(self) -> dict[str, Use]:
         """What each project has at all providers that were looked at, places that wait for it included."""
         uses: dict[str, Use] = defaultdict(Use)

@@ -41,6 +41,15 @@ class Planned:
 
 
 @dataclass(frozen=True)
+class Retired:
+    """Environments of warm pools that go, and what must be written for that."""
+
+    ids: frozenset[str]
+    puts: tuple[Put, ...]
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
 class Later:
     """Nobody's place may be taken now: a guard refuses, or too many stay after all. Worth another look at `at`."""
 
@@ -116,6 +125,14 @@ class Preemptions:
         told += events.of_environment(loaded.value, nominated, now)
         return Planned(nominated, (put, *(one.put for one in given)), tuple(told))
 
+    def retire(self, idle: Iterable[str], wanted_by: Environment, now: float) -> Retired:
+        """Tell environments of warm pools to go at once, whose project needs their part of its quota for itself."""
+        asking = Asking(TICK, f"{_named(wanted_by)} needs its part of the quota", again=True)
+        found = [one for one in self._books.environments.many(sorted(idle)) if one.value.unclaimed]
+        given = [self._notices.give(one, _retired(one.value, asking.why, now), asking, now) for one in found]
+        told = [event for one in given for event in one.events]
+        return Retired(frozenset(one.value.id for one in found), tuple(one.put for one in given), tuple(told))
+
     def _ends(self, victim: Environment, now: float) -> float:
         """When a victim goes: what nobody uses needs no grace."""
         return now if victim.unclaimed else now + self._grace_s
@@ -162,6 +179,12 @@ def _told_to_go(victim: Environment, wanted_by: Environment, at: float, now: flo
     if victim.state is E.RESERVED:
         return replace(displace(victim, now, f"placed again later: {why}"), preempted=victim.preempted + 1)
     return replace(victim, notice=Notice(at, wanted_by.id, why))
+
+
+def _retired(idle: Environment, why: str, now: float) -> Environment:
+    if idle.state is E.RESERVED:
+        return displace(idle, now, f"placed again later: {why}")
+    return replace(idle, notice=Notice(now, "", why)) if idle.notice is None else idle
 
 
 def _goes(victim: Environment, by: str) -> bool:

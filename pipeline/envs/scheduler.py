@@ -14,7 +14,7 @@ from pipeline.domain.admission import Use, Waiting
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.durations import passed
 from pipeline.domain.environments import Environment, EnvironmentState
-from pipeline.domain.errors import UserError, VersionConflict
+from pipeline.domain.errors import GuardRefused, UserError, VersionConflict
 from pipeline.domain.placement import engine
 from pipeline.domain.placement.explain import NEAR
 from pipeline.domain.placement.model import Decision, Explanation, Infeasible, Placed, Unschedulable
@@ -107,6 +107,7 @@ class Scheduler:
         self._requests = Kept(books.environments, "environments:requested")
         self._refusals = Refusals()
         self._paces: dict[str, Pace] = {}
+        self._retired: set[str] = set()
         self._worth: dict[int, tuple[int, bool]] = {}
 
     def reserve(self, fence: Fence | None) -> list[Environment]:
@@ -184,6 +185,8 @@ class Scheduler:
         if environment.id in picture.known:
             return None  # another scheduler was quicker
         short = self._over_quota(environment, round_, picture)
+        if short and not short[1] and self._free_quota(loaded, round_):
+            return self._wait(loaded, round_, short[0], Hindrance.QUOTA)
         if short:
             if short[1] or (environment.priority is Priority.INTERACTIVE and _is_new(environment)):
                 return self._reject(loaded, round_, short[0])
@@ -199,6 +202,42 @@ class Scheduler:
         alone = admission.over_quota(quota, Use(), wanted)
         now = alone or admission.over_quota(quota, used, wanted)
         return (now, bool(alone)) if now else None
+
+    def _free_quota(self, loaded: Loaded[Environment], round_: _Round) -> bool:
+        """Whether the project's own warm pools give back enough of its quota; those that are to go are told."""
+        environment, quota = loaded.value, round_.quota(loaded.value.project)
+        if environment.unclaimed:
+            return False
+        leaving = self._fleets.standing(self._retired)
+        self._retired = set(leaving)
+        idle = self._fleets.idle(environment.project)
+        chosen: list[str] = []
+        used = round_.uses.get(environment.project, Use()).plus(admission.total(leaving.values()), -1)
+        for id in sorted(idle.keys() - leaving.keys()):
+            if not admission.over_quota(quota, used, admission.use_of(environment)):
+                break
+            chosen.append(id)
+            used = used.plus(idle[id], -1)
+        if admission.over_quota(quota, used, admission.use_of(environment)):
+            return False
+        return not chosen or self._retire(chosen, loaded, round_)
+
+    def _retire(self, chosen: Sequence[str], loaded: Loaded[Environment], round_: _Round) -> bool:
+        """Tell them in one write; what changed meanwhile is looked at again."""
+        if self._commit(round_):
+            try:
+                retired = self._preemptions.retire(chosen, loaded.value, round_.now)
+                self._write(list(retired.puts), list(retired.events), [], round_)
+            except GuardRefused as refused:
+                log.info("environment %s waits for its quota: %s", loaded.value.id, refused)
+                return True
+            except VersionConflict:
+                self._refresh(round_)
+            else:
+                self._retired |= retired.ids
+                return True
+        round_.retry.add(loaded.value.id)
+        return True
 
     def _place(self, loaded: Loaded[Environment], round_: _Round, picture: Picture) -> None:
         environment = loaded.value

@@ -13,7 +13,7 @@ from pipeline.domain import admission, pools
 from pipeline.domain.admission import Use
 from pipeline.domain.blueprint import Blueprint, Priority
 from pipeline.domain.contracts import Contract, checked_keys, checked_name
-from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
+from pipeline.domain.environments import QUOTA_STATES, Environment, EnvironmentState, planned_nodes
 from pipeline.domain.errors import AlreadyExists, InvalidTransition, KeyReused, OverQuota, UserError, VersionConflict
 from pipeline.domain.leases import granted
 from pipeline.domain.pools import Pool
@@ -21,7 +21,7 @@ from pipeline.domain.projects import Project, Quota
 from pipeline.domain.runs import Run, RunState, StageName, StageRun, StageState
 from pipeline.domain.triggers import Trigger, TriggerKind, is_sha, ref_refusal, repository_refusal
 from pipeline.envs import events, jobs
-from pipeline.envs.books import Loaded
+from pipeline.envs.books import POOLED, Loaded
 from pipeline.envs.gate import Asking
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.templates import LIMIT, Templates
@@ -286,7 +286,9 @@ class Requests:
         if project.quota == Quota():  # nothing to compare with, and counting reads all that stands
             return
         used = uses(self._books, self._provider_names).get(project.name, Use())
-        short = admission.over_quota(project.quota, used, admission.use_of(environment))
+        kept = [one.value for one in self._books.environments.everything(POOLED) if one.value.project == project.name]
+        idle = admission.total(admission.use_of(one) for one in kept if one.state in QUOTA_STATES)  # goes for this one
+        short = admission.over_quota(project.quota, used.plus(idle, -1), admission.use_of(environment))
         if short:
             raise OverQuota(f"an environment of project {project.name} is {short}")
 

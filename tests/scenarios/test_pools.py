@@ -14,9 +14,10 @@ import pytest
 
 from pipeline.adapters.transports.memory import Call
 from pipeline.domain.environments import Environment, EnvironmentState
-from pipeline.domain.errors import AlreadyExists, InvalidTransition, NotFound, UserError
+from pipeline.domain.errors import AlreadyExists, InvalidTransition, NotFound, OverQuota, UserError
 from pipeline.domain.inventory import MachineState
 from pipeline.domain.pools import BACK_OFF_S, MOST_OFF_S, RENEW_S
+from pipeline.domain.projects import ProjectChange
 from pipeline.domain.runs import Verdict
 from pipeline.domain.warm import CHECK_S, CLAIM_S
 from pipeline.envs.gate import Asking
@@ -375,6 +376,24 @@ def test_a_request_that_needs_the_room_gets_it_at_once(tmp_path: Path) -> None:
     assert any("warm pools come last" in why or "wait" in why or "fit" in why for why in state(world).short)
     world.advance(300)
     assert now(world, environment).state is E.LEASED
+
+
+def test_a_pool_gives_its_projects_quota_back(tmp_path: Path) -> None:
+    world = usual_world(tmp_path)
+    world.projects.change("shop", ProjectChange({"nodes": 4}))
+    world.templates.keep("one", json.dumps(ONE))
+    world.pools.set("ones", "shop", "one", 4, 4, HOUR)
+    world.advance(3)
+    assert len(stock(world)) == 4
+    asked = replace(ASKED, template="", blueprint=json.dumps({**PLAIN, "environment": {
+        "image": "debian-12", "roles": {"web": {"count": 3}}}}))  # fmt: skip
+    environment = world.requests.make(asked).environment
+    world.advance(5)
+    assert (now(world, environment).state, len(stock(world))) == (E.LEASED, 1)
+    with pytest.raises(OverQuota):
+        world.requests.make(asked)  # what is in use is not given back
+    world.advance(60)
+    assert (now(world, environment).state, len(stock(world))) == (E.LEASED, 1)
 
 
 def test_what_was_handed_out_is_nobody_elses_room(tmp_path: Path) -> None:
