@@ -183,10 +183,9 @@ def plan(
     nothing can be built, and all that is kept goes.
     """
     worn = {one.id: why for one in stock if (why := _worn(one, made_of, out, now))}
-    kept = sorted((one for one in stock if one.id not in worn), key=_dearest)
-    right = pool.ready + sum(_ages(one, now) for one in kept)
-    surplus = {one.id: f"pool {pool.name} keeps {pool.ready} ready" for one in kept[right:]}
-    back, wanted = {**worn, **surplus}, right - len(kept)
+    kept = sorted((one for one in stock if one.id not in worn and not _ages(one, now)), key=_dearest)
+    surplus = {one.id: f"pool {pool.name} keeps {pool.ready} ready" for one in kept[pool.ready :]}
+    back, wanted = {**worn, **surplus}, pool.ready - len(kept)
     room = pool.most - handed_out - len(stock)
     if not made_of or wanted <= 0:
         return Plan(0, back)
@@ -206,7 +205,7 @@ def pause_until(failures: Sequence[float]) -> float:
 
 
 def _ages(one: Environment, now: float) -> bool:
-    """Whether it is to be replaced soon, and until then not counted."""
+    """Whether it goes soon by itself: it is replaced before, and may be handed out until then."""
     return one.state is E.READY and one.ends_at - now < RENEW_S
 
 
