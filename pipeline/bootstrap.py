@@ -30,9 +30,11 @@ from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
 from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.lifecycle import Lifecycle
+from pipeline.envs.login_keys import LoginKeys
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.orders import Orders
 from pipeline.envs.placements import Placements
+from pipeline.envs.pools import Pools
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.previews import Preview, preview
 from pipeline.envs.providers import Provider
@@ -66,6 +68,7 @@ from pipeline.stages.acceptances import Acceptances
 from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import BY_HAND, Control
+from pipeline.stages.handouts import Handouts
 from pipeline.stages.intake import Intake
 from pipeline.stages.mornings import Mornings
 from pipeline.stages.planner import Planner
@@ -572,8 +575,23 @@ class Application:
     def requests(self) -> Requests:
         from pipeline.adapters.keys import SshKeys
 
-        default, names = self.settings.default_provider, tuple(self.settings.providers)
-        return Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), default, names)
+        names = tuple(self.settings.providers)
+        return Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), self.handouts, names)
+
+    @cached_property
+    def login_keys(self) -> LoginKeys:
+        return LoginKeys(self.provider, self.secrets)
+
+    @cached_property
+    def pools(self) -> Pools:
+        default = self.settings.default_provider
+        return Pools(
+            self.books, self.templates, self.provider, default, self.login_keys, self.gate, self.clock, self.ids
+        )
+
+    @cached_property
+    def handouts(self) -> Handouts:
+        return Handouts(self.tools, self.pools, self.login_keys, self.control)
 
     @cached_property
     def acceptances(self) -> Acceptances:
@@ -638,6 +656,8 @@ class Application:
             Watch(self.books, self.provider, self.clock),
             self.switching,
             Care(self.books, self.stock, self.hands, self.settings.deployment, self.clock),
+            self.pools,
+            self.handouts,
         )
 
     @cached_property
@@ -671,6 +691,8 @@ class Application:
             provider_names=names,
             switching=self.switching,
             doors=Doors(self.books, self.haproxy, self.settings.base_domain),
+            pools=self.pools,
+            handouts=self.handouts,
         )
 
     def run_router(self) -> None:
@@ -723,6 +745,16 @@ class Application:
 
         _ = (asyncssh, git)
         books.warm_up()
+        self.reader.read("warm-up", WARM_UP)
+
+    def warm_up_handouts(self) -> None:
+        """Import and build what the first hand-out of a process needs, which would wait for it half a second."""
+        import git
+
+        _ = (git, self.transport)
+        books.warm_up()
+        for kind in (books.TEMPLATES, books.POOLS, books.MACHINES):
+            kind.warm_up()
         self.reader.read("warm-up", WARM_UP)
 
     def warm_up_provider(self, name: str) -> None:

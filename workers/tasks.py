@@ -82,6 +82,14 @@ def set_up_cloud(setup_id: str) -> None:
     work().set_up_cloud(setup_id)
 
 
+def check_pool(pool: str) -> None:
+    work().check_pool(pool)
+
+
+def finish_claim(environment_id: str) -> None:
+    work().finish_claim(environment_id)
+
+
 def forget_old() -> None:
     work().forget_old()
 

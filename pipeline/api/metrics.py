@@ -44,6 +44,7 @@ def _render(app: Application) -> bytes:
     standing = Gauge("greenroom_environments_standing", "environments that count", ["provider"], registry=registry)
     for provider in app.settings.providers:
         standing.labels(provider).set(app.store.count(f"environments:standing:{provider}"))
+    _pools(app, registry)
     _budgets(app, registry)
     _breakers(app, registry)
     verdicts = Gauge("greenroom_runs_finished", "finished runs that are kept", ["verdict"], registry=registry)
@@ -73,6 +74,29 @@ def _machines(app: Application, registry: CollectorRegistry) -> None:
             promised.labels(provider, dimension).set(share)
         for load, count in census.by_load.items():
             loaded.labels(provider, load).set(count)
+
+
+def _pools(app: Application, registry: CollectorRegistry) -> None:
+    """Hits and misses are those that the books still keep, as finished runs are."""
+    count = Gauge("greenroom_pool", "environments of a warm pool by state", ["pool", "state"], registry=registry)
+    asked = Gauge(
+        "greenroom_pool_requests", "requests to a warm pool that are kept", ["pool", "got"], registry=registry
+    )
+    wait = Gauge(
+        "greenroom_pool_wait_seconds",
+        "median of the last, from the request to ready",
+        ["pool", "got"],
+        registry=registry,
+    )
+    for pool in app.pools.all():
+        state = app.pools.state(pool.name)
+        for name in ("ready", "preparing", "handed_out"):
+            count.labels(pool.name, name).set(getattr(state, name))
+        count.labels(pool.name, "wanted").set(pool.ready)
+        for got, number, waited in (("hit", state.hits, state.hit_wait_s), ("miss", state.misses, state.miss_wait_s)):
+            asked.labels(pool.name, got).set(number)
+            if waited is not None:
+                wait.labels(pool.name, got).set(waited)
 
 
 def _budgets(app: Application, registry: CollectorRegistry) -> None:

@@ -133,11 +133,18 @@ def router(app: Application) -> APIRouter:
 
 
 def _ask(app: Application, routes: APIRouter) -> None:
-    @routes.post("/environments", status_code=202, summary="Ask for an environment")
+    @routes.post(
+        "/environments",
+        status_code=202,
+        summary="Ask for an environment; 201 with one that a warm pool kept ready",
+        responses={201: {"model": NewEnvironmentView, "description": "It is ready, with the keys on every node"}},
+    )
     def make(new: NewEnvironment, response: Response, repeat: Repeat = "") -> NewEnvironmentView:
         answer = app.requests.make(new.request(repeat))
         response.headers["location"] = f"/v1/environments/{answer.environment.id}"
         response.headers["cache-control"] = "no-store"
+        if answer.from_pool:
+            response.status_code = 201
         if answer.repeated:
             response.headers["idempotent-replayed"] = "true"
         return NewEnvironmentView.answer(answer)

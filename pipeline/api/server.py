@@ -20,6 +20,7 @@ def main(arguments: list[str]) -> int:
     app = build()
     match arguments:
         case ["api"]:
+            app.warm_up_handouts()
             serve, bind, most = create(app), app.settings.api_bind, None
         case ["hooks"]:
             serve, bind, most = create_hooks(app), app.settings.hooks_bind, MOST_DELIVERIES

@@ -233,6 +233,7 @@ class ContractView(BaseModel):
     protected: str
     may_end_earlier: list[str]
     costs: CostView
+    pool: str = Field(description="the warm pool that was asked for it, if there was one")
 
     @classmethod
     def of(cls, environment: Environment) -> ContractView | None:
@@ -253,6 +254,7 @@ class ContractView(BaseModel):
             protected=environment.protected,
             may_end_earlier=may_end(environment),
             costs=CostView(**vars(admission.use_of(environment))),
+            pool=contract.pool,
         )
 
 
@@ -276,18 +278,20 @@ class EnvironmentView(BaseModel):
     scaling: ScalingView | None = Field(description="the change of its nodes that goes on")
     degraded: str = Field(description="why it has not the nodes that it should have")
     contract: ContractView | None = Field(description="what holds for whoever asked for it; null: a run did")
+    pool: str = Field(description="the warm pool that it was built for, if so")
     links: dict[str, str]
     networks: list[NetworkView]
     nodes: list[NodeView]
 
     @classmethod
     def of(cls, environment: Environment) -> EnvironmentView:
-        made = {"networks", "nodes", "notice", "position", "estimate_s", "contract", "links", "scaling"}
+        made = {"networks", "nodes", "notice", "position", "estimate_s", "contract", "links", "scaling", "pool"}
         shown = {name: getattr(environment, name) for name in cls.model_fields if name not in made}
         notice = NoticeView(**vars(environment.notice)) if environment.notice is not None else None
         mine = {
             "contract": ContractView.of(environment),
             "links": _links(environment),
+            "pool": environment.warm.pool if environment.warm is not None else "",
             "scaling": ScalingView.of(environment),
             "networks": [NetworkView(**vars(one)) for one in environment.networks],
             "nodes": [NodeView.of(node) for node in environment.nodes],

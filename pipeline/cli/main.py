@@ -17,6 +17,7 @@ from pipeline.cli.commands import (
     machines,
     mornings,
     placement,
+    pools,
     projects,
     providers,
     qos,
@@ -55,6 +56,7 @@ app.add_typer(cloud.cloud, name="cloud", rich_help_panel="Placement")
 app.add_typer(inventory.inventory, name="inventory", rich_help_panel="Placement")
 app.add_typer(qos.qos, name="qos", rich_help_panel="Nodes")
 app.add_typer(env.env, name="env", rich_help_panel="Nodes")
+app.add_typer(pools.pool, name="pool", rich_help_panel="Nodes")
 app.add_typer(schedules.schedule, name="schedule", rich_help_panel="Runs")
 app.add_typer(staging.staging, name="staging", rich_help_panel="Stagings")
 app.add_typer(projects.hook, name="hook", rich_help_panel="Projects")

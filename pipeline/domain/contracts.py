@@ -32,7 +32,7 @@ class Contract:
     It lives `ttl_s` from the moment at which its nodes are in service, and with extensions and holds `most_s`. `name`
     is another word for its id within its project. `keys` are the public OpenSSH lines that may log in beside its own
     key. `began_at` is when its nodes were in service, `ready_at` when it was configured and deployed, too. `warned`
-    is the end that was warned of.
+    is the end that was warned of. `pool` is the warm pool that was asked for it, if there was one.
     """
 
     owner: str
@@ -44,6 +44,7 @@ class Contract:
     began_at: float = 0.0
     ready_at: float = 0.0
     warned: float = 0.0
+    pool: str = ""
 
     @property
     def last_end(self) -> float:

@@ -16,6 +16,7 @@ from pipeline.domain.rules import EnvironmentRules
 from pipeline.domain.scaling import Scaling
 from pipeline.domain.traffic import Door
 from pipeline.domain.waits import Wait
+from pipeline.domain.warm import Warm
 from pipeline.domain.wiring import Custom, Network, Wiring
 
 
@@ -189,6 +190,8 @@ class Environment:
     Its nodes: `scaling` is the change of them that goes on. `resizes` counts how often such changes took or gave
     capacity. `replaced` counts nodes that were lost and replaced. `degraded` is why it has not the nodes that it should
     have, if so.
+
+    `warm` is what is noted of one that was built for a warm pool, also after it was handed out.
     """
 
     id: str
@@ -232,6 +235,7 @@ class Environment:
     replaced: int = 0
     degraded: str = ""
     door: Door | None = None
+    warm: Warm | None = None
 
     def to(self, state: EnvironmentState, now: float, reason: str = "") -> Environment:
         """The environment in its next state, by `TRANSITIONS`."""
@@ -252,6 +256,11 @@ class Environment:
     def wanted(self) -> bool:
         """Whether it is built for a run or a person, and not for the warm pool."""
         return bool(self.owner) or self.contract is not None
+
+    @property
+    def unclaimed(self) -> bool:
+        """Whether a warm pool keeps it, or is to keep it, for whoever asks next."""
+        return self.warm is not None and not self.warm.claimed_at
 
     @property
     def final(self) -> bool:

@@ -27,12 +27,16 @@ TAKEN_FROM = frozenset(
 
 @dataclass(frozen=True)
 class Candidate:
-    """An environment that may be taken back; `since`: when it was placed, `preempted`: how often that befell it."""
+    """An environment that may be taken back; `since`: when it was placed, `preempted`: how often that befell it.
+
+    `idle`: a warm pool keeps it, and nobody uses it.
+    """
 
     id: str
     priority: Priority
     since: float
     preempted: int = 0
+    idle: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,17 +48,29 @@ class Preemption:
 
 
 def may_preempt(environment: Environment) -> bool:
-    """A guaranteed request may take back what is best-effort; the acceptance of a machine takes nobody's place."""
-    if any(rules.admitted for rules in environment.rules.roles.values()):
+    """A guaranteed request may take back what is best-effort; acceptances of machines and warm pools take nobody's
+    place.
+    """
+    if environment.unclaimed or any(rules.admitted for rules in environment.rules.roles.values()):
         return False
     return any(node.qos.qos_class is QosClass.GUARANTEED for node in environment.nodes)
+
+
+def may_take(environment: Environment, one: Candidate) -> bool:
+    """What nobody uses goes for everybody who does; the rest by `may_preempt`. Pools take nobody's place."""
+    if environment.unclaimed or any(rules.admitted for rules in environment.rules.roles.values()):
+        return False
+    return one.idle or may_preempt(environment)
 
 
 def candidate(environment: Environment) -> Candidate | None:
     """An environment as a candidate; None when it may not be taken back for somebody else.
 
-    Only what is best-effort as a whole; never what is held, protected, part of a staging, or told to go already.
+    Only what is best-effort as a whole; never what is held, protected, part of a staging, or told to go already. What a
+    warm pool keeps always may: whatever it was promised, nobody uses it.
     """
+    if environment.unclaimed and environment.state in TAKEN_FROM and environment.notice is None:
+        return Candidate(environment.id, environment.priority, environment.placed_at, idle=True)
     best_effort = all(node.qos.qos_class is QosClass.BEST_EFFORT for node in environment.nodes)
     if environment.state not in TAKEN_FROM or not best_effort or environment.notice is not None:
         return None
@@ -80,9 +96,9 @@ def preempt(
     return search.run(sorted(candidates, key=_worth))
 
 
-def _worth(one: Candidate) -> tuple[int, int, float, str]:
-    """The dearest first: taken back before, then by priority, then the longest work."""
-    return (-one.preempted, RANK[one.priority], one.since, one.id)
+def _worth(one: Candidate) -> tuple[bool, int, int, float, str]:
+    """The dearest first: in use, then taken back before, then by priority, then the longest work."""
+    return (one.idle, -one.preempted, RANK[one.priority], one.since, one.id)
 
 
 #: Candidates that are tried first; twice as many each time that those do not make enough room.

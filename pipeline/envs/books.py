@@ -32,6 +32,7 @@ from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.domain.leases import LIVING, warning_due
 from pipeline.domain.leftovers import Leftover
 from pipeline.domain.limits import Bucket, Slots
+from pipeline.domain.pools import Pool, is_unconfirmed
 from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
 from pipeline.domain.registered import Registered, Use
@@ -41,6 +42,7 @@ from pipeline.domain.runs import ACTIVE_STATES, Run, RunState
 from pipeline.domain.schedules import Schedule
 from pipeline.domain.stagings import Staging, due_at
 from pipeline.domain.suspicion import History
+from pipeline.domain.warm import CLAIM_S
 from pipeline.ports.stores import Body, Commit, Delete, Document, Event, Fence, JobRequest, Put, Store
 
 log = logging.getLogger(__name__)
@@ -154,7 +156,8 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
         indexes["environments:noticed"] = environment.notice.at
     if environment.final:
         indexes["environments:final"] = environment.state_since
-    return {**indexes, **_node_indexes(environment), **_door_indexes(environment), **_contract_indexes(environment)}
+    parts = (_node_indexes, _door_indexes, _contract_indexes, _warm_indexes)
+    return {**indexes, **{name: score for part in parts for name, score in part(environment).items()}}
 
 
 def _node_indexes(environment: Environment) -> Mapping[str, float]:
@@ -176,6 +179,42 @@ def _contract_indexes(environment: Environment) -> Mapping[str, float]:
     contract, warning = environment.contract, warning_due(environment)
     owned = {} if contract is None else {f"environments:of:{contract.owner}": environment.created_at}
     return owned if warning is None else {**owned, "environments:warning": warning}
+
+
+#: All that warm pools keep, or are to keep; those whose nodes are to be asked; claims that are not confirmed.
+POOLED, UNCHECKED, UNCONFIRMED = "environments:pooled", "environments:unchecked", "environments:unconfirmed"
+
+
+def pool_index(what: str, pool: str) -> str:
+    """Those of one pool: `ready` to be handed out, handed `out` and standing, `hits` and `misses`, `failed` builds."""
+    return f"environments:pool:{what}:{pool}"
+
+
+def _warm_indexes(environment: Environment) -> Mapping[str, float]:
+    contract, since = environment.contract, environment.state_since
+    if environment.warm is None:
+        missed = contract.pool if contract is not None else ""
+        return {pool_index("misses", missed): environment.created_at} if missed else {}
+    if environment.unclaimed:
+        return _stock_indexes(environment)
+    pool, warm = environment.warm.pool, environment.warm
+    indexes = {pool_index("out", pool): since} if environment.state in QUOTA_STATES else {}
+    if is_unconfirmed(environment):
+        indexes[UNCONFIRMED] = warm.claimed_at + CLAIM_S
+    return indexes if not warm.keyed_at else {**indexes, pool_index("hits", pool): warm.claimed_at}
+
+
+def _stock_indexes(environment: Environment) -> Mapping[str, float]:
+    assert environment.warm is not None  # noqa: S101  # only those of a pool are asked about
+    pool, warm, since = environment.warm.pool, environment.warm, environment.state_since
+    if environment.state in LEAVING_STATES:
+        failed = environment.state is EnvironmentState.REJECTED or environment.fault
+        return {pool_index("failed", pool): since} if failed else {}
+    indexes = {POOLED: environment.created_at}
+    if environment.state is not EnvironmentState.READY:
+        return indexes
+    indexes[UNCHECKED] = warm.check_due_at
+    return {**indexes, pool_index("ready", pool): since} if warm.well and environment.notice is None else indexes
 
 
 def _trigger_indexes(record: TriggerRecord) -> Mapping[str, float]:
@@ -345,6 +384,7 @@ COMMANDS: Kind[Command] = Kind("command", Command, lambda _: {})
 SCHEDULES = Kind("schedule", Schedule, _schedule_indexes)
 TEMPLATES = Kind("template", Template, lambda template: {"templates": template.created_at})
 STAGINGS = Kind("staging", Staging, _staging_indexes)
+POOLS = Kind("pool", Pool, lambda pool: {"pools": pool.created_at})
 REPORTS: Kind[TestReport] = Kind("report", TestReport, lambda _: {})
 
 
@@ -441,6 +481,7 @@ class Books:
         self.templates = Book(store, TEMPLATES)
         self.schedules = Book(store, SCHEDULES)
         self.stagings = Book(store, STAGINGS)
+        self.pools = Book(store, POOLS)
         self.breakers = Book(store, BREAKERS)
         self.buckets = Book(store, BUCKETS)
         self.slots = Book(store, SLOTS)

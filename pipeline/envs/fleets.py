@@ -13,7 +13,7 @@ from pipeline.domain.environments import BUILD_STATES, Environment, Nomination
 from pipeline.domain.placement.fleet import Fleet
 from pipeline.domain.placement.requests import NOMINATED, build_ended_at, nominated_of, standing_of
 from pipeline.domain.preemption import Candidate
-from pipeline.envs.books import PAGE, Books, Loaded
+from pipeline.envs.books import PAGE, POOLED, Books, Loaded
 from pipeline.envs.inventories import Inventories
 
 #: Seconds between two looks at what was measured.
@@ -132,6 +132,7 @@ class Fleets:
             for loaded in self._books.environments.many(new[at : at + PAGE]):
                 picture.add(loaded.value)
         self._resize(provider, picture)
+        self._claimed(picture)
         building = set(self._books.environments.ids(f"environments:building:{provider}"))
         self._settle(picture, sorted(picture.building - building))
 
@@ -144,6 +145,16 @@ class Fleets:
             picture.remove(loaded.value.id)
             picture.add(loaded.value)
         picture.resized = dict(versions)
+
+    def _claimed(self, picture: Picture) -> None:
+        """What a warm pool gave away meanwhile is somebody's now."""
+        idle = [id for id, one in picture.candidates.items() if one.idle]
+        kept = set(self._books.environments.ids(POOLED)) if idle else set()
+        for loaded in self._books.environments.many([id for id in idle if id not in kept]) if idle else ():
+            picture.candidates.pop(loaded.value.id)
+            may_go = preemption.candidate(loaded.value)
+            if may_go is not None:
+                picture.candidates[loaded.value.id] = may_go
 
     def _settle(self, picture: Picture, built: list[str]) -> None:
         """Note when builds were over: much may have been measured since then, when nobody asked for a place."""
@@ -161,6 +172,17 @@ class Fleets:
         if loads != picture.fleet.loads:
             picture.fleet.set_loads(loads)
             picture.freed += 1
+
+    def idle(self, project: str) -> dict[str, Use]:
+        """What warm pools keep of a project's quota, by environment."""
+        pictures = self._pictures.values()
+        found = [(picture, id) for picture in pictures for id, one in picture.candidates.items() if one.idle]
+        return {id: picture.known[id][1] for picture, id in found if picture.known[id][0] == project}
+
+    def standing(self, ids: Iterable[str]) -> dict[str, Use]:
+        """Those of these that still count, and what they take."""
+        pictures = self._pictures.values()
+        return {id: picture.known[id][1] for picture in pictures for id in ids if id in picture.known}
 
     def uses(self) -> dict[str, Use]:
         """What each project has at all providers that were looked at, places that wait for it included."""

@@ -46,6 +46,16 @@ def watch(provider: str) -> JobRequest:
     return JobRequest(f"{provider}_watch", provider_queue(provider), "watch_provider", (provider,))
 
 
+def check_pool(pool: str) -> JobRequest:
+    """A look whether the nodes of a warm pool's environments answer."""
+    return JobRequest(f"pool_{pool}_check", WORK_QUEUE, "check_pool", (pool,))
+
+
+def finish_claim(environment_id: str) -> JobRequest:
+    """A claim of which nobody says what became is finished, or taken back."""
+    return JobRequest(f"{environment_id}_claim", WORK_QUEUE, "finish_claim", (environment_id,))
+
+
 def measure(provider: str) -> JobRequest:
     return JobRequest(f"{provider}_measure", provider_queue(provider), "measure_provider", (provider,))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.domain import leases
 from pipeline.domain.environments import Environment
+from pipeline.domain.errors import InvalidTransition
 from pipeline.envs import events
 from pipeline.envs.access import access_of
 from pipeline.envs.books import Books
@@ -39,7 +40,12 @@ class Leases:
 
     def give_access(self, environment_id: str) -> EnvironmentAccess:
         """The way to its nodes, with their key; that it was given away is told in its history."""
-        access = access_of(self.books.environments.get(environment_id).value, self.secrets)
+        environment = self.books.environments.get(environment_id).value
+        if environment.warm is not None and environment.contract is None:  # whoever gets it shares it with nobody
+            raise InvalidTransition(
+                f"environment {environment_id} belongs to warm pool {environment.warm.pool}: ask for it"
+            )
+        access = access_of(environment, self.secrets)
         self.books.commit(events=[Event(environment_id, "access.given", self.clock.now(), {})])
         return access
 

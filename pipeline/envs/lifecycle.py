@@ -39,6 +39,7 @@ from pipeline.domain.errors import (
 )
 from pipeline.domain.failsafe import GiveUp, OpenBreaker, RetryAt, WaitForCapacity
 from pipeline.domain.leases import begun
+from pipeline.domain.pools import stands
 from pipeline.domain.resizing import is_prepared_for, is_scaled
 from pipeline.envs import events, places
 from pipeline.envs.access import access_of
@@ -313,7 +314,7 @@ class Lifecycle:
         state = E.LEASED if environment.wanted else E.READY
         now = self._clock.now()
         serving_now = begun(replace(environment.to(state, now), built_at=now), now).with_nodes(serving)
-        built = self._steps.save(loaded, serving_now).value
+        built = self._steps.save(loaded, stands(serving_now, now)).value
         self._suspects.succeeded(built)
         return built
 

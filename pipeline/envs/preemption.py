@@ -41,6 +41,15 @@ class Planned:
 
 
 @dataclass(frozen=True)
+class Retired:
+    """Environments of warm pools that go, and what must be written for that."""
+
+    ids: frozenset[str]
+    puts: tuple[Put, ...]
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
 class Later:
     """Nobody's place may be taken now: a guard refuses, or too many stay after all. Worth another look at `at`."""
 
@@ -63,12 +72,14 @@ class Preemptions:
 
         `rules` are those of its project and of the operator.
         """
-        environment, request = loaded.value, request_of(loaded.value, rules)
-        if not preemption.may_preempt(environment):
+        environment = loaded.value
+        goes = [one for one in picture.candidates.values() if preemption.may_take(environment, one)]
+        if not goes:
             return None
+        request = request_of(environment, rules)
         self._stays = {id: until for id, until in self._stays.items() if until > now}
         for _ in range(TRIES):
-            candidates = [one for id, one in picture.candidates.items() if id not in self._stays]
+            candidates = [one for one in goes if one.id not in self._stays]
             room = max_nodes - picture.nodes
             found = preemption.preempt(picture.fleet, request, candidates, now, room, picture.leaving)
             if found is None or not found.victims:
@@ -82,7 +93,8 @@ class Preemptions:
 
     def _may_go(self, environment: Environment, wanted_by: Environment) -> bool:
         """Whether it is a candidate as it stands in the books now, and no guard would refuse; asked in silence."""
-        if preemption.candidate(environment) is None:
+        one = preemption.candidate(environment)
+        if one is None or not preemption.may_take(wanted_by, one):
             return False
         return self._notices.may_be_given(environment, _asking(wanted_by))
 
@@ -94,10 +106,13 @@ class Preemptions:
         picture: Picture,
         now: float,
     ) -> Planned | Later:
-        at, asking = now + self._grace_s, _asking(loaded.value)
+        ends = {victim.value.id: self._ends(victim.value, now) for victim in victims}
+        at, asking = max(ends.values()), _asking(loaded.value)
         try:
             given = [
-                self._notices.give(victim, _told_to_go(victim.value, loaded.value, at, now), asking, now)
+                self._notices.give(
+                    victim, _told_to_go(victim.value, loaded.value, ends[victim.value.id], now), asking, now
+                )
                 for victim in victims
             ]
         except GuardRefused as error:
@@ -110,6 +125,18 @@ class Preemptions:
         told += events.of_environment(loaded.value, nominated, now)
         return Planned(nominated, (put, *(one.put for one in given)), tuple(told))
 
+    def retire(self, idle: Iterable[str], wanted_by: Environment, now: float) -> Retired:
+        """Tell environments of warm pools to go at once, whose project needs their part of its quota for itself."""
+        asking = Asking(TICK, f"{_named(wanted_by)} needs its part of the quota", again=True)
+        found = [one for one in self._books.environments.many(sorted(idle)) if one.value.unclaimed]
+        given = [self._notices.give(one, _retired(one.value, asking.why, now), asking, now) for one in found]
+        told = [event for one in given for event in one.events]
+        return Retired(frozenset(one.value.id for one in found), tuple(one.put for one in given), tuple(told))
+
+    def _ends(self, victim: Environment, now: float) -> float:
+        """When a victim goes: what nobody uses needs no grace."""
+        return now if victim.unclaimed else now + self._grace_s
+
     def may_come_true(self, environment: Environment, now: float) -> bool:
         """Whether a nomination is still worth waiting for: some victim is on its way out, and none stays after all."""
         nomination = environment.nomination
@@ -120,8 +147,12 @@ class Preemptions:
 
 
 def _asking(wanted_by: Environment) -> Asking:
-    why = f"guaranteed environment {wanted_by.id} of project {wanted_by.project} needs its room"
-    return Asking(TICK, why, again=True)
+    return Asking(TICK, f"{_named(wanted_by)} needs its room", again=True)
+
+
+def _named(wanted_by: Environment) -> str:
+    firm = "guaranteed " if preemption.may_preempt(wanted_by) else ""
+    return f"{firm}environment {wanted_by.id} of project {wanted_by.project}"
 
 
 def _nominated(
@@ -139,15 +170,21 @@ def _nominated(
 def make_room(environment: Environment) -> str:
     """What a nominated request waits for; empty for any other."""
     nomination = environment.nomination
-    return "" if nomination is None else f"best-effort {', '.join(nomination.victims)} make room for it"
+    return "" if nomination is None else f"{', '.join(nomination.victims)} make room for it"
 
 
 def _told_to_go(victim: Environment, wanted_by: Environment, at: float, now: float) -> Environment:
     """Nothing is built of a mere reservation: it waits again at once. Everything else has its time of grace."""
-    why = f"guaranteed environment {wanted_by.id} of project {wanted_by.project} takes its room"
+    why = f"{_named(wanted_by)} takes its room"
     if victim.state is E.RESERVED:
         return replace(displace(victim, now, f"placed again later: {why}"), preempted=victim.preempted + 1)
     return replace(victim, notice=Notice(at, wanted_by.id, why))
+
+
+def _retired(idle: Environment, why: str, now: float) -> Environment:
+    if idle.state is E.RESERVED:
+        return displace(idle, now, f"placed again later: {why}")
+    return replace(idle, notice=Notice(now, "", why)) if idle.notice is None else idle
 
 
 def _goes(victim: Environment, by: str) -> bool:

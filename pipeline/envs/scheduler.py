@@ -7,13 +7,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from pipeline.domain import admission, waits
 from pipeline.domain.admission import Use, Waiting
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.durations import passed
 from pipeline.domain.environments import Environment, EnvironmentState
-from pipeline.domain.errors import UserError, VersionConflict
+from pipeline.domain.errors import GuardRefused, UserError, VersionConflict
 from pipeline.domain.placement import engine
 from pipeline.domain.placement.explain import NEAR
 from pipeline.domain.placement.model import Decision, Explanation, Infeasible, Placed, Unschedulable
@@ -65,6 +66,7 @@ class _Round:
     told: list[_Answer] = field(default_factory=list)
     rejected: list[Environment] = field(default_factory=list)
     closed: dict[str, str] = field(default_factory=dict)
+    short: set[str] = field(default_factory=set)
     lines: Counter[str] = field(default_factory=Counter)
     retry: set[str] = field(default_factory=set)
 
@@ -105,6 +107,7 @@ class Scheduler:
         self._requests = Kept(books.environments, "environments:requested")
         self._refusals = Refusals()
         self._paces: dict[str, Pace] = {}
+        self._retired: set[str] = set()
         self._worth: dict[int, tuple[int, bool]] = {}
 
     def reserve(self, fence: Fence | None) -> list[Environment]:
@@ -150,11 +153,13 @@ class Scheduler:
         return ""
 
     def _look(self, round_: _Round, batch: int) -> None:
-        waiting = [_waiting(one.value) for one in round_.requests.values()]
         shares = admission.shares_of(round_.uses, round_.weight)
-        for turn in admission.in_turn(waiting, shares, round_.now):
+        requests = [one.value for one in round_.requests.values()]
+        used, idle = ([_waiting(one) for one in requests if one.unclaimed is kept] for kept in (False, True))
+        turns = (admission.in_turn(waiting, shares, round_.now) for waiting in (used, idle))  # warm pools come last
+        for turn in chain.from_iterable(turns):
             if passed(round_.now, self._clock.now(), LOOK_S):
-                log.warning("not all of %d requests could be looked at in %.0f s", len(waiting), LOOK_S)
+                log.warning("not all of %d requests could be looked at in %.0f s", len(requests), LOOK_S)
                 break
             self._answer(round_.requests[turn.id], round_)
             if len(round_.reserved) >= batch:
@@ -174,10 +179,14 @@ class Scheduler:
             first = round_.closed[environment.provider]
             why = f"{first} waits there for long, and nothing goes before it any more"
             return self._wait(loaded, round_, why, Hindrance.TURN)
+        if environment.unclaimed and environment.provider in round_.short:
+            return self._wait(loaded, round_, "others wait there for room, and warm pools come last", Hindrance.TURN)
         picture = self._fleets.kept(environment.provider)
         if environment.id in picture.known:
             return None  # another scheduler was quicker
         short = self._over_quota(environment, round_, picture)
+        if short and not short[1] and self._free_quota(loaded, round_):
+            return self._wait(loaded, round_, short[0], Hindrance.QUOTA)
         if short:
             if short[1] or (environment.priority is Priority.INTERACTIVE and _is_new(environment)):
                 return self._reject(loaded, round_, short[0])
@@ -193,6 +202,42 @@ class Scheduler:
         alone = admission.over_quota(quota, Use(), wanted)
         now = alone or admission.over_quota(quota, used, wanted)
         return (now, bool(alone)) if now else None
+
+    def _free_quota(self, loaded: Loaded[Environment], round_: _Round) -> bool:
+        """Whether the project's own warm pools give back enough of its quota; those that are to go are told."""
+        environment, quota = loaded.value, round_.quota(loaded.value.project)
+        if environment.unclaimed:
+            return False
+        leaving = self._fleets.standing(self._retired)
+        self._retired = set(leaving)
+        idle = self._fleets.idle(environment.project)
+        chosen: list[str] = []
+        used = round_.uses.get(environment.project, Use()).plus(admission.total(leaving.values()), -1)
+        for id in sorted(idle.keys() - leaving.keys()):
+            if not admission.over_quota(quota, used, admission.use_of(environment)):
+                break
+            chosen.append(id)
+            used = used.plus(idle[id], -1)
+        if admission.over_quota(quota, used, admission.use_of(environment)):
+            return False
+        return not chosen or self._retire(chosen, loaded, round_)
+
+    def _retire(self, chosen: Sequence[str], loaded: Loaded[Environment], round_: _Round) -> bool:
+        """Tell them in one write; what changed meanwhile is looked at again."""
+        if self._commit(round_):
+            try:
+                retired = self._preemptions.retire(chosen, loaded.value, round_.now)
+                self._write(list(retired.puts), list(retired.events), [], round_)
+            except GuardRefused as refused:
+                log.info("environment %s waits for its quota: %s", loaded.value.id, refused)
+                return True
+            except VersionConflict:
+                self._refresh(round_)
+            else:
+                self._retired |= retired.ids
+                return True
+        round_.retry.add(loaded.value.id)
+        return True
 
     def _place(self, loaded: Loaded[Environment], round_: _Round, picture: Picture) -> None:
         environment = loaded.value
@@ -271,6 +316,7 @@ class Scheduler:
 
     def _preempt(self, loaded: Loaded[Environment], round_: _Round, picture: Picture, planned: Planned) -> None:
         """Tell the victims, and keep their places, in one write; what changed meanwhile is looked at again."""
+        round_.short.add(loaded.value.provider)
         if not self._commit(round_):
             round_.retry.add(loaded.value.id)
             return None
@@ -306,7 +352,10 @@ class Scheduler:
     def _hold_back(self, loaded: Loaded[Environment], round_: _Round, why: str) -> None:
         """Close the provider to all that follow, unless room that is kept free would never be enough."""
         environment = loaded.value
-        if round_.now - environment.created_at >= admission.OVERTAKE_S and self._worth_waiting(environment, round_):
+        if not environment.unclaimed:
+            round_.short.add(environment.provider)
+        old = round_.now - environment.created_at >= admission.OVERTAKE_S and not environment.unclaimed
+        if old and self._worth_waiting(environment, round_):
             round_.closed[environment.provider] = environment.id
         self._wait(loaded, round_, why, Hindrance.ROOM)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.domain.blueprint import Blueprint
 from pipeline.domain.contracts import checked_name
@@ -16,6 +16,8 @@ from pipeline.ports.stores import Delete
 
 #: Bytes of a blueprint, in a repository or not.
 LIMIT = 256 * 1024
+#: Blueprints that were read and are kept, since the same ones are read again and again.
+KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Templates:
     reader: BlueprintReader
     gate: Gate
     clock: Clock
+    _read: dict[tuple[str, str], Blueprint] = field(default_factory=dict)
 
     def keep(self, name: str, text: str) -> Template:
         """Keep a blueprint in place of the one that had the name; InvalidBlueprint with every mistake in it.
@@ -70,4 +73,10 @@ class Templates:
         content = text.encode()
         if len(content) > LIMIT:
             raise UserError(f"{source} has {len(content)} bytes; {LIMIT} are taken at most")
-        return self.reader.read(source, content)
+        known = self._read.get((source, text))
+        if known is None:
+            known = self.reader.read(source, content)
+            if len(self._read) >= KEPT:
+                self._read.clear()
+            self._read[source, text] = known
+        return known

@@ -9,6 +9,9 @@ from typing import Protocol
 
 from pipeline.ports.common import Limits, Secret, Sink
 
+#: Output of what is asked in passing.
+ASKED_BYTES = 256 * 1024
+
 
 @dataclass(frozen=True)
 class NodeAccess:
@@ -66,6 +69,14 @@ class Connection(Protocol):
         """Run a POSIX shell command as root with stdout and stderr together into `output`; its exit status.
 
         `env` and `stdin` never stand in an argument list.
+        """
+
+    def ask(self, node: str, command: str, *, timeout_s: float, stdin: bytes = b"") -> tuple[int, bytes]:
+        """Run a short command as root, the quickest way there is; its exit status, and stdout and stderr together.
+
+        `command` may stand in an argument list, `stdin` does not. It may run twice where the link broke, and may still
+        run after TransientError. LimitExceeded is not raised: what takes longer, or says more than 256 KiB, is a
+        TransientError.
         """
 
     def put(self, node: str, source: str, target: str, *, limits: Limits, replace: bool = True) -> None:

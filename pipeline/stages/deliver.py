@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
 from pipeline.domain.errors import InfraError, PermanentError, TransientError
 from pipeline.domain.leases import LIVING
+from pipeline.domain.pools import is_unconfirmed
 from pipeline.domain.resizing import is_prepared_for
 from pipeline.domain.runs import Outcome, StageState
 from pipeline.envs import events, jobs
@@ -64,6 +65,8 @@ def resume(stage: Stage) -> Answer | None:
     environment = stage.environment().value
     if stage.run.nodes:
         return _further(stage, environment)
+    if is_unconfirmed(environment):
+        return None  # it may still turn out to be nobody's
     if environment.state in LIVING:
         return _delivered(stage, environment)
     if environment.state is EnvironmentState.REJECTED:

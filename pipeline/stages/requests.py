@@ -7,19 +7,21 @@ stages are those of every run, but its destroy stage leaves to whoever asked wha
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pipeline.domain import admission
+from pipeline.domain import admission, pools
 from pipeline.domain.admission import Use
 from pipeline.domain.blueprint import Blueprint, Priority
 from pipeline.domain.contracts import Contract, checked_keys, checked_name
-from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
+from pipeline.domain.environments import QUOTA_STATES, Environment, EnvironmentState, planned_nodes
 from pipeline.domain.errors import AlreadyExists, InvalidTransition, KeyReused, OverQuota, UserError, VersionConflict
 from pipeline.domain.leases import granted
+from pipeline.domain.pools import Pool
 from pipeline.domain.projects import Project, Quota
 from pipeline.domain.runs import Run, RunState, StageName, StageRun, StageState
 from pipeline.domain.triggers import Trigger, TriggerKind, is_sha, ref_refusal, repository_refusal
 from pipeline.envs import events, jobs
+from pipeline.envs.books import POOLED, Loaded
 from pipeline.envs.gate import Asking
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.templates import LIMIT, Templates
@@ -30,12 +32,15 @@ from pipeline.ports.secrets import KeyMaker
 from pipeline.ports.stores import Put
 from pipeline.stages.context import FILE, Tools, project_token
 from pipeline.stages.control import Control
+from pipeline.stages.handouts import Handouts
 from pipeline.stages.runner import save_run
 
 #: A repeated request finds the answer to the first one for so long, in seconds.
 REPEAT_TTL_S = 24 * 3600
 REPEATS, NAMES = "repeat", "environment_name"
 UNTESTED = "an environment on request is not tested"
+#: So many environments of a pool are tried for one request, each of which did not take its keys; then one is built.
+CLAIMS = 3
 
 
 @dataclass(frozen=True)
@@ -72,11 +77,21 @@ class Answer:
     private_key: Secret | None = None
     repeated: bool = False
 
+    @property
+    def from_pool(self) -> bool:
+        """Whether it is one that a warm pool kept, and is ready already."""
+        contract = self.environment.contract
+        return self.environment.warm is not None and contract is not None and contract.ready_at > 0
+
 
 @dataclass(frozen=True)
 class _Plan:
+    """`text` is the template's, if one was named."""
+
     blueprint: Blueprint
+    provider: str
     trigger: Trigger | None
+    text: str = ""
     tested: bool = False
     protected: str = ""
 
@@ -96,7 +111,7 @@ class Requests:
         control: Control,
         reaper: Reaper,
         keys: KeyMaker,
-        default_provider: str,
+        handouts: Handouts,
         provider_names: tuple[str, ...],
     ) -> None:
         self._tools = tools
@@ -105,29 +120,62 @@ class Requests:
         self._control = control
         self._reaper = reaper
         self._keys = keys
-        self._default_provider = default_provider
+        self._handouts = handouts
         self._provider_names = provider_names
 
     def make(self, request: Request) -> Answer:
-        """Store an environment that is asked for, with the run that prepares it.
+        """Store an environment that is asked for, with the run that prepares it; one that is kept ready, if there is.
 
         Errors: NotFound (project, template, repository, ref, no greenroom.yml), InvalidBlueprint, UserError (keys,
         time to live, what cannot be combined, what the provider cannot give), AlreadyExists (name), OverQuota,
         KeyReused, TransientError (the repository or the provider does not answer).
         """
-        earlier = self._earlier(request)
+        earlier, asked_at = self._earlier(request), self._tools.clock.now()
         if earlier is not None:
             return earlier
         project = self._books.projects.get(request.project).value
         ttl_s, keys = granted(project, request.ttl_s), checked_keys(request.keys)
         plan = self._plan(project, request)
         made, contract = self._contract(project, request, ttl_s, keys)
+        pool = self._handouts.pools.of(project.name, request.template) if request.template else None
+        if pool is not None:
+            contract = replace(contract, pool=pool.name)
+            ready = self._hand_out(pool, request, plan, made, contract, asked_at)
+            if ready is not None:
+                return ready
         environment = self._environment(project, contract, plan)
         self._check_quota(project, environment)
         try:
             return self._books.again(lambda: self._store(request, environment, plan, made))
         except VersionConflict as error:
             raise InvalidTransition(f"project {project.name} changes all the time; ask again") from error
+
+    def _hand_out(
+        self, pool: Pool, request: Request, plan: _Plan, made: Secret | None, contract: Contract, asked_at: float
+    ) -> Answer | None:
+        """An environment of the pool on which the keys are, and no others; None when there is none."""
+        for _ in range(CLAIMS):
+            claimed = self._claim(pool, request, plan, made, contract, asked_at)
+            if claimed is None or claimed.repeated:
+                return claimed
+            handed_over = self._handouts.finish(claimed.environment.id)
+            if handed_over is not None:
+                return replace(claimed, environment=handed_over)
+        return None
+
+    def _claim(
+        self, pool: Pool, request: Request, plan: _Plan, made: Secret | None, contract: Contract, asked_at: float
+    ) -> Answer | None:
+        """The first of the pool that nobody else claims at the same moment."""
+        made_of = pools.fingerprint(pool.project, plan.provider, plan.text)
+        for loaded in self._handouts.candidates(pool, made_of):
+            owner, now = self._tools.ids.new("run") if plan.work else "", self._tools.clock.now()
+            claimed = pools.claim(loaded.value, contract, owner, plan.protected, asked_at, now)
+            try:
+                return self._store(request, claimed, plan, made, loaded)
+            except VersionConflict:
+                continue
+        return None
 
     def release(self, environment_id: str, asking: Asking) -> Environment:
         """Give it back, with whatever prepares it; GuardRefused says what is in the way."""
@@ -156,17 +204,17 @@ class Requests:
                 f"the Idempotency-Key {request.repeat[:80]!r} was used for another request, which made "
                 f"{note.body['environment']}; use a new key for a new request"
             )
-        return Answer(self._books.environments.get(str(note.body["environment"])).value, repeated=True)
+        found = self._books.environments.get(str(note.body["environment"])).value
+        return Answer(found, repeated=True) if found.contract is not None else None  # else it was never handed over
 
     def _plan(self, project: Project, request: Request) -> _Plan:
         if request.blueprint and request.template:
             raise UserError("a blueprint and a template are given; an environment is made of one of them")
         given = bool(request.blueprint or request.template)
         trigger = self._commit(project, request) if request.repository or request.ref or not given else None
-        blueprint = self._blueprint(request, trigger)
-        lacking = unmet(
-            self._tools.providers(self._provider_of(project, blueprint)), planned_nodes(blueprint.environment)
-        )
+        text, blueprint = self._blueprint(request, trigger)
+        provider = self._handouts.pools.provider_of(project, blueprint)
+        lacking = unmet(self._tools.providers(provider), planned_nodes(blueprint.environment))
         if lacking:
             raise UserError(lacking)
         if trigger is None and _files(blueprint):
@@ -174,7 +222,7 @@ class Requests:
                 f"{_files(blueprint)} of the blueprint comes from a repository, and none is named; say `ref`, and "
                 "`repository` where it is not the project's"
             )
-        return _Plan(blueprint, trigger, request.tested, request.protected)
+        return _Plan(blueprint, provider, trigger, text, request.tested, request.protected)
 
     def _commit(self, project: Project, request: Request) -> Trigger:
         repository, ref = request.repository or project.repository, request.ref or "HEAD"
@@ -188,21 +236,19 @@ class Requests:
         actor, why = request.owner, request.why
         return Trigger(TriggerKind.API, "plain", repository, sha, branch=ref, actor=actor, message=why)
 
-    def _blueprint(self, request: Request, trigger: Trigger | None) -> Blueprint:
+    def _blueprint(self, request: Request, trigger: Trigger | None) -> tuple[str, Blueprint]:
+        """The text of the template, where one is named, and what is asked for."""
         if request.blueprint:
-            return self._templates.read("blueprint", request.blueprint)
+            return "", self._templates.read("blueprint", request.blueprint)
         if request.template:
             template = self._templates.get(request.template)
-            return self._templates.read(f"template {template.name}", template.text)
+            return template.text, self._templates.read(f"template {template.name}", template.text)
         assert trigger is not None  # noqa: S101  # `_plan` has one where no blueprint is given
         token = project_token(self._books, self._tools.secrets, request.project, trigger.repository)
         content = self._tools.repositories.read(
             trigger.repository, trigger.sha, FILE, limit_bytes=LIMIT, credential=token
         )
-        return self._templates.read(FILE, content.decode(errors="replace"))
-
-    def _provider_of(self, project: Project, blueprint: Blueprint) -> str:
-        return blueprint.environment.provider or project.provider or self._default_provider
+        return "", self._templates.read(FILE, content.decode(errors="replace"))
 
     def _contract(
         self, project: Project, request: Request, ttl_s: float, keys: tuple[str, ...]
@@ -221,7 +267,7 @@ class Requests:
             project=project.name,
             service=plan.blueprint.service,
             owner=self._tools.ids.new("run") if plan.work else "",
-            provider=self._provider_of(project, plan.blueprint),
+            provider=plan.provider,
             state=EnvironmentState.REQUESTED,
             nodes=planned_nodes(plan.blueprint.environment),
             priority=Priority.INTERACTIVE,
@@ -239,25 +285,41 @@ class Requests:
         if project.quota == Quota():  # nothing to compare with, and counting reads all that stands
             return
         used = uses(self._books, self._provider_names).get(project.name, Use())
-        short = admission.over_quota(project.quota, used, admission.use_of(environment))
+        kept = [one.value for one in self._books.environments.everything(POOLED) if one.value.project == project.name]
+        idle = admission.total(admission.use_of(one) for one in kept if one.state in QUOTA_STATES)  # goes for this one
+        short = admission.over_quota(project.quota, used.plus(idle, -1), admission.use_of(environment))
         if short:
             raise OverQuota(f"an environment of project {project.name} is {short}")
 
-    def _store(self, request: Request, environment: Environment, plan: _Plan, made: Secret | None) -> Answer:
-        """All in one write; whoever sent the same request at the same time gets the same environment."""
+    def _store(
+        self,
+        request: Request,
+        environment: Environment,
+        plan: _Plan,
+        made: Secret | None,
+        before: Loaded[Environment] | None = None,
+    ) -> Answer:
+        """All in one write; whoever sent the same request at the same time gets the same environment.
+
+        `before`: the one of a pool that it was, if so.
+        """
+        noted = self._books.store_version(REPEATS, _repeat_id(request)) if request.repeat else 0
         earlier = self._earlier(request)
         if earlier is not None:
             return earlier
-        writes = [self._books.environments.kind.put(environment.id, environment, 0)]
+        writes = [self._books.environments.kind.put(environment.id, environment, before.version if before else 0)]
         writes += self._name(environment)
         if request.repeat:
             note = {"environment": environment.id, "body": request.body}
-            writes.append(Put(REPEATS, _repeat_id(request), 0, note, ttl_s=REPEAT_TTL_S))
-        told = tuple(events.of_environment(None, environment, environment.created_at))
+            writes.append(Put(REPEATS, _repeat_id(request), noted, note, ttl_s=REPEAT_TTL_S))
+        was = before.value if before is not None else None
+        told = tuple(events.of_environment(was, environment, self._tools.clock.now()))
         if environment.owner:
-            save_run(self._tools, None, _run(environment, plan), tuple(writes), told, (jobs.ADMIT,))
+            save_run(
+                self._tools, None, _run(environment, plan, self._tools.clock.now()), tuple(writes), told, (jobs.ADMIT,)
+            )
         else:
-            self._books.commit(*writes, events=told, jobs=[jobs.ADMIT])
+            self._books.commit(*writes, events=told, jobs=[jobs.ADMIT] if before is None else [])
         return Answer(environment, made)
 
     def _name(self, environment: Environment) -> list[Put]:
@@ -268,7 +330,7 @@ class Requests:
         id = f"{environment.project}.{name}"
         note = self._books.store.get(NAMES, id)
         other = self._books.environments.find(str(note.body["environment"])) if note is not None else None
-        if other is not None and not other.value.final:
+        if other is not None and not other.value.final and other.value.contract is not None:
             raise AlreadyExists(
                 f"project {environment.project} has an environment {name!r} already: {other.value.id}, "
                 f"{other.value.state}; take another name, or release that one"
@@ -276,7 +338,7 @@ class Requests:
         return [Put(NAMES, id, note.version if note is not None else 0, {"environment": environment.id})]
 
 
-def _run(environment: Environment, plan: _Plan) -> Run:
+def _run(environment: Environment, plan: _Plan, now: float) -> Run:
     """The run that prepares an environment."""
     assert plan.trigger is not None  # noqa: S101  # `_plan` refused work without a commit
     run = Run(
@@ -284,7 +346,7 @@ def _run(environment: Environment, plan: _Plan) -> Run:
         project=environment.project,
         trigger=plan.trigger,
         state=RunState.PENDING,
-        created_at=environment.created_at,
+        created_at=now,
         blueprint=plan.blueprint,
         provider=environment.provider,
         priority=environment.priority,

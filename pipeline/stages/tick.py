@@ -18,6 +18,7 @@ from pipeline.envs.doors import Doors
 from pipeline.envs.gate import TICK, Asking
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import judgeable
+from pipeline.envs.pools import Pools
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.relief import Relief
 from pipeline.envs.scheduler import Scheduler
@@ -27,6 +28,7 @@ from pipeline.stages.acceptances import MOST_ACCEPTANCES, NO_PROJECT
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
 from pipeline.stages.deliver import GRACE_S
+from pipeline.stages.handouts import Handouts
 from pipeline.stages.planner import planning
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.runner import save_run
@@ -77,6 +79,8 @@ class Tick:
     provider_names: Sequence[str]
     switching: Switching
     doors: Doors
+    pools: Pools
+    handouts: Handouts
     _chores_at: float = 0.0
     _reap_at: float = 0.0
     _forget_at: float = 0.0
@@ -159,6 +163,8 @@ class Tick:
     def _admit(self, fence: Fence) -> None:
         self._survive("admission of runs", self._admit_runs, fence)
         self._survive("reservation", self._reserve, fence)
+        for environment_id in self.preempted.noticed():  # what is kept ready goes at once
+            self._survive(environment_id, self.preempted.settle, environment_id)
 
     def _reserve(self, fence: Fence) -> None:
         for environment in self.scheduler.reserve(fence):
@@ -209,8 +215,7 @@ class Tick:
 
     def _chores(self, fence: Fence) -> None:
         self._admit(fence)
-        for environment_id in self.preempted.noticed():
-            self._survive(environment_id, self.preempted.settle, environment_id)
+        self._survive("warm pools", self._fill_pools, fence)
         self._survive("ends of leases", self._end_leases)
         self._survive("warnings of ends", warnings.warn, self.tools.books, self.tools.clock.now())
         for losing in self.tools.books.environments.due("environments:lost", self.tools.clock.now()):
@@ -252,6 +257,10 @@ class Tick:
             self.scale.replace_lost(environment_id)
         except (GuardRefused, VersionConflict) as error:
             log.debug("environment %s: its lost nodes are replaced later: %s", environment_id, error)
+
+    def _fill_pools(self, fence: Fence) -> None:
+        self._take_back(self.pools.round(fence))
+        self._enqueue_missing([*self.pools.checks(), *self.handouts.unconfirmed()])
 
     def _look_at_stagings(self) -> None:
         self._enqueue_missing(self.switching.round())

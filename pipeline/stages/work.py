@@ -15,11 +15,13 @@ from pipeline.envs.cloud_setups import CloudSetups
 from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.lifecycle import SETTLED, Lifecycle, judgeable
 from pipeline.envs.measuring import Measuring
+from pipeline.envs.pools import Pools
 from pipeline.envs.qos_checks import QosChecks
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.surveys import Surveys
 from pipeline.envs.watch import Watch
 from pipeline.stages.commands import Commands
+from pipeline.stages.handouts import Handouts
 from pipeline.stages.planner import Planner
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Runner
@@ -50,6 +52,8 @@ class Work:
     watch: Watch
     switching: Switching
     care: Care
+    pools: Pools
+    handouts: Handouts
 
     def plan_trigger(self, trigger_id: str) -> None:
         self.planner.plan(trigger_id)
@@ -124,6 +128,12 @@ class Work:
 
     def begin_deploy(self, staging: str, number: str) -> None:
         self.switching.begin_deploy(staging, int(number))
+
+    def check_pool(self, pool: str) -> None:
+        self.pools.check(pool)
+
+    def finish_claim(self, environment_id: str) -> None:
+        self.handouts.finish(environment_id)
 
     def forget_old(self) -> None:
         self.retention.forget_old()

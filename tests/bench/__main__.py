@@ -18,6 +18,7 @@ from tests.bench import (
     preemption,
     promote,
     run_overhead,
+    warm,
 )
 from tests.bench.figures import Figure
 
@@ -27,6 +28,7 @@ BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "memory": memory.measure,
     "local_env": local_env.measure,
     "cold": cold.measure,
+    "warm": warm.measure,
     "placement_lag": placement_lag.measure,
     "placement_vs_nova": placement_vs_nova.measure,
     "placement": placement.measure,

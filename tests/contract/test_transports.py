@@ -220,6 +220,27 @@ def test_a_lost_node_is_a_transient_error(case: Case, connection: Connection) ->
     assert connection.run("db-0", "true", limits=LIMITS, output=lambda _: None) == 0
 
 
+@pytest.mark.parametrize(("command", "answer"), [("false", (1, b"")), ("echo here\nexit 3", (3, b"here\n"))])
+def test_what_is_asked_in_passing_is_answered(connection: Connection, command: str, answer: tuple[int, bytes]) -> None:
+    for _ in range(2):  # the second time over the connection that is kept
+        assert connection.ask("web-0", command, timeout_s=20) == answer
+
+
+def test_who_does_not_answer_in_time_is_a_transient_error(connection: Connection) -> None:
+    with pytest.raises(TransientError, match="web-0"):
+        connection.ask("web-0", "sleep 60", timeout_s=0.3)
+    assert connection.ask("web-0", "true", timeout_s=20) == (0, b"")
+
+
+def test_a_lost_node_is_not_asked(case: Case, connection: Connection) -> None:
+    connection.ask("web-0", "true", timeout_s=20)
+    case.lose("web-0")
+    with pytest.raises(TransientError, match="web-0"):
+        connection.ask("web-0", "true", timeout_s=20)
+    with pytest.raises(NotFound, match="web-9"):
+        connection.ask("web-9", "true", timeout_s=20)
+
+
 def test_closing_is_repeatable_and_reconnects(case: Case) -> None:
     case.transport.close(case.access.environment_id)
     for _ in range(2):

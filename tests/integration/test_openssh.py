@@ -219,6 +219,32 @@ def test_a_kept_connection_that_hangs_is_replaced(
     eventually(lambda: not alive(hung), "the old one is gone")
 
 
+def test_what_is_asked_in_passing_has_input_and_output(nodes: Connection, ssh_peer: SshPeer) -> None:
+    much = b"0123456789abcdef\n" * 10_000
+    assert nodes.ask("web-0", "cat; echo $$ >&2; exit 5", timeout_s=20, stdin=much)[0] == 5
+    assert nodes.ask("web-0", "cat", timeout_s=20, stdin=much) == (0, much)
+    with pytest.raises(TransientError, match="more than 262144 bytes"):
+        nodes.ask("web-0", "yes", timeout_s=20)
+    assert ssh_peer.logins("web-0") == 1
+
+
+def test_who_was_killed_did_not_do_what_it_was_asked(nodes: Connection) -> None:
+    assert nodes.ask("web-0", "kill -9 $$", timeout_s=20)[0] != 0
+
+
+def test_what_is_asked_in_passing_needs_no_connection_that_lives(
+    nodes: Connection, ssh_peer: SshPeer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masters, "_ANSWER_S", 0.5)
+    nodes.ask("web-0", "true", timeout_s=20)
+    os.kill(master_of(tmp_path), signal.SIGKILL)
+    assert nodes.ask("web-0", "echo again", timeout_s=20) == (0, b"again\n")
+    os.kill(hung := master_of(tmp_path), signal.SIGSTOP)
+    assert nodes.ask("web-0", "echo again", timeout_s=3) == (0, b"again\n")
+    eventually(lambda: not alive(hung), "the old one is gone")
+    assert ssh_peer.logins("web-0") == 3
+
+
 def test_a_link_that_breaks_in_the_middle_is_transient(nodes: Connection, ssh_peer: SshPeer) -> None:
     def sink(_: bytes) -> None:
         threading.Thread(target=ssh_peer.stop, args=("web-0",)).start()
@@ -255,6 +281,7 @@ def test_the_directory_may_have_any_length(ssh_peer: SshPeer, tmp_path: Path) ->
     transport = OpenSshTransport(str(tmp_path / "with a space, 100%" / ("long" * 40)))
     with transport.connect(ssh_peer.access) as nodes:
         assert run(nodes, "true")[0] == 0
+        assert nodes.ask("web-0", "true", timeout_s=20)[0] == 0
     transport.close("env-peer")
 
 

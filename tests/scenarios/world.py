@@ -55,8 +55,10 @@ from pipeline.envs.inventories import Inventories
 from pipeline.envs.leases import Leases
 from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.lifecycle import Lifecycle
+from pipeline.envs.login_keys import LoginKeys
 from pipeline.envs.measuring import Measuring
 from pipeline.envs.orders import Orders
+from pipeline.envs.pools import Pools
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.providers import Provider
 from pipeline.envs.qos_checks import QosChecks
@@ -82,6 +84,7 @@ from pipeline.stages.acceptances import Acceptances
 from pipeline.stages.commands import Commands
 from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
+from pipeline.stages.handouts import Handouts
 from pipeline.stages.mornings import Mornings
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
@@ -386,6 +389,7 @@ class World:
         self.script = Converger("script")
         self.secrets = ClearSecrets()
         self.commands: list[tuple[re.Pattern[str], Callable[[Call], int | None]]] = []
+        self.login_keys: dict[tuple[str, str], str] = {}
         self.broken: list[GreenroomError] = []
         self.budgets = {"cloud": Budget()}
         self.router = MemoryRouter("front")
@@ -415,7 +419,12 @@ class World:
         self.projects = Projects(self.books, self.secrets, self.clock, self.ids, self.gate, ("cloud",))
         self.templates = Templates(self.books, YamlBlueprintReader(), self.gate, self.clock)
         self.leases = Leases(self.books, self.secrets, self.clock)
-        self.requests = Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), "cloud", ("cloud",))
+        keys = LoginKeys(self._provider, self.secrets)
+        self.pools = Pools(self.books, self.templates, self._provider, "cloud", keys, self.gate, self.clock, self.ids)
+        self.handouts = Handouts(self.tools, self.pools, keys, self.control)
+        self.requests = Requests(
+            self.tools, self.templates, self.control, self.reaper, SshKeys(), self.handouts, ("cloud",)
+        )
         self.acceptances = Acceptances(self.tools, self.inventories, self.templates, PROFILES)
         self.schedules = Schedules(self.books, self.gate, self.clock, self.ids)
         self.mornings = Mornings(self.books, self.clock)
@@ -517,6 +526,8 @@ class World:
             Watch(self.books, self._provider, self.clock),
             self.switching,
             Care(self.books, self._stock, self.hands, "world", self.clock),
+            self.pools,
+            self.handouts,
         )
 
     def _qos_checks(self) -> QosChecks:
@@ -558,6 +569,8 @@ class World:
             provider_names=("cloud",),
             switching=self.switching,
             doors=Doors(self.books, self.router, "test.example"),
+            pools=self.pools,
+            handouts=self.handouts,
         )
 
     def _machine_of(self, environment_id: str, node: str) -> str:
@@ -665,7 +678,15 @@ class World:
         for pattern, answer in self.commands:
             if pattern.search(call.command) and (status := answer(call)) is not None:
                 return status
+        if "authorized_keys" in call.command:
+            return self._set_keys(call)
         return 0 if "current.new" in call.command else None
+
+    def _set_keys(self, call: Call) -> int:
+        """As a node does that takes the keys of whoever an environment was handed out to."""
+        self.login_keys[call.environment_id, call.node] = call.stdin.decode()
+        call.output(f"{call.node}\n".encode() + call.stdin)
+        return 0
 
     # What scenarios look at
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.domain.errors import NotFound, PermanentError, TooLarge, TransientError, UserError
 from pipeline.ports.common import Clock, LimitExceeded, Limits, Sink
-from pipeline.ports.transports import EnvironmentAccess
+from pipeline.ports.transports import ASKED_BYTES, EnvironmentAccess
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,14 @@ class MemoryConnection:
         return self._transport.execute(
             Call(self._access.environment_id, node, command, limits, sink, dict(env or {}), stdin)
         )
+
+    def ask(self, node: str, command: str, *, timeout_s: float, stdin: bytes = b"") -> tuple[int, bytes]:
+        said: list[bytes] = []
+        limits = Limits(total_s=timeout_s, silence_s=timeout_s, output_bytes=ASKED_BYTES)
+        try:
+            return self.run(node, command, limits=limits, output=said.append, stdin=stdin), b"".join(said)
+        except LimitExceeded as error:
+            raise TransientError(f"node {node}: {error}") from error
 
     def put(self, node: str, source: str, target: str, *, limits: Limits, replace: bool = True) -> None:
         self._reach(node)

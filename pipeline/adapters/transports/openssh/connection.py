@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from pipeline.adapters.transports.openssh import remote
+from pipeline.adapters.transports.openssh import mux, remote
 from pipeline.adapters.transports.openssh.archive import MAX_ENTRIES, pack, unpack
+from pipeline.adapters.transports.openssh.config import socket_name
 from pipeline.adapters.transports.openssh.masters import ENV, Masters, judge
 from pipeline.clients.processes import Child, Stream
 from pipeline.domain.errors import NotFound, PermanentError, TooLarge, TransientError, UserError
 from pipeline.ports.common import LimitExceeded, Limits, Sink
-from pipeline.ports.transports import EnvironmentAccess, NodeAccess
+from pipeline.ports.transports import ASKED_BYTES, EnvironmentAccess, NodeAccess
 
 #: Seconds that a node may take to start a command; without it a connection that hangs would hold us for ever.
 _START_S = 25.0
@@ -51,6 +52,21 @@ class OpenSshConnection:
     ) -> int:
         feed = (remote.first_line(command, env), stdin)
         return self._run(node, remote.watched(len(stdin)), lambda: feed, limits, output, watched=True)
+
+    def ask(self, node: str, command: str, *, timeout_s: float, stdin: bytes = b"") -> tuple[int, bytes]:
+        place = self._node(node)
+        self._masters.ensure(place)
+        told = remote.as_root(place.user, command)
+        try:
+            return mux.ask(self._directory, socket_name(place), told, stdin, timeout_s, ASKED_BYTES)
+        except mux.NotHeard as error:
+            if self._masters.answers(place):
+                raise TransientError(f"node {node} did not do what it was asked: {error}") from error
+        self._masters.reopen(place)
+        try:
+            return mux.ask(self._directory, socket_name(place), told, stdin, timeout_s, ASKED_BYTES)
+        except mux.NotHeard as error:
+            raise TransientError(f"node {node} did not do what it was asked: {error}") from error
 
     def put(self, node: str, source: str, target: str, *, limits: Limits, replace: bool = True) -> None:
         script = remote.first_line(_put_script(_absolute(target), replace=replace))
