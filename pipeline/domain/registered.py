@@ -239,6 +239,25 @@ def inventory_of(machines: Sequence[Registered]) -> Inventory:
     return Inventory(tuple(map(as_machine, machines)), tuple(map(Zone, zones)), tuple(map(Aggregate, aggregates)))
 
 
+def joined(declared: Inventory, machines: Sequence[Registered]) -> Inventory:
+    """What is declared or reported of a provider, and the machines that are registered beside it."""
+    if not machines:
+        return declared
+    own = inventory_of(machines)
+    zones, aggregates = {one.name for one in declared.zones}, {one.name for one in declared.aggregates}
+    return replace(
+        declared,
+        machines=(*(one for one in declared.machines if not one.registered), *own.machines),
+        zones=(*declared.zones, *(one for one in own.zones if one.name not in zones)),
+        aggregates=(*declared.aggregates, *(one for one in own.aggregates if one.name not in aggregates)),
+    )
+
+
+def without(known: Inventory) -> Inventory:
+    """What is known of a provider without its registered machines."""
+    return replace(known, machines=tuple(one for one in known.machines if not one.registered))
+
+
 def as_machine(one: Registered) -> Machine:
     state, reason = _state(one)
     return Machine(
@@ -252,6 +271,7 @@ def as_machine(one: Registered) -> Machine:
         state=state,
         state_reason=reason,
         state_since=one.since,
+        registered=True,
     )
 
 

@@ -9,13 +9,13 @@ from functools import partial
 
 from pipeline.domain import registered
 from pipeline.domain.errors import NotFound
-from pipeline.domain.inventory import Machine
+from pipeline.domain.inventory import Inventory, Machine
 from pipeline.domain.registered import Lease, Registered, Use, Wanted
 from pipeline.envs import jobs
 from pipeline.envs.books import LEDGERS, REGISTERED, Books, Ledger, Loaded
 from pipeline.envs.events import MACHINE_EVENTS
 from pipeline.envs.gate import TICK, Asking
-from pipeline.envs.inventories import Inventories
+from pipeline.envs.inventories import Inventories, registered_at
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Event
 
@@ -25,15 +25,16 @@ CLAIM_TTL_S = 3600
 
 @dataclass(frozen=True)
 class BookedStock:
-    """A `Stock`; any number of processes at once."""
+    """A `Stock`; any number of processes at once. `alone`: the provider has no other machines."""
 
     provider: str
     books: Books
     inventories: Inventories
     clock: Clock
+    alone: bool = True
 
     def machines(self) -> Sequence[Registered]:
-        return [one.value for one in self._all()]
+        return registered_at(self.books, self.provider)
 
     def claim(self, deployment: str, environment_id: str, ends_at: float, wanted: Sequence[Wanted]) -> None:
         mark = Lease(deployment, environment_id, "", ends_at)
@@ -104,7 +105,10 @@ class BookedStock:
 
     def take_over(self) -> None:
         """Let the inventory name exactly the machines that are registered."""
-        self.inventories.sync(self.provider, registered.inventory_of(self.machines()))
+        if self.alone:
+            self.inventories.sync(self.provider, Inventory((), ()))
+        else:
+            self.inventories.sync_registered(self.provider)
 
     def _all(self) -> list[Loaded[Registered]]:
         return self.books.registered.everything(f"registered:{self.provider}")
