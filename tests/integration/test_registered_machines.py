@@ -39,7 +39,7 @@ RESET = "rm -rf /srv/* && echo cleaned >>/var/tmp/resets"
 
 
 @dataclass
-class Tenant:
+class Guest:
     """Somebody whose environment has a machine: a key of its own, and the request that brings it."""
 
     name: str
@@ -47,7 +47,7 @@ class Tenant:
     public: str
 
     @classmethod
-    def named(cls, name: str) -> Tenant:
+    def named(cls, name: str) -> Guest:
         return cls(name, *SshKeys().ed25519(name))
 
     def request(self, machine: str) -> EnvironmentRequest:
@@ -104,25 +104,25 @@ def test_a_whole_lease(metal: tuple[Metal, Sequence[Registered]], local_nodes: L
     books, (new,) = metal
     one = stands(books, new)
     service = local_nodes.keys.login
-    driver, ada, bob = books.driver(), Tenant.named("env-ada"), Tenant.named("env-bob")
-    for tenant, other in ((ada, bob), (bob, ada)):
-        driver.create(tenant.request("m1"))
+    driver, ada, bob = books.driver(), Guest.named("env-ada"), Guest.named("env-bob")
+    for guest, other in ((ada, bob), (bob, ada)):
+        driver.create(guest.request("m1"))
         (view,) = driver.nodes()
         assert (view.environment_id, view.name, view.machine, view.status) == (
-            tenant.name, "db-0", "m1", NodeStatus.ACTIVE,
+            guest.name, "db-0", "m1", NodeStatus.ACTIVE,
         )  # fmt: skip
         assert view.host_public_key == one.login.host_key
-        assert gets_in(one, tenant.private, place)
+        assert gets_in(one, guest.private, place)
         assert gets_in(one, service, place)
         assert not gets_in(one, other.private, place)
-        assert said(one, tenant.private, "ls /srv; echo left >/srv/by-the-tenant", place) == (0, "")
+        assert said(one, guest.private, "ls /srv; echo left >/srv/by-the-guest", place) == (0, "")
         # what root may do against the next one
-        keys = "mkdir -p /var/mail/.ssh; for at in /root/.ssh /var/mail/.ssh; do echo '{}' >>$at/authorized_keys; done"
-        assert said(one, tenant.private, keys.format(other.public), place)[0] == 0
-        driver.destroy(tenant.name)
+        keys = "mkdir -p /var/mail/.ssh; for at in ~root/.ssh /var/mail/.ssh; do echo '{}' >>$at/authorized_keys; done"
+        assert said(one, guest.private, keys.format(other.public), place)[0] == 0
+        driver.destroy(guest.name)
         assert driver.list().environments == ()
         assert books.get("m1").use is Use.DIRTY
-        assert not gets_in(one, tenant.private, place)
+        assert not gets_in(one, guest.private, place)
         assert not gets_in(one, other.private, place)
         books.clean()
         assert books.get("m1").use is Use.FREE
@@ -130,10 +130,10 @@ def test_a_whole_lease(metal: tuple[Metal, Sequence[Registered]], local_nodes: L
     assert left == (0, "\n".join(["cleaned"] * 3))
 
 
-def test_a_session_of_the_last_tenant_ends(metal: tuple[Metal, Sequence[Registered]], place: Path) -> None:
+def test_a_session_of_the_last_guest_ends(metal: tuple[Metal, Sequence[Registered]], place: Path) -> None:
     books, (new,) = metal
     one = stands(books, new)
-    ada = Tenant.named("env-ada")
+    ada = Guest.named("env-ada")
     books.driver().create(ada.request("m1"))
     key, hosts = place / "ada", place / "hosts"
     key.touch(mode=0o600)
@@ -156,7 +156,7 @@ def test_a_session_of_the_last_tenant_ends(metal: tuple[Metal, Sequence[Register
 def test_who_comes_late_lets_nobody_in(metal: tuple[Metal, Sequence[Registered]], place: Path) -> None:
     books, (new,) = metal
     stands(books, new)
-    ada, bob = Tenant.named("env-ada"), Tenant.named("env-bob")
+    ada, bob = Guest.named("env-ada"), Guest.named("env-bob")
     books.driver().create(ada.request("m1"))
     late = books.get("m1")
     books.driver().destroy("env-ada")
@@ -177,7 +177,7 @@ def test_who_comes_late_lets_nobody_in(metal: tuple[Metal, Sequence[Registered]]
 def test_a_reset_that_fails_and_a_release(metal: tuple[Metal, Sequence[Registered]]) -> None:
     books, (new,) = metal
     stands(books, new, "test ! -e /srv/stuck || { echo the disk is stuck; exit 3; }")
-    ada = Tenant.named("env-ada")
+    ada = Guest.named("env-ada")
     books.driver().create(ada.request("m1"))
     one = books.get("m1")
     assert said_as_service(books, one, "touch /srv/stuck") == 0
@@ -233,7 +233,7 @@ def test_a_machine_has_one_owner_and_tells_who_has_it(metal: tuple[Metal, Sequen
     strangers.registry = replace(strangers.registry, deployment="theirs")
     with pytest.raises(AlreadyExists, match="registered by deployment ours"):
         strangers.registry.register(new, ASKING)
-    books.driver().create(Tenant.named("env-ada").request("m1"))
+    books.driver().create(Guest.named("env-ada").request("m1"))
     amnesiac = Metal(books.hands)
     found = amnesiac.registry.register(new, ASKING)
     assert (found.use, found.used_by, found.turn) == (Use.LEASED, "env-ada/db-0", books.get("m1").turn)

@@ -52,7 +52,7 @@ def up(posed: EnvironmentAccess, local_nodes: LocalNodes) -> Iterator[Deployed]:
         one.add_project()
         key = one("machines", "key").strip()
         for node in posed.nodes:
-            assert local_nodes.run(posed, node.name, f"echo '{key}' >>/root/.ssh/authorized_keys")[0] == 0
+            assert local_nodes.run(posed, node.name, f"echo '{key}' >>~root/.ssh/authorized_keys")[0] == 0
         for node, kind in zip(posed.nodes, KINDS, strict=True):
             one(*added(node, kind))
         until(one, ["free"] * len(KINDS))
@@ -110,7 +110,7 @@ def test_one_blueprint_has_both_kinds_and_only_its_key_gets_in(up: Deployed, api
         }
         assert kinds == {"db-0": "bare-metal", "web-0": "vm", "web-1": "vm"}
         nodes = api.post(environment["links"]["ssh"]).json()["nodes"]
-        assert [person.says(node, "ls /srv; echo left >/srv/by-the-tenant") for node in nodes] == [(0, "")] * 3
+        assert [person.says(node, "ls /srv; echo left >/srv/by-the-guest") for node in nodes] == [(0, "")] * 3
         assert [other.says(node, "true")[0] for node in nodes] == [255] * 3
         assert up("env", "run", environment["id"], "db[0]", "--", "echo $((6 * 7))").strip() == "42"
         api.post(f"/v1/environments/{environment['id']}/release")

@@ -1,4 +1,4 @@
-"""Registered machines: leased whole, cleaned in between, and never two tenants' at once, whoever dies where."""
+"""Registered machines: leased whole, cleaned in between, and never two at once have one, whoever dies where."""
 
 from __future__ import annotations
 
