@@ -80,7 +80,7 @@ class Care:
     def visit(self, provider: str) -> None:
         """Greet all machines of a provider, and note who does not answer. What fell out of step is put right."""
         stock = self.stock(provider)
-        stock.take_over()
+        stock.put_right()
         machines = stock.machines()
         if not machines:
             return

@@ -103,6 +103,23 @@ class BookedStock:
             self.provider, changed.name, follow or followed, asking, (put,), tuple(work), (*passed, *news)
         )
 
+    def put_right(self) -> None:
+        """Let the inventory name exactly the machines that are registered, each in the state that its use asks for.
+
+        Somebody may have put one back into service that is not clean.
+        """
+        self.take_over()
+        known = {one.name: one for one in self.inventories.view(self.provider).inventory.machines}
+        for one in self.machines():
+            machine = known.get(one.name)
+            if machine is not None and registered.followed(machine, one, self.clock.now()) != machine:
+                self.books.again(partial(self._follow, one.name))
+
+    def _follow(self, name: str) -> None:
+        loaded = self.books.registered.find(f"{self.provider}.{name}")
+        if loaded is not None:
+            self.save(loaded, loaded.value, Asking(TICK, "it is not as the inventory says"))
+
     def take_over(self) -> None:
         """Let the inventory name exactly the machines that are registered."""
         if self.alone:

@@ -158,6 +158,26 @@ def test_what_an_operator_took_out_stays_out(world: World) -> None:
     assert (stock(world)[name].use, states(world)[name]) == (Use.FREE, MachineState.DRAINING)
 
 
+def test_a_machine_that_is_not_clean_is_not_put_back_into_service(world: World) -> None:
+    environment = made(world, SINGLE)
+    name = environment.nodes[0].machine
+    world.machines.spoiled[name] = "the disk is read-only"
+    given_back(world, environment)
+    world.inventories.set_state("cloud", name, MachineState.IN_SERVICE, Asking("operator", "it looks well"))
+    world.advance(16)
+    assert (stock(world)[name].use, states(world)[name]) == (Use.QUARANTINED, MachineState.QUARANTINED)
+
+
+@pytest.mark.parametrize("machines", [0, 2])
+def test_a_visit_that_finds_nothing_writes_nothing(machines: int, tmp_path: Path) -> None:
+    world = filled(tmp_path, machines=machines, registered=2)
+    world.advance(20)
+    before = world.inventories.version("cloud"), world.store.versions("registered", ["cloud.m1", "cloud.b1"])
+    world.advance(60)
+    after = world.inventories.version("cloud"), world.store.versions("registered", ["cloud.m1", "cloud.b1"])
+    assert before == after
+
+
 @cache
 def places() -> tuple[tuple[str, int], ...]:
     """Where somebody may die in the life of an environment on registered machines."""
