@@ -29,6 +29,8 @@ environment:
 test: []
 """
 RESET = "rm -rf /srv/*; test ! -e /var/tmp/stuck || { echo the disk is stuck; exit 3; }"
+#: So long a machine is away, in seconds: longer than it takes to notice and to replace its node.
+AWAY_S = 45.0
 KINDS = ("bare-metal", "vm", "vm", "bare-metal")
 
 pytestmark = [
@@ -146,3 +148,27 @@ def test_a_machine_in_use_is_kept_and_one_that_cannot_be_cleaned_goes_out(
 def nodes_of(api: httpx.Client, environment: dict[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = api.get(f"/v1/environments/{environment['id']}/nodes").json()
     return found
+
+
+def test_a_machine_that_goes_away_loses_its_node_and_is_cleaned_when_it_is_back(
+    up: Deployed, api: httpx.Client, tmp_path: Path
+) -> None:
+    ada = Person(tmp_path, "ada")
+    environment = made(api, ada)
+    db = next(one for one in nodes_of(api, environment) if one["role"] == "db")
+    (login,) = [one for one in api.post(environment["links"]["ssh"]).json()["nodes"] if one["name"] == "db-0"]
+    away = f"ip link set eth0 down; sleep {AWAY_S:g}; ip link set eth0 up"
+    assert ada.says(login, f"nohup sh -c 'sleep 0.5; {away}' </dev/null >/dev/null 2>&1 &")[0] == 0
+
+    def replaced() -> dict[str, Any] | None:
+        now = next((one for one in nodes_of(api, environment) if one["role"] == "db"), db)
+        return now if now["machine"] != db["machine"] and now["state"] == "in-service" else None
+
+    other = wait_for(replaced, "another node in place of the one that was lost", 90.0)
+    shown = machines(up)
+    assert shown[db["machine"]]["registered"]["state"] == "down"
+    assert shown[other["machine"]]["kind"] == "bare-metal"
+    api.post(f"/v1/environments/{environment['id']}/release")
+    asking.gone(api, environment["id"])
+    assert until(up, ["free"] * len(KINDS))[db["machine"]]["state"] == "in-service"
+    assert ada.says(login, "true")[0] == 255
