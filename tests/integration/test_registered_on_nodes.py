@@ -14,7 +14,7 @@ from pipeline.ports.transports import EnvironmentAccess, NodeAccess
 from tests.integration.test_requests_on_nodes import Person
 from tests.plugins.local_nodes import LocalNodes, why_not
 from tests.tools import asking
-from tests.tools.deployed import PROJECT, Deployed, running
+from tests.tools.deployed import LOCAL, PROJECT, Deployed, running
 from tests.tools.deployment import wait_for
 
 PROVIDER = {"driver": "static", "visit_s": 1.0}
@@ -53,18 +53,21 @@ def up(posed: EnvironmentAccess, local_nodes: LocalNodes) -> Iterator[Deployed]:
     with running(provider=PROVIDER) as one:
         one.add_project()
         key = one("machines", "key").strip()
-        for node in posed.nodes:
-            assert local_nodes.run(posed, node.name, f"echo '{key}' >>~root/.ssh/authorized_keys")[0] == 0
         for node, kind in zip(posed.nodes, KINDS, strict=True):
-            one(*added(node, kind))
+            let_in(local_nodes, posed, node, key)
+            one(*added(node, kind, "static"))
         until(one, ["free"] * len(KINDS))
         yield one
 
 
-def added(node: NodeAccess, kind: str) -> Sequence[str]:
+def let_in(local_nodes: LocalNodes, posed: EnvironmentAccess, node: NodeAccess, key: str) -> None:
+    assert local_nodes.run(posed, node.name, f"echo '{key}' >>~root/.ssh/authorized_keys")[0] == 0
+
+
+def added(node: NodeAccess, kind: str, provider: str) -> Sequence[str]:
     """The words that register a machine."""
     return (
-        "machines", "add", node.name.partition("-")[0], "--provider", "static", "--address", node.address,
+        "machines", "add", node.name.partition("-")[0], "--provider", provider, "--address", node.address,
         "--zone", "rack-a", "--image", "debian-12", "--kind", kind, "--capacity", "vcpu=4", "--reset", RESET,
         "--host-key", node.host_public_key,
     )  # fmt: skip
@@ -172,3 +175,25 @@ def test_a_machine_that_goes_away_loses_its_node_and_is_cleaned_when_it_is_back(
     asking.gone(api, environment["id"])
     assert until(up, ["free"] * len(KINDS))[db["machine"]]["state"] == "in-service"
     assert ada.says(login, "true")[0] == 255
+
+
+def test_registered_machines_stand_beside_nodes_that_are_made(local_nodes: LocalNodes, tmp_path: Path) -> None:
+    """One environment of a provider that makes its own nodes, and has a machine besides."""
+    beside = {**LOCAL, "registered": True, "visit_s": 1.0}
+    ada = Person(tmp_path, "ada")
+    with local_nodes.environment("b1-0") as posed, running(provider=beside) as up, asking.client(up) as api:
+        up.add_project()
+        let_in(local_nodes, posed, posed.nodes[0], up("machines", "key").strip())
+        up(*added(posed.nodes[0], "bare-metal", "local"))
+        until(up, ["free"])
+        environment = made(api, ada)
+        stands = {one["name"]: one["machine"] for one in nodes_of(api, environment)}
+        assert stands["db-0"] == "b1"
+        assert "b1" not in {stands["web-0"], stands["web-1"]}
+        nodes = {one["name"]: one for one in api.post(environment["links"]["ssh"]).json()["nodes"]}
+        assert [ada.says(nodes[name], "hostname")[0] for name in sorted(nodes)] == [0, 0, 0]
+        assert nodes["db-0"]["address"] == posed.nodes[0].address
+        api.post(f"/v1/environments/{environment['id']}/release")
+        asking.gone(api, environment["id"])
+        until(up, ["free"])
+        assert up.traces() == {}
