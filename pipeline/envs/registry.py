@@ -121,8 +121,11 @@ class Registry:
 
     def _forget(self, one: Registered) -> None:
         """Let the machine be registered elsewhere; one that does not answer keeps its marks."""
+        last = replace(one, turn=one.turn + 1)
         try:
-            self.hands.forget(replace(one, turn=one.turn + 1))
+            if one.lease is not None:
+                self.hands.take_back(last)
+            self.hands.forget(last)
         except (InfraError, InvalidTransition) as error:
             log.warning("machine %s keeps the marks in /etc/greenroom: %s", one.id, error)
 

@@ -130,6 +130,34 @@ def test_a_whole_lease(metal: tuple[Metal, Sequence[Registered]], local_nodes: L
     assert left == (0, "\n".join(["cleaned"] * 3))
 
 
+def test_the_service_may_come_as_another_user(
+    metal: tuple[Metal, Sequence[Registered]], local_nodes: LocalNodes, place: Path
+) -> None:
+    books, (new,) = metal
+    plain = replace(new, login=replace(new.login, user="ops"))
+    with pytest.raises(Unreachable, match="refuses SSH"):
+        books.registry.register(plain, ASKING)
+    key = local_nodes.keys.login_public
+    assert (
+        said_as_service(books, new, f"useradd -m ops && mkdir ~ops/.ssh && echo '{key}' >~ops/.ssh/authorized_keys")
+        == 0
+    )
+    assert said_as_service(books, new, "chown -R ops: ~ops/.ssh; rm -f /etc/sudoers.d/ops") == 0
+    with pytest.raises(Unreachable, match="password is required"):
+        books.registry.register(plain, ASKING)
+    assert said_as_service(books, new, "echo 'ops ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ops") == 0
+    one = stands(books, plain)
+    service, ada = local_nodes.keys.login, Guest.named("env-ada")
+    assert not gets_in(one, service, place)
+    books.driver().create(ada.request("m1"))
+    assert gets_in(one, ada.private, place)
+    assert not gets_in(one, service, place)
+    books.driver().destroy("env-ada")
+    assert not gets_in(one, ada.private, place)
+    books.clean()
+    assert books.get("m1").use is Use.FREE
+
+
 def test_a_session_of_the_last_guest_ends(metal: tuple[Metal, Sequence[Registered]], place: Path) -> None:
     books, (new,) = metal
     one = stands(books, new)
