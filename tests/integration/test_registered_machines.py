@@ -226,6 +226,25 @@ def test_a_reset_that_fails_and_a_release(metal: tuple[Metal, Sequence[Registere
     assert machine.state is MachineState.IN_SERVICE
 
 
+@pytest.mark.parametrize("turn", ["9" * 5000, "99999", "many"])
+def test_a_guest_who_forges_the_turn_gets_nothing_but_a_quarantine(
+    turn: str, metal: tuple[Metal, Sequence[Registered]]
+) -> None:
+    books, (new,) = metal
+    stands(books, new)
+    ada = Guest.named("env-ada")
+    books.driver().create(ada.request("m1"))
+    one = books.get("m1")
+    assert said_as_service(books, one, f"echo {turn} >/etc/greenroom/turn") == 0
+    books.driver().destroy("env-ada")
+    books.clean()
+    assert (books.get("m1").use, "later turn" in books.get("m1").reason) == (Use.QUARANTINED, True)
+    assert said_as_service(books, one, "rm -r /etc/greenroom") == 0
+    books.registry.release(PROVIDER, "m1", ASKING)
+    books.clean()
+    assert books.get("m1").use is Use.FREE
+
+
 def test_a_reset_that_hangs_is_ended(metal: tuple[Metal, Sequence[Registered]]) -> None:
     books, (new,) = metal
     books.registry.register(replace(new, reset="sleep 100", reset_s=1.0), ASKING)
