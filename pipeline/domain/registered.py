@@ -39,6 +39,8 @@ MISSES = 2
 CLEANING_GRACE_S = 60.0
 #: A cleaning that did not reach its machine is tried again so much later, in seconds.
 AGAIN_S = 10.0
+#: So many tries of one cleaning may lose their machine: a reset that reboots it every time never ends.
+MOST_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Registered:
     """One registered machine. Times are seconds since the epoch.
 
     `reset` is the command that cleans it, as root, within `reset_s` seconds. `reason` says why it is quarantined, and
-    `fault` why it is down. `cleaning_until`: somebody cleans it until then, or nobody tries before.
+    `fault` why it is down. `cleaning_until`: somebody cleans it until then, or nobody tries before. So many `tries` lost
+    it on the way.
     """
 
     provider: str
@@ -89,6 +92,7 @@ class Registered:
     turn: int = 0
     lease: Lease | None = None
     cleaning_until: float = 0.0
+    tries: int = 0
     misses: int = 0
     fault: str = ""
 
@@ -111,7 +115,7 @@ class Registered:
         if use not in TRANSITIONS[self.use]:
             raise InvalidTransition(f"machine {self.name} is {self.use}, and cannot be {use} from there")
         turn = self.turn + 1
-        return replace(self, use=use, since=now, reason=reason, lease=lease, turn=turn, cleaning_until=0.0)
+        return replace(self, use=use, since=now, reason=reason, lease=lease, turn=turn, cleaning_until=0.0, tries=0)
 
     def is_of(self, environment_id: str, nodes: Collection[str] | None = None) -> bool:
         """Whether it is leased to an environment, as one of these nodes (None: any)."""
@@ -203,9 +207,11 @@ def being_cleaned(one: Registered, now: float) -> Registered:
     return replace(one, turn=one.turn + 1, cleaning_until=now + one.reset_s + CLEANING_GRACE_S)
 
 
-def cleaned_later(one: Registered, now: float) -> Registered:
-    """It could not be reached; nobody tries again at once."""
-    return replace(one, cleaning_until=now + AGAIN_S)
+def cleaned_later(one: Registered, now: float, why: str) -> Registered:
+    """It was lost on the way; nobody tries again at once, and nobody for ever."""
+    if one.tries + 1 >= MOST_TRIES:
+        return one.to(Use.QUARANTINED, now, reason=f"it was lost {MOST_TRIES} times while it was cleaned: {why}")
+    return replace(one, cleaning_until=now + AGAIN_S, tries=one.tries + 1)
 
 
 def to_be_cleaned(one: Registered, now: float) -> Registered:

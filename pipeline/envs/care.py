@@ -44,7 +44,8 @@ class Care:
             self._conclude(stock, mine, lambda one: one.to(Use.QUARANTINED, self.clock.now(), reason=why))
         except TransientError as error:
             log.info("machine %s is cleaned later: %s", mine.id, error)
-            self._conclude(stock, mine, lambda one: registered.cleaned_later(one, self.clock.now()))
+            lost = str(error)
+            self._conclude(stock, mine, lambda one: registered.cleaned_later(one, self.clock.now(), lost))
         else:
             self._conclude(stock, mine, lambda one: one.to(Use.FREE, self.clock.now()))
 
