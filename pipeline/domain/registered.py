@@ -70,8 +70,8 @@ class Registered:
     """One registered machine. Times are seconds since the epoch.
 
     `reset` is the command that cleans it, as root, within `reset_s` seconds. `reason` says why it is quarantined, and
-    `fault` why it is down. `cleaning_until`: somebody cleans it until then, or nobody tries before. So many `tries` lost
-    it on the way.
+    `fault` why it is down. `cleaning_until`: somebody cleans it until then, or nobody tries before. So many `tries`
+    lost it on the way.
     """
 
     provider: str
