@@ -277,7 +277,8 @@ class Application:
 
     def stock(self, provider: str) -> BookedStock:
         """The registered machines of a provider."""
-        return BookedStock(provider, self.books, self.inventories, self.clock)
+        alone = self.settings.providers[provider].driver == "static"
+        return BookedStock(provider, self.books, self.inventories, self.clock, alone)
 
     @cached_property
     def hands(self) -> MachineHands:
@@ -291,7 +292,7 @@ class Application:
 
     @cached_property
     def registry(self) -> Registry:
-        takers = tuple(name for name, one in self.settings.providers.items() if one.driver == "static")
+        takers = tuple(name for name, one in self.settings.providers.items() if one.takes_machines())
         return Registry(
             self.books,
             self.stock,
@@ -443,10 +444,24 @@ class Application:
             estate=self._estate(settings),
             grounds=self._grounds(settings),
             sync_s=settings.sync_s,
-            visit_s=settings.visit_s if settings.driver == "static" else None,
+            visit_s=settings.visit_s if settings.takes_machines() else None,
         )
 
     def _driver(self, name: str, settings: ProviderSettings) -> tuple[Driver, Transport]:
+        """Registered machines, or what makes servers, or that with registered machines beside it."""
+        if not settings.takes_machines():
+            return self._making(settings)
+        from pipeline.adapters.drivers.static.beside import BesideDriver
+        from pipeline.adapters.drivers.static.driver import StaticDriver
+
+        machines = StaticDriver(self.settings.deployment, self.stock(name), self.hands)
+        if settings.driver == "static":
+            return machines, self.transport
+        made, transport = self._making(settings)
+        return BesideDriver(made, machines), transport
+
+    def _making(self, settings: ProviderSettings) -> tuple[Driver, Transport]:
+        """What makes the nodes of a provider, and how they are reached."""
         if settings.driver == "memory":
             from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
             from pipeline.adapters.transports.memory import MemoryTransport
@@ -456,10 +471,6 @@ class Application:
             return self._openstack(settings), self.transport
         if settings.driver == "vagrant":
             return self._vagrant(settings), self.transport
-        if settings.driver == "static":
-            from pipeline.adapters.drivers.static.driver import StaticDriver
-
-            return StaticDriver(self.settings.deployment, self.stock(name), self.hands), self.transport
         from pipeline.adapters.drivers.local.driver import LocalDriver
         from pipeline.adapters.drivers.local.this_machine import Pose
 

@@ -91,7 +91,8 @@ class ProviderSettings(BaseModel):
     what there is, by dimension. It builds `max_builds` and deletes `max_deletes` environments at a time, and takes
     `calls_per_s`; None: any number. Of its own accord Greenroom removes at most `delete_budget` environments in any
     `delete_interval_s` seconds. Every `sync_s` seconds a cloud's servers are compared with the books,
-    and its machines are taken over where no file declares them. Every `visit_s` seconds its registered machines are
+    and its machines are taken over where no file declares them. `registered`: machines that stand already may be
+    registered beside those that it makes nodes on, as with driver static alone; every `visit_s` seconds they are
     greeted.
     """
 
@@ -112,6 +113,7 @@ class ProviderSettings(BaseModel):
     calls_per_s: float | None = Field(default=None, gt=0)
     sync_s: float = Field(default=60.0, ge=1)
     visit_s: float = Field(default=15.0, ge=1)
+    registered: bool = False
     openstack: OpenStackSettings | None = None
     vagrant: VagrantSettings = Field(default_factory=VagrantSettings)
 
@@ -128,6 +130,10 @@ class ProviderSettings(BaseModel):
         if self.driver == "static" and self.inventory is not None:
             raise ValueError("driver static has its machines from `greenroom machines add`: take `inventory` out")
         return self
+
+    def takes_machines(self) -> bool:
+        """Whether machines may be registered at it."""
+        return self.registered or self.driver == "static"
 
     def on_openstack(self) -> bool:
         """Whether its nodes are servers of an OpenStack cloud, whoever makes them."""

@@ -13,6 +13,7 @@ from pipeline.domain.durations import LONGEST_S
 from pipeline.domain.inventory import Machine, MachineKind, MachineState
 from pipeline.domain.registered import Login, Registered, Use, as_machine
 from pipeline.envs.gate import Asking
+from pipeline.envs.inventories import registered_at
 from pipeline.stages.control import BY_HAND
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9-]{0,62}$"
@@ -205,5 +206,5 @@ def _machines(app: Application, provider: str) -> list[MachineView]:
         for node in loaded.value.nodes:
             on.setdefault(node.machine, []).append(f"{loaded.value.id}/{node.name}")
     machines = app.inventories.view(provider).inventory.machines
-    registered = {one.name: one for one in app.stock(provider).machines()}
+    registered = {one.name: one for one in registered_at(app.books, provider)}
     return [MachineView.of(provider, one, on.get(one.name, []), registered.get(one.name)) for one in machines]

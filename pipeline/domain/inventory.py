@@ -53,7 +53,7 @@ class Machine:
 
     `back_at`: when a quarantine that nobody asked for ends (epoch seconds); None: it ends by hand alone.
     `quarantines`: how many of those there were one after the other. `probation`: it came back from one, and takes one
-    build at a time until a build on it succeeds.
+    build at a time until a build on it succeeds. `registered`: it stands in the books beside what is declared.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Machine:
     back_at: float | None = None
     quarantines: int = 0
     probation: bool = False
+    registered: bool = False
 
     def to(self, state: MachineState, now: float, reason: str) -> Machine:
         """The machine in another state; the same one when it is there already.

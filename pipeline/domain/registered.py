@@ -39,6 +39,8 @@ MISSES = 2
 CLEANING_GRACE_S = 60.0
 #: A cleaning that did not reach its machine is tried again so much later, in seconds.
 AGAIN_S = 10.0
+#: So many tries of one cleaning may lose their machine: a reset that reboots it every time never ends.
+MOST_TRIES = 10
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Registered:
     """One registered machine. Times are seconds since the epoch.
 
     `reset` is the command that cleans it, as root, within `reset_s` seconds. `reason` says why it is quarantined, and
-    `fault` why it is down. `cleaning_until`: somebody cleans it until then, or nobody tries before.
+    `fault` why it is down. `cleaning_until`: somebody cleans it until then, or nobody tries before. So many `tries`
+    lost it on the way.
     """
 
     provider: str
@@ -89,6 +92,7 @@ class Registered:
     turn: int = 0
     lease: Lease | None = None
     cleaning_until: float = 0.0
+    tries: int = 0
     misses: int = 0
     fault: str = ""
 
@@ -111,7 +115,7 @@ class Registered:
         if use not in TRANSITIONS[self.use]:
             raise InvalidTransition(f"machine {self.name} is {self.use}, and cannot be {use} from there")
         turn = self.turn + 1
-        return replace(self, use=use, since=now, reason=reason, lease=lease, turn=turn, cleaning_until=0.0)
+        return replace(self, use=use, since=now, reason=reason, lease=lease, turn=turn, cleaning_until=0.0, tries=0)
 
     def is_of(self, environment_id: str, nodes: Collection[str] | None = None) -> bool:
         """Whether it is leased to an environment, as one of these nodes (None: any)."""
@@ -203,9 +207,11 @@ def being_cleaned(one: Registered, now: float) -> Registered:
     return replace(one, turn=one.turn + 1, cleaning_until=now + one.reset_s + CLEANING_GRACE_S)
 
 
-def cleaned_later(one: Registered, now: float) -> Registered:
-    """It could not be reached; nobody tries again at once."""
-    return replace(one, cleaning_until=now + AGAIN_S)
+def cleaned_later(one: Registered, now: float, why: str) -> Registered:
+    """It was lost on the way; nobody tries again at once, and nobody for ever."""
+    if one.tries + 1 >= MOST_TRIES:
+        return one.to(Use.QUARANTINED, now, reason=f"it was lost {MOST_TRIES} times while it was cleaned: {why}")
+    return replace(one, cleaning_until=now + AGAIN_S, tries=one.tries + 1)
 
 
 def to_be_cleaned(one: Registered, now: float) -> Registered:
@@ -239,6 +245,25 @@ def inventory_of(machines: Sequence[Registered]) -> Inventory:
     return Inventory(tuple(map(as_machine, machines)), tuple(map(Zone, zones)), tuple(map(Aggregate, aggregates)))
 
 
+def joined(declared: Inventory, machines: Sequence[Registered]) -> Inventory:
+    """What is declared or reported of a provider, and the machines that are registered beside it."""
+    if not machines:
+        return declared
+    own = inventory_of(machines)
+    zones, aggregates = {one.name for one in declared.zones}, {one.name for one in declared.aggregates}
+    return replace(
+        declared,
+        machines=(*(one for one in declared.machines if not one.registered), *own.machines),
+        zones=(*declared.zones, *(one for one in own.zones if one.name not in zones)),
+        aggregates=(*declared.aggregates, *(one for one in own.aggregates if one.name not in aggregates)),
+    )
+
+
+def without(known: Inventory) -> Inventory:
+    """What is known of a provider without its registered machines."""
+    return replace(known, machines=tuple(one for one in known.machines if not one.registered))
+
+
 def as_machine(one: Registered) -> Machine:
     state, reason = _state(one)
     return Machine(
@@ -252,6 +277,7 @@ def as_machine(one: Registered) -> Machine:
         state=state,
         state_reason=reason,
         state_since=one.since,
+        registered=True,
     )
 
 

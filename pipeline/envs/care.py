@@ -44,7 +44,8 @@ class Care:
             self._conclude(stock, mine, lambda one: one.to(Use.QUARANTINED, self.clock.now(), reason=why))
         except TransientError as error:
             log.info("machine %s is cleaned later: %s", mine.id, error)
-            self._conclude(stock, mine, lambda one: registered.cleaned_later(one, self.clock.now()))
+            lost = str(error)
+            self._conclude(stock, mine, lambda one: registered.cleaned_later(one, self.clock.now(), lost))
         else:
             self._conclude(stock, mine, lambda one: one.to(Use.FREE, self.clock.now()))
 
@@ -80,7 +81,7 @@ class Care:
     def visit(self, provider: str) -> None:
         """Greet all machines of a provider, and note who does not answer. What fell out of step is put right."""
         stock = self.stock(provider)
-        stock.take_over()
+        stock.put_right()
         machines = stock.machines()
         if not machines:
             return

@@ -10,6 +10,7 @@ from pipeline.domain.changes import changes
 from pipeline.domain.errors import NotFound
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, MachineState, Zone, checked
+from pipeline.domain.registered import Registered, joined, without
 from pipeline.envs.books import INVENTORIES, LEDGERS, LOADS, MACHINES, Books, Ledger, Loaded, Loads, MachineRecord
 from pipeline.envs.events import MACHINE_EVENTS
 from pipeline.envs.gate import AUDIT, Asking, Gate, check_names
@@ -91,19 +92,23 @@ class Inventories:
         self._books.commit(LOADS.put(provider, Loads(machines), version))
 
     def sync(self, provider: str, declared: Inventory) -> bool:
-        """Take over what a file or a driver declares; whether anything changed.
+        """Take over what a file or a driver declares, beside what is registered; whether anything changed.
 
         A machine that stays keeps the state that an operator gave it. One that is not declared any more goes down
         while nodes stand on it, and is forgotten after that.
         """
-        checked(declared)
         return self._books.again(lambda: self._sync(provider, declared))
+
+    def sync_registered(self, provider: str) -> bool:
+        """Take over which machines are registered; what else the provider has stays as it is."""
+        return self._books.again(lambda: self._sync(provider, without(self.view(provider).inventory)))
 
     def _sync(self, provider: str, declared: Inventory) -> bool:
         ledger = self.ledger_version()  # first of all: what is reserved after this look makes another one
         known = {one.value.machine.name: one for one in self._books.machines.everything(f"machines:{provider}")}
         loaded = self._books.inventories.find(provider)
         now = self._clock.now()
+        declared = checked(joined(declared, registered_at(self._books, provider)))
         found = changes(known_of(loaded, known.values()), declared, self._machines_in_use(provider), now)
         kept = (*(after for _, after in found.changed), *found.downed)
         writes: list[Put | Delete] = [
@@ -300,6 +305,11 @@ class Inventories:
     def ledger_put(self, version: int) -> Put:
         """The write that counts the ledger up; VersionConflict when it is not at `version` any more."""
         return LEDGERS.put(PLACEMENT, Ledger(), version)
+
+
+def registered_at(books: Books, provider: str) -> list[Registered]:
+    """The registered machines of a provider."""
+    return [one.value for one in books.registered.everything(f"registered:{provider}")]
 
 
 def known_of(loaded: Loaded[Inventory] | None, machines: Iterable[Loaded[MachineRecord]]) -> Inventory:

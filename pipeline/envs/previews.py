@@ -10,9 +10,10 @@ from pipeline.domain.changes import Changes, changes
 from pipeline.domain.environments import Node
 from pipeline.domain.inventory import Inventory, checked, usable
 from pipeline.domain.placement.requests import demand_of
+from pipeline.domain.registered import joined
 from pipeline.domain.resources import DIMENSIONS, UNITS, Vector
 from pipeline.envs.books import Books
-from pipeline.envs.inventories import known_of
+from pipeline.envs.inventories import known_of, registered_at
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Preview:
 
 def preview(books: Books, provider: str, declared: Inventory, now: float) -> Preview:
     """What `Inventories.sync` would do now; UserError as it would say."""
-    checked(declared)
+    declared = checked(joined(declared, registered_at(books, provider)))
     nodes: dict[str, list[Node]] = defaultdict(list)
     names: dict[str, list[str]] = defaultdict(list)
     for one in books.environments.everything(f"environments:standing:{provider}"):

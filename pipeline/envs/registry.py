@@ -59,7 +59,9 @@ class Registry:
     def _check_provider(self, provider: str) -> None:
         if provider not in self.providers:
             known = ", ".join(self.providers) or "none"
-            raise UserError(f"provider {provider} takes no registered machines (driver `static`); these do: {known}")
+            raise UserError(
+                f"provider {provider} takes no registered machines (`registered` in its settings); these do: {known}"
+            )
 
     def _check_new(self, one: Registered) -> None:
         for other in (loaded.value for loaded in self.books.registered.everything("registered")):
@@ -68,6 +70,9 @@ class Registry:
             same = (other.login.address, other.login.port) == (one.login.address, one.login.port)
             if same:
                 raise AlreadyExists(f"{one.login.address}:{one.login.port} is registered as {other.id} already")
+
+        if one.name in {known.name for known in self.inventories.view(one.provider).inventory.machines}:
+            raise AlreadyExists(f"the inventory of provider {one.provider} has a machine {one.name} already")
 
     def shown_host_key(self, address: str, port: int) -> str:
         """The host key that an address shows, for a person to compare; Unreachable when nobody answers."""
@@ -107,6 +112,7 @@ class Registry:
         return one
 
     def _remove(self, provider: str, name: str, asking: Asking) -> Registered:
+        self._check_provider(provider)
         loaded = self.stock(provider).get(name)
         passed = self._pass(loaded.value, "forgotten", asking)
         writes = [] if asking.dry_run else [Delete(REGISTERED.name, loaded.value.id, loaded.version)]
@@ -115,8 +121,11 @@ class Registry:
 
     def _forget(self, one: Registered) -> None:
         """Let the machine be registered elsewhere; one that does not answer keeps its marks."""
+        last = replace(one, turn=one.turn + 1)
         try:
-            self.hands.forget(replace(one, turn=one.turn + 1))
+            if one.lease is not None:
+                self.hands.take_back(last)
+            self.hands.forget(last)
         except (InfraError, InvalidTransition) as error:
             log.warning("machine %s keeps the marks in /etc/greenroom: %s", one.id, error)
 
@@ -125,6 +134,7 @@ class Registry:
         return self.books.again(lambda: self._release(provider, name, asking))
 
     def _release(self, provider: str, name: str, asking: Asking) -> Registered:
+        self._check_provider(provider)
         stock = self.stock(provider)
         loaded = stock.get(name)
         now = self.clock.now()

@@ -9,13 +9,13 @@ from functools import partial
 
 from pipeline.domain import registered
 from pipeline.domain.errors import NotFound
-from pipeline.domain.inventory import Machine
+from pipeline.domain.inventory import Inventory, Machine
 from pipeline.domain.registered import Lease, Registered, Use, Wanted
 from pipeline.envs import jobs
 from pipeline.envs.books import LEDGERS, REGISTERED, Books, Ledger, Loaded
 from pipeline.envs.events import MACHINE_EVENTS
 from pipeline.envs.gate import TICK, Asking
-from pipeline.envs.inventories import Inventories
+from pipeline.envs.inventories import Inventories, registered_at
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Event
 
@@ -25,15 +25,16 @@ CLAIM_TTL_S = 3600
 
 @dataclass(frozen=True)
 class BookedStock:
-    """A `Stock`; any number of processes at once."""
+    """A `Stock`; any number of processes at once. `alone`: the provider has no other machines."""
 
     provider: str
     books: Books
     inventories: Inventories
     clock: Clock
+    alone: bool = True
 
     def machines(self) -> Sequence[Registered]:
-        return [one.value for one in self._all()]
+        return registered_at(self.books, self.provider)
 
     def claim(self, deployment: str, environment_id: str, ends_at: float, wanted: Sequence[Wanted]) -> None:
         mark = Lease(deployment, environment_id, "", ends_at)
@@ -102,9 +103,29 @@ class BookedStock:
             self.provider, changed.name, follow or followed, asking, (put,), tuple(work), (*passed, *news)
         )
 
+    def put_right(self) -> None:
+        """Let the inventory name exactly the machines that are registered, each in the state that its use asks for.
+
+        Somebody may have put one back into service that is not clean.
+        """
+        self.take_over()
+        known = {one.name: one for one in self.inventories.view(self.provider).inventory.machines}
+        for one in self.machines():
+            machine = known.get(one.name)
+            if machine is not None and registered.followed(machine, one, self.clock.now()) != machine:
+                self.books.again(partial(self._follow, one.name))
+
+    def _follow(self, name: str) -> None:
+        loaded = self.books.registered.find(f"{self.provider}.{name}")
+        if loaded is not None:
+            self.save(loaded, loaded.value, Asking(TICK, "it is not as the inventory says"))
+
     def take_over(self) -> None:
         """Let the inventory name exactly the machines that are registered."""
-        self.inventories.sync(self.provider, registered.inventory_of(self.machines()))
+        if self.alone:
+            self.inventories.sync(self.provider, Inventory((), ()))
+        else:
+            self.inventories.sync_registered(self.provider)
 
     def _all(self) -> list[Loaded[Registered]]:
         return self.books.registered.everything(f"registered:{self.provider}")

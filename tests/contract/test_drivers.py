@@ -16,6 +16,7 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
 from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 from pipeline.adapters.drivers.openstack.terms import Terms
+from pipeline.adapters.drivers.static.beside import BesideDriver
 from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.clients.openstack import Account
 from pipeline.domain.errors import CapacityError, PermanentError
@@ -28,7 +29,7 @@ from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
 from tests.plugins.local_nodes import Keys, LocalNodes, running_helper
 from tests.plugins.openstack_cloud import CloudUnderTest
-from tests.plugins.registered_machines import IMAGE, OURS, Metal, in_memory, posing
+from tests.plugins.registered_machines import IMAGE, OURS, Metal, in_memory, posing, registered
 from tests.plugins.vagrant_nodes import VagrantNodes
 from tests.plugins.vagrant_servers import vagrant_servers
 
@@ -100,6 +101,7 @@ class Subject:
         "memory",
         "watched",
         "static",
+        "beside",
         pytest.param("static_nodes", marks=pytest.mark.local),
         pytest.param("local", marks=pytest.mark.local),
         pytest.param("openstack", marks=pytest.mark.openstack),
@@ -142,6 +144,16 @@ def watched_subject(memory_subject: Subject) -> Subject:
 def static_subject(node_keys: Keys) -> Subject:
     """Registered machines that exist as entries alone."""
     return _static(in_memory(12), node_keys)
+
+
+@pytest.fixture
+def beside_subject(memory_subject: Subject) -> Subject:
+    """The memory driver with registered machines beside its own."""
+    metal = in_memory(0)
+    metal.stand(replace(registered("b1"), images=frozenset({"plain", "rich"})))
+    made, stranger = memory_subject.driver, memory_subject.stranger
+    ours, theirs = BesideDriver(made, metal.driver()), BesideDriver(stranger, metal.driver("theirs"))
+    return replace(memory_subject, driver=ours, stranger=theirs)
 
 
 @pytest.fixture

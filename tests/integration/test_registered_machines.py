@@ -39,7 +39,7 @@ RESET = "rm -rf /srv/* && echo cleaned >>/var/tmp/resets"
 
 
 @dataclass
-class Lease:
+class Guest:
     """Somebody whose environment has a machine: a key of its own, and the request that brings it."""
 
     name: str
@@ -47,7 +47,7 @@ class Lease:
     public: str
 
     @classmethod
-    def named(cls, name: str) -> Lease:
+    def named(cls, name: str) -> Guest:
         return cls(name, *SshKeys().ed25519(name))
 
     def request(self, machine: str) -> EnvironmentRequest:
@@ -104,25 +104,25 @@ def test_a_whole_lease(metal: tuple[Metal, Sequence[Registered]], local_nodes: L
     books, (new,) = metal
     one = stands(books, new)
     service = local_nodes.keys.login
-    driver, ada, bob = books.driver(), Lease.named("env-ada"), Lease.named("env-bob")
-    for tenant, other in ((ada, bob), (bob, ada)):
-        driver.create(tenant.request("m1"))
+    driver, ada, bob = books.driver(), Guest.named("env-ada"), Guest.named("env-bob")
+    for guest, other in ((ada, bob), (bob, ada)):
+        driver.create(guest.request("m1"))
         (view,) = driver.nodes()
         assert (view.environment_id, view.name, view.machine, view.status) == (
-            tenant.name, "db-0", "m1", NodeStatus.ACTIVE,
+            guest.name, "db-0", "m1", NodeStatus.ACTIVE,
         )  # fmt: skip
         assert view.host_public_key == one.login.host_key
-        assert gets_in(one, tenant.private, place)
+        assert gets_in(one, guest.private, place)
         assert gets_in(one, service, place)
         assert not gets_in(one, other.private, place)
-        assert said(one, tenant.private, "ls /srv; echo left >/srv/by-the-tenant", place) == (0, "")
+        assert said(one, guest.private, "ls /srv; echo left >/srv/by-the-guest", place) == (0, "")
         # what root may do against the next one
         keys = "mkdir -p /var/mail/.ssh; for at in ~root/.ssh /var/mail/.ssh; do echo '{}' >>$at/authorized_keys; done"
-        assert said(one, tenant.private, keys.format(other.public), place)[0] == 0
-        driver.destroy(tenant.name)
+        assert said(one, guest.private, keys.format(other.public), place)[0] == 0
+        driver.destroy(guest.name)
         assert driver.list().environments == ()
         assert books.get("m1").use is Use.DIRTY
-        assert not gets_in(one, tenant.private, place)
+        assert not gets_in(one, guest.private, place)
         assert not gets_in(one, other.private, place)
         books.clean()
         assert books.get("m1").use is Use.FREE
@@ -130,10 +130,38 @@ def test_a_whole_lease(metal: tuple[Metal, Sequence[Registered]], local_nodes: L
     assert left == (0, "\n".join(["cleaned"] * 3))
 
 
-def test_a_session_of_the_last_tenant_ends(metal: tuple[Metal, Sequence[Registered]], place: Path) -> None:
+def test_the_service_may_come_as_another_user(
+    metal: tuple[Metal, Sequence[Registered]], local_nodes: LocalNodes, place: Path
+) -> None:
+    books, (new,) = metal
+    plain = replace(new, login=replace(new.login, user="ops"))
+    with pytest.raises(Unreachable, match="refuses SSH"):
+        books.registry.register(plain, ASKING)
+    key = local_nodes.keys.login_public
+    assert (
+        said_as_service(books, new, f"useradd -m ops && mkdir ~ops/.ssh && echo '{key}' >~ops/.ssh/authorized_keys")
+        == 0
+    )
+    assert said_as_service(books, new, "chown -R ops: ~ops/.ssh; rm -f /etc/sudoers.d/ops") == 0
+    with pytest.raises(Unreachable, match="password is required"):
+        books.registry.register(plain, ASKING)
+    assert said_as_service(books, new, "echo 'ops ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/ops") == 0
+    one = stands(books, plain)
+    service, ada = local_nodes.keys.login, Guest.named("env-ada")
+    assert not gets_in(one, service, place)
+    books.driver().create(ada.request("m1"))
+    assert gets_in(one, ada.private, place)
+    assert not gets_in(one, service, place)
+    books.driver().destroy("env-ada")
+    assert not gets_in(one, ada.private, place)
+    books.clean()
+    assert books.get("m1").use is Use.FREE
+
+
+def test_a_session_of_the_last_guest_ends(metal: tuple[Metal, Sequence[Registered]], place: Path) -> None:
     books, (new,) = metal
     one = stands(books, new)
-    ada = Lease.named("env-ada")
+    ada = Guest.named("env-ada")
     books.driver().create(ada.request("m1"))
     key, hosts = place / "ada", place / "hosts"
     key.touch(mode=0o600)
@@ -156,7 +184,7 @@ def test_a_session_of_the_last_tenant_ends(metal: tuple[Metal, Sequence[Register
 def test_who_comes_late_lets_nobody_in(metal: tuple[Metal, Sequence[Registered]], place: Path) -> None:
     books, (new,) = metal
     stands(books, new)
-    ada, bob = Lease.named("env-ada"), Lease.named("env-bob")
+    ada, bob = Guest.named("env-ada"), Guest.named("env-bob")
     books.driver().create(ada.request("m1"))
     late = books.get("m1")
     books.driver().destroy("env-ada")
@@ -177,7 +205,7 @@ def test_who_comes_late_lets_nobody_in(metal: tuple[Metal, Sequence[Registered]]
 def test_a_reset_that_fails_and_a_release(metal: tuple[Metal, Sequence[Registered]]) -> None:
     books, (new,) = metal
     stands(books, new, "test ! -e /srv/stuck || { echo the disk is stuck; exit 3; }")
-    ada = Lease.named("env-ada")
+    ada = Guest.named("env-ada")
     books.driver().create(ada.request("m1"))
     one = books.get("m1")
     assert said_as_service(books, one, "touch /srv/stuck") == 0
@@ -196,6 +224,25 @@ def test_a_reset_that_fails_and_a_release(metal: tuple[Metal, Sequence[Registere
     assert books.get("m1").use is Use.FREE
     (machine,) = books.inventories.view(PROVIDER).inventory.machines
     assert machine.state is MachineState.IN_SERVICE
+
+
+@pytest.mark.parametrize("turn", ["9" * 5000, "99999", "many"])
+def test_a_guest_who_forges_the_turn_gets_nothing_but_a_quarantine(
+    turn: str, metal: tuple[Metal, Sequence[Registered]]
+) -> None:
+    books, (new,) = metal
+    stands(books, new)
+    ada = Guest.named("env-ada")
+    books.driver().create(ada.request("m1"))
+    one = books.get("m1")
+    assert said_as_service(books, one, f"echo {turn} >/etc/greenroom/turn") == 0
+    books.driver().destroy("env-ada")
+    books.clean()
+    assert (books.get("m1").use, "later turn" in books.get("m1").reason) == (Use.QUARANTINED, True)
+    assert said_as_service(books, one, "rm -r /etc/greenroom") == 0
+    books.registry.release(PROVIDER, "m1", ASKING)
+    books.clean()
+    assert books.get("m1").use is Use.FREE
 
 
 def test_a_reset_that_hangs_is_ended(metal: tuple[Metal, Sequence[Registered]]) -> None:
@@ -233,7 +280,7 @@ def test_a_machine_has_one_owner_and_tells_who_has_it(metal: tuple[Metal, Sequen
     strangers.registry = replace(strangers.registry, deployment="theirs")
     with pytest.raises(AlreadyExists, match="registered by deployment ours"):
         strangers.registry.register(new, ASKING)
-    books.driver().create(Lease.named("env-ada").request("m1"))
+    books.driver().create(Guest.named("env-ada").request("m1"))
     amnesiac = Metal(books.hands)
     found = amnesiac.registry.register(new, ASKING)
     assert (found.use, found.used_by, found.turn) == (Use.LEASED, "env-ada/db-0", books.get("m1").turn)

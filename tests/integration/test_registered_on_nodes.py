@@ -14,7 +14,7 @@ from pipeline.ports.transports import EnvironmentAccess, NodeAccess
 from tests.integration.test_requests_on_nodes import Person
 from tests.plugins.local_nodes import LocalNodes, why_not
 from tests.tools import asking
-from tests.tools.deployed import PROJECT, Deployed, running
+from tests.tools.deployed import LOCAL, PROJECT, Deployed, running
 from tests.tools.deployment import wait_for
 
 PROVIDER = {"driver": "static", "visit_s": 1.0}
@@ -29,6 +29,8 @@ environment:
 test: []
 """
 RESET = "rm -rf /srv/*; test ! -e /var/tmp/stuck || { echo the disk is stuck; exit 3; }"
+#: So long a machine is away, in seconds: longer than it takes to notice and to replace its node.
+AWAY_S = 45.0
 KINDS = ("bare-metal", "vm", "vm", "bare-metal")
 
 pytestmark = [
@@ -51,18 +53,21 @@ def up(posed: EnvironmentAccess, local_nodes: LocalNodes) -> Iterator[Deployed]:
     with running(provider=PROVIDER) as one:
         one.add_project()
         key = one("machines", "key").strip()
-        for node in posed.nodes:
-            assert local_nodes.run(posed, node.name, f"echo '{key}' >>~root/.ssh/authorized_keys")[0] == 0
         for node, kind in zip(posed.nodes, KINDS, strict=True):
-            one(*added(node, kind))
+            let_in(local_nodes, posed, node, key)
+            one(*added(node, kind, "static"))
         until(one, ["free"] * len(KINDS))
         yield one
 
 
-def added(node: NodeAccess, kind: str) -> Sequence[str]:
+def let_in(local_nodes: LocalNodes, posed: EnvironmentAccess, node: NodeAccess, key: str) -> None:
+    assert local_nodes.run(posed, node.name, f"echo '{key}' >>~root/.ssh/authorized_keys")[0] == 0
+
+
+def added(node: NodeAccess, kind: str, provider: str) -> Sequence[str]:
     """The words that register a machine."""
     return (
-        "machines", "add", node.name.partition("-")[0], "--provider", "static", "--address", node.address,
+        "machines", "add", node.name.partition("-")[0], "--provider", provider, "--address", node.address,
         "--zone", "rack-a", "--image", "debian-12", "--kind", kind, "--capacity", "vcpu=4", "--reset", RESET,
         "--host-key", node.host_public_key,
     )  # fmt: skip
@@ -110,7 +115,7 @@ def test_one_blueprint_has_both_kinds_and_only_its_key_gets_in(up: Deployed, api
         }
         assert kinds == {"db-0": "bare-metal", "web-0": "vm", "web-1": "vm"}
         nodes = api.post(environment["links"]["ssh"]).json()["nodes"]
-        assert [person.says(node, "ls /srv; echo left >/srv/by-the-tenant") for node in nodes] == [(0, "")] * 3
+        assert [person.says(node, "ls /srv; echo left >/srv/by-the-guest") for node in nodes] == [(0, "")] * 3
         assert [other.says(node, "true")[0] for node in nodes] == [255] * 3
         assert up("env", "run", environment["id"], "db[0]", "--", "echo $((6 * 7))").strip() == "42"
         api.post(f"/v1/environments/{environment['id']}/release")
@@ -146,3 +151,49 @@ def test_a_machine_in_use_is_kept_and_one_that_cannot_be_cleaned_goes_out(
 def nodes_of(api: httpx.Client, environment: dict[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = api.get(f"/v1/environments/{environment['id']}/nodes").json()
     return found
+
+
+def test_a_machine_that_goes_away_loses_its_node_and_is_cleaned_when_it_is_back(
+    up: Deployed, api: httpx.Client, tmp_path: Path
+) -> None:
+    ada = Person(tmp_path, "ada")
+    environment = made(api, ada)
+    db = next(one for one in nodes_of(api, environment) if one["role"] == "db")
+    (login,) = [one for one in api.post(environment["links"]["ssh"]).json()["nodes"] if one["name"] == "db-0"]
+    away = f"ip link set eth0 down; sleep {AWAY_S:g}; ip link set eth0 up"
+    assert ada.says(login, f"nohup sh -c 'sleep 0.5; {away}' </dev/null >/dev/null 2>&1 &")[0] == 0
+
+    def replaced() -> dict[str, Any] | None:
+        now = next((one for one in nodes_of(api, environment) if one["role"] == "db"), db)
+        return now if now["machine"] != db["machine"] and now["state"] == "in-service" else None
+
+    other = wait_for(replaced, "another node in place of the one that was lost", 90.0)
+    shown = machines(up)
+    assert shown[db["machine"]]["registered"]["state"] == "down"
+    assert shown[other["machine"]]["kind"] == "bare-metal"
+    api.post(f"/v1/environments/{environment['id']}/release")
+    asking.gone(api, environment["id"])
+    assert until(up, ["free"] * len(KINDS))[db["machine"]]["state"] == "in-service"
+    assert ada.says(login, "true")[0] == 255
+
+
+def test_registered_machines_stand_beside_nodes_that_are_made(local_nodes: LocalNodes, tmp_path: Path) -> None:
+    """One environment of a provider that makes its own nodes, and has a machine besides."""
+    beside = {**LOCAL, "registered": True, "visit_s": 1.0}
+    ada = Person(tmp_path, "ada")
+    with local_nodes.environment("b1-0") as posed, running(provider=beside) as up, asking.client(up) as api:
+        up.add_project()
+        let_in(local_nodes, posed, posed.nodes[0], up("machines", "key").strip())
+        up(*added(posed.nodes[0], "bare-metal", "local"))
+        until(up, ["free"])
+        environment = made(api, ada)
+        stands = {one["name"]: one["machine"] for one in nodes_of(api, environment)}
+        assert stands["db-0"] == "b1"
+        assert "b1" not in {stands["web-0"], stands["web-1"]}
+        nodes = {one["name"]: one for one in api.post(environment["links"]["ssh"]).json()["nodes"]}
+        assert [ada.says(nodes[name], "hostname")[0] for name in sorted(nodes)] == [0, 0, 0]
+        assert nodes["db-0"]["address"] == posed.nodes[0].address
+        api.post(f"/v1/environments/{environment['id']}/release")
+        asking.gone(api, environment["id"])
+        until(up, ["free"])
+        assert up.traces() == {}

@@ -1,4 +1,4 @@
-"""Registered machines: leased whole, cleaned in between, and never two tenants' at once, whoever dies where."""
+"""Registered machines: leased whole, cleaned in between, and never two at once have one, whoever dies where."""
 
 from __future__ import annotations
 
@@ -158,6 +158,26 @@ def test_what_an_operator_took_out_stays_out(world: World) -> None:
     assert (stock(world)[name].use, states(world)[name]) == (Use.FREE, MachineState.DRAINING)
 
 
+def test_a_machine_that_is_not_clean_is_not_put_back_into_service(world: World) -> None:
+    environment = made(world, SINGLE)
+    name = environment.nodes[0].machine
+    world.machines.spoiled[name] = "the disk is read-only"
+    given_back(world, environment)
+    world.inventories.set_state("cloud", name, MachineState.IN_SERVICE, Asking("operator", "it looks well"))
+    world.advance(16)
+    assert (stock(world)[name].use, states(world)[name]) == (Use.QUARANTINED, MachineState.QUARANTINED)
+
+
+@pytest.mark.parametrize("machines", [0, 2])
+def test_a_visit_that_finds_nothing_writes_nothing(machines: int, tmp_path: Path) -> None:
+    world = filled(tmp_path, machines=machines, registered=2)
+    world.advance(20)
+    before = world.inventories.version("cloud"), world.store.versions("registered", ["cloud.m1", "cloud.b1"])
+    world.advance(60)
+    after = world.inventories.version("cloud"), world.store.versions("registered", ["cloud.m1", "cloud.b1"])
+    assert before == after
+
+
 @cache
 def places() -> tuple[tuple[str, int], ...]:
     """Where somebody may die in the life of an environment on registered machines."""
@@ -197,3 +217,61 @@ def test_whoever_dies_the_lease_ends_and_the_machine_is_clean(place: str, time: 
     assert {world.machines.keys[name] for name in used} == {()}
     assert all(world.machines.resets[name] >= 1 for name in used)
     assert not world.broken
+
+
+BOTH: Mapping[str, Any] = {
+    "version": 1,
+    "service": "shop",
+    "environment": {"image": "debian-12", "roles": {"db": {"workload": "high-io"}, "web": {"count": 2}}},
+    "test": [],
+}
+MIXED = replace(INLINE, blueprint=json.dumps(BOTH))
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> World:
+    """A provider of two hypervisors with two registered machines beside them."""
+    return filled(tmp_path, machines=2, registered=2)
+
+
+def machines_of(environment: Environment) -> dict[str, str]:
+    return {node.name: node.machine for node in environment.nodes}
+
+
+def test_an_environment_has_servers_that_are_made_and_machines_that_stand(both: World) -> None:
+    environment = made(both, MIXED)
+    assert environment.state is E.LEASED, environment.fault
+    assert machines_of(environment) == {"db-0": "b1", "web-0": "m1", "web-1": "m2"}
+    assert sorted(name for _, name in both.cloud.nodes) == ["web-0", "web-1"]
+    assert both.machines.marks["b1"].node == "db-0"
+    given_back(both, environment)
+    assert now(both, environment).state is E.DESTROYED
+    assert (both.cloud.nodes, uses(both)) == ({}, ["free", "free"])
+
+
+def test_bare_metal_that_is_taken_falls_back_to_a_server(both: World) -> None:
+    first, second = made(both, SINGLE), made(both, SINGLE)
+    third = made(both, SINGLE)
+    assert [machines_of(one)["db-0"][0] for one in (first, second, third)] == ["b", "b", "m"]
+    assert third.state is E.LEASED
+
+
+def test_what_the_cloud_reports_leaves_registered_machines_alone(both: World) -> None:
+    known = both.inventories.view("cloud").inventory
+    fewer = replace(known, machines=tuple(one for one in known.machines if one.name == "m1"))
+    both.inventories.sync("cloud", fewer)
+    assert sorted(states(both)) == ["b1", "b2", "m1"]
+    both.registry.remove("cloud", "b2", Asking("operator", "sold"))
+    assert sorted(states(both)) == ["b1", "m1"]
+    both.advance(20)
+    assert sorted(states(both)) == ["b1", "m1"]
+
+
+def test_a_registered_machine_gives_no_address_beside_its_own(both: World) -> None:
+    spec = {"image": "debian-12", "roles": {"db": {"workload": "high-io", "floating": True}}}
+    environment = made(both, replace(INLINE, blueprint=json.dumps({**BOTH, "environment": spec})))
+    both.advance(30)
+    failed = now(both, environment)
+    assert failed.state is E.DESTROYED
+    assert "machine b1 is registered, and has no `floating`" in failed.fault
+    assert uses(both) == ["free", "free"]

@@ -15,6 +15,7 @@ from pipeline.adapters.blueprints.yaml12 import YamlBlueprintReader
 from pipeline.adapters.clock import CountingIds, ManualClock
 from pipeline.adapters.configurators.memory import MemoryConfigurator
 from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
+from pipeline.adapters.drivers.static.beside import BesideDriver
 from pipeline.adapters.drivers.static.driver import StaticDriver
 from pipeline.adapters.drivers.static.memory import MemoryHands, MemoryMachines
 from pipeline.adapters.keys import SshKeys
@@ -397,7 +398,8 @@ class World:
         self.inventories = Inventories(self.books, self.clock, self.gate)
         self.machines = MemoryMachines()
         self.hands = MortalHands(self.machines, "world", self.grave)
-        driver = self._cloud_driver() if not registered else self._metal_driver()
+        self._alone = not machines
+        driver = self._driver(cloud=bool(machines) or not registered, metal=bool(registered))
         call_limits = CallLimits(max_deletes, calls_per_s)
         self.provider = Provider(
             "cloud",
@@ -439,28 +441,43 @@ class World:
         self.fence = self._lead()
         self.tick = self._tick()
 
+    def _driver(self, *, cloud: bool, metal: bool) -> Driver:
+        """A cloud, registered machines, or the one beside the other."""
+        if not metal:
+            return self._cloud_driver()
+        return BesideDriver(self._cloud_driver(), self._metal_driver()) if cloud else self._metal_driver()
+
     def _cloud_driver(self) -> Driver:
         driver = MortalDriver(self.cloud, "world", images=("debian-12", "debian-13"), login=True)
         driver.grave = self.grave
         return driver
 
-    def _metal_driver(self) -> Driver:
-        """Registered machines at the provider `cloud`, in place of its cloud."""
+    def _metal_driver(self) -> StaticDriver:
+        """Registered machines at the provider `cloud`."""
         driver = MortalMetal("world", self._stock("cloud"), self.hands)
         driver.grave = self.grave
         return driver
 
     def _register(self, count: int) -> None:
-        """So many free machines `m1`, `m2`…, in turn in `rack-a` and `rack-b`."""
+        """So many free machines, `m1`, `m2`… or `b1`, `b2`… beside a cloud's, in turn in `rack-a` and `rack-b`."""
         images, login = frozenset({"debian-12"}), Login("", "ssh-ed25519 AAAA")
         for number in range(1, count + 1):
             at, zone = replace(login, address=f"192.0.2.{number}"), ("rack-a", "rack-b")[(number - 1) % 2]
-            one = Registered("cloud", f"m{number}", at, zone, "reset", images=images, use=Use.FREE, reset_s=30.0)
+            one = Registered(
+                "cloud",
+                f"{'m' if self._alone else 'b'}{number}",
+                at,
+                zone,
+                "reset",
+                images=images,
+                use=Use.FREE,
+                reset_s=30.0,
+            )
             self.books.commit(REGISTERED.put(one.id, one, 0))
         self._stock("cloud").take_over()
 
     def _stock(self, provider: str) -> BookedStock:
-        return BookedStock(provider, self.books, self.inventories, self.clock)
+        return BookedStock(provider, self.books, self.inventories, self.clock, self._alone)
 
     def _provider(self, name: str) -> Provider:
         if name != "cloud":

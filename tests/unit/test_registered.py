@@ -189,6 +189,20 @@ class LateHands(RuleBasedStateMachine):
 TestLateHands = LateHands.TestCase
 
 
+def test_a_cleaning_that_loses_its_machine_every_time_ends() -> None:
+    clock = ManualClock()
+    metal = in_memory(1, clock)
+    metal.stock.claim(OURS, "env-1", 100.0, [Wanted("web-0", IMAGE)])
+    metal.stock.give_back("env-1", None)
+    metal.machines.dead["m1"] = "it reboots"
+    for _ in range(rules.MOST_TRIES - 1):
+        metal.care.clean(PROVIDER, "m1")
+        assert metal.get("m1").use is Use.DIRTY
+        clock.sleep(rules.AGAIN_S)
+    metal.care.clean(PROVIDER, "m1")
+    assert (metal.get("m1").use, "it reboots" in metal.get("m1").reason) == (Use.QUARANTINED, True)
+
+
 def test_a_machine_is_cleaned_by_one_at_a_time() -> None:
     clock = ManualClock()
     metal = in_memory(1, clock)

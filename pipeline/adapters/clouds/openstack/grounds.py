@@ -6,6 +6,7 @@ A credential can be made by its user alone. So its user gets a fresh password ea
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import cached_property
@@ -27,6 +28,8 @@ NETWORK = {
     "security_group_rules": "security_group_rules",
     "floating_addresses": "floating_ips",
 }
+#: A new password revokes what was issued before it, and Keystone counts whole seconds.
+REVOKED_S = 1.1
 #: What Greenroom calls of each service. Any path: a cloud may put something before that of the service.
 CALLS = {"compute": ("GET", "POST", "PUT", "DELETE"), "network": ("GET", "POST", "PUT", "DELETE"), "image": ("GET",)}
 
@@ -172,6 +175,7 @@ class OpenStackGrounds:
         user, project = found[Part.USER].id, found[Part.PROJECT].id
         password = secrets.token_urlsafe(32)
         self._identity.update_user(user, password=password)
+        time.sleep(REVOKED_S)
         with closing(self._connection_of(user, project, password)) as own:
             identity: Any = own.identity
             for one in list(identity.application_credentials(user)):

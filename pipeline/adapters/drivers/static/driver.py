@@ -83,6 +83,10 @@ class StaticDriver:
         except (InfraError, InvalidTransition) as error:
             log.info("machine %s: its keys are taken away when it is cleaned: %s", machine.name, error)
 
+    def names(self) -> frozenset[str]:
+        """The machines that are registered now."""
+        return frozenset(one.name for one in self._stock.machines())
+
     def inventory(self) -> Inventory | None:
         return inventory_of(self._stock.machines())
 

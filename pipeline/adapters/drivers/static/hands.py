@@ -17,6 +17,8 @@ from pipeline.ports.transports import EnvironmentAccess, NodeAccess, Transport
 SHORT = Limits(total_s=60, silence_s=60, output_bytes=64 * 1024)
 #: Seconds for a login, and for a host key to be shown.
 GREET_S, SHOW_S = 5.0, 10.0
+#: Digits of a number that a machine remembers.
+MOST_DIGITS = 15
 #: Bytes of a reset's last words that are told.
 LAST_WORDS = 400
 
@@ -42,11 +44,10 @@ class SshHands:
 
     def look(self, machine: Registered) -> Marks:
         status, said = self._run(machine, scripts.LOOK, {}, SHORT)
-        lines = [*said.splitlines(), "", "", "", ""]
-        if status or lines[0] != "0":
-            user = machine.login.user
-            raise PermanentError(f"machine {machine.name}: {user} cannot become root; let it use sudo without password")
-        return _marks(*lines[1:4])
+        lines = said.splitlines()
+        if status or len(lines) != 3:
+            raise PermanentError(f"machine {machine.name} could not be read ({status}): {said.strip()[-LAST_WORDS:]}")
+        return _marks(*lines)
 
     def hand_over(self, machine: Registered, keys: Sequence[str]) -> None:
         lease = machine.lease
@@ -95,6 +96,8 @@ class SshHands:
             try:
                 status = connection.run(machine.name, command, limits=limits, output=said.append, env=env)
             except LimitExceeded as error:
+                if limits is SHORT and error.which == "output":
+                    raise PermanentError(f"machine {machine.name} says too much: {error}") from error
                 if limits is SHORT:
                     raise TransientError(f"machine {machine.name} is too slow: {error}") from error
                 raise
@@ -114,8 +117,12 @@ def _node(machine: Registered) -> NodeAccess:
 def _marks(owner: str, turn: str, lease: str) -> Marks:
     words = lease.split()
     environment, node, ends_at = words if len(words) == 3 else ("", "", "0")
-    number = int(turn) if turn.isdecimal() else 0
-    return Marks(owner.strip(), number, environment, node, float(ends_at) if ends_at.isdecimal() else 0.0)
+    return Marks(owner.strip(), _number(turn), environment, node, float(_number(ends_at)))
+
+
+def _number(text: str) -> int:
+    """What we wrote; whoever was root there may have written anything."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) <= MOST_DIGITS else 0
 
 
 async def _shown(address: str, port: int) -> str:

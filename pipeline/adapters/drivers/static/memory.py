@@ -15,8 +15,8 @@ class MemoryMachines:
     """What the machines have, by name. Knobs:
 
     `dead` and `refusing`: why a machine does not answer, or does not let the service in. `spoiled`: why its reset
-    fails. `host_keys`: what addresses show. `keys` are those that a lease brought, `marks` what each says of itself,
-    `resets` how often each was reset.
+    fails; the reset `stuck` always does. `host_keys`: what addresses show. `keys` are those that a lease brought,
+    `marks` what each says of itself, `resets` how often each was reset.
     """
 
     dead: dict[str, str] = field(default_factory=dict)
@@ -67,8 +67,9 @@ class MemoryHands:
     def reset(self, machine: Registered) -> None:
         self._reach(machine)
         self._machines.resets[machine.name] = self._machines.resets.get(machine.name, 0) + 1
-        if machine.name in self._machines.spoiled:
-            raise PermanentError(f"`{machine.reset}` ended with 1: {self._machines.spoiled[machine.name]}")
+        spoiled = self._machines.spoiled
+        if machine.name in spoiled or machine.reset == "stuck":
+            raise PermanentError(f"`{machine.reset}` ended with 1: {spoiled.get(machine.name, 'it is stuck')}")
 
     def forget(self, machine: Registered) -> None:
         self._act(machine)

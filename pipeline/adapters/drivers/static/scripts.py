@@ -10,9 +10,8 @@ MARKS = "/etc/greenroom"
 #: The exit status of a machine that heard of a later turn.
 LATE = 75
 
-#: Read by `look`: a line each for the user id, the owner, the turn and the lease; empty where there is none.
+#: Read by `look`: a line each for the owner, the turn and the lease; empty where there is none.
 LOOK = f"""\
-id -u
 for mark in owner turn lease; do echo "$(cat {MARKS}/$mark 2>/dev/null)"; done
 """
 
