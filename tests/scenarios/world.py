@@ -39,6 +39,7 @@ from pipeline.domain.intake import TriggerRecord
 from pipeline.domain.inventory import Inventory, Machine, Zone
 from pipeline.domain.qos import PROFILES
 from pipeline.domain.runs import Run, StageName
+from pipeline.domain.traffic import Backend
 from pipeline.domain.triggers import ZERO_SHA, Trigger, TriggerKind
 from pipeline.envs import jobs
 from pipeline.envs.books import Books
@@ -236,6 +237,37 @@ class MortalDriver(MemoryDriver):
         self.grave.pass_by("after destroy")
 
 
+class MortalRouter(MemoryRouter):
+    """A router whose callers may die just before or just after they told it something."""
+
+    grave: Grave
+
+    def register(self, backend: Backend) -> None:
+        self.grave.pass_by("before register")
+        super().register(backend)
+        self.grave.pass_by("after register")
+
+    def forget(self, environment: str) -> None:
+        self.grave.pass_by("before forget")
+        super().forget(environment)
+        self.grave.pass_by("after forget")
+
+    def switch(self, host: str, environment: str) -> None:
+        self.grave.pass_by("before switch")
+        super().switch(host, environment)
+        self.grave.pass_by("after switch")
+
+    def unroute(self, host: str) -> None:
+        self.grave.pass_by("before unroute")
+        super().unroute(host)
+        self.grave.pass_by("after unroute")
+
+    def cut(self, environment: str) -> None:
+        self.grave.pass_by("before cut")
+        super().cut(environment)
+        self.grave.pass_by("after cut")
+
+
 class Converger(MemoryConfigurator):
     """A configurator that also raises what it was told to, once each."""
 
@@ -351,7 +383,8 @@ class World:
             max_builds=max_builds,
         )
         self.budgets = {"cloud": Budget()}
-        self.router = MemoryRouter("front")
+        self.router = MortalRouter("front")
+        self.router.grave = self.grave
         self.gate = Gate(self.books, self.clock, self.budgets, (self.router,))
         self.removals = Removals(self.books, self.gate, self.clock)
         self.tools = self._tools(scratch)
