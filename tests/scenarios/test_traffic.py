@@ -229,10 +229,11 @@ def play(world: World) -> None:
     scale(world, id, 3)
     _until(world, lambda: _rests(world, id, 3))
     world.cloud.nodes.pop((id, "web-2"))
-    world.advance(12)
+    _until(world, lambda: world.books.environments.get(id).value.replaced == 1)
     _until(world, lambda: _rests(world, id, 3))
     scale(world, id, 1)
     _until(world, lambda: _rests(world, id, 1))
+    world.router.traffic[id] = (1, 0, 0)  # until the bound of the drain
     _live(world, "v2", GREEN)
     world.stagings.rollback("front", Asking("ada", "customers complain"))
     _until(world, lambda: now(world).live is BLUE and now(world).activity is Activity.IDLE)

@@ -68,6 +68,7 @@ from pipeline.ports.common import Limits, Secret, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
 from pipeline.ports.drivers import EnvironmentRequest
 from pipeline.ports.forges import CommitStatus, Delivery, Received
+from pipeline.ports.routers import Router
 from pipeline.ports.stores import Commit, Document, Fence, JobRequest
 from pipeline.ports.transports import Connection
 from pipeline.ports.verifiers import VerifyRequest, VerifyResult
@@ -353,6 +354,7 @@ class World:
         max_builds: int | None = None,
         max_deletes: int | None = None,
         calls_per_s: float | None = None,
+        front: Router | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.ids = CountingIds()
@@ -385,7 +387,8 @@ class World:
         self.budgets = {"cloud": Budget()}
         self.router = MortalRouter("front")
         self.router.grave = self.grave
-        self.gate = Gate(self.books, self.clock, self.budgets, (self.router,))
+        self.front = front or self.router
+        self.gate = Gate(self.books, self.clock, self.budgets, (self.front,))
         self.removals = Removals(self.books, self.gate, self.clock)
         self.tools = self._tools(scratch)
         self.inventories = Inventories(self.books, self.clock, self.gate)
@@ -402,7 +405,7 @@ class World:
         self.mornings = Mornings(self.books, self.clock)
         self.room = Room(self.books, self._provider, self.inventories, self.clock)
         self.scale = Scale(self.tools, self.inventories, self.room, ("cloud",))
-        self.stagings = Stagings(self.tools, self.templates, self.gate, self.router, "test.example")
+        self.stagings = Stagings(self.tools, self.templates, self.gate, self.front, "test.example")
         self.switching = Switching(self.stagings, self.requests, Commands(self.tools))
         self.work = self._work()
         self.fence = self._lead()
@@ -496,7 +499,7 @@ class World:
             outbox=self.store,
             provider_names=("cloud",),
             switching=self.switching,
-            doors=Doors(self.books, self.router, "test.example"),
+            doors=Doors(self.books, self.front, "test.example"),
         )
 
     def _machine_of(self, environment_id: str, node: str) -> str:

@@ -142,10 +142,13 @@ class HaproxyRouter:
         )
 
     def _seat(self, server: str, target: Target) -> None:
-        """Down until a look at it went well: a new target would be up before anybody looked."""
+        """Down until a look at it went well. One that leaves `maint` is up before anybody looked, so it goes by
+        `drain`, in which it gets nothing, and is told to be down there.
+        """
         address = f"set server {server} addr {target.address} port {target.port}"
-        maint, down, ready = (f"set server {server} {word}" for word in ("state maint", "health down", "state ready"))
-        self._runtime.tell([maint, address, down, ready])
+        words = ("state maint", "state drain", "health down", "state ready")
+        maint, drain, down, ready = (f"set server {server} {word}" for word in words)
+        self._runtime.tell([maint, address, drain, down, ready])
 
     def _move(self, told: Told, environment: str, place: str, left: str) -> None:
         """It got a backend of the other kind: hosts follow it before the old one is cleared."""

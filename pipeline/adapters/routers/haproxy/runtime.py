@@ -13,8 +13,8 @@ from pipeline.domain.traffic import Target
 #: What an answer may take, in seconds.
 ANSWER_S = 5.0
 _PIECE = 64 * 1024
-#: Of a server's administrative state: it is disabled, by whatever reason (management guide, 9.3).
-_MAINTENANCE = 0x01 | 0x02 | 0x20
+#: Of a server's administrative state: it is in maintenance, or drains (management guide, 9.3).
+_OUT = 0x01 | 0x02 | 0x20 | 0x08 | 0x10
 #: What it says where a change was made; whatever else it says, it was not.
 _FINE = ("IP changed", "no need to change", "port changed", "nothing changed")
 
@@ -77,7 +77,7 @@ class Runtime:
             raise TransientError(f"HAProxy at {self._path} does not know backend {backend!r}")
         at = {name: number for number, name in enumerate(head)}
         for words in lines:
-            if len(words) != len(head) or int(words[at["srv_admin_state"]]) & _MAINTENANCE:
+            if len(words) != len(head) or int(words[at["srv_admin_state"]]) & _OUT:
                 continue
             target = Target(words[at["srv_addr"]], int(words[at["srv_port"]]))
             yield words[at["be_name"]], words[at["srv_name"]], target
