@@ -33,7 +33,7 @@ class Watched:
     world: World
 
     def __post_init__(self) -> None:
-        self.world.grave.pass_by = self._looking(self.world.grave.pass_by)  # type: ignore[method-assign]
+        self.world.grave.pass_by = self._looking(self.world.grave.pass_by)  # type: ignore[assignment,method-assign]  # looks on
 
     def _looking(self, pass_by: Callable[[str], None]) -> Callable[[str], None]:
         def look(where: str) -> None:
