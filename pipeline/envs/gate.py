@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.domain import guards
 from pipeline.domain.environments import Environment, EnvironmentState, NodeState
-from pipeline.domain.errors import GuardRefused, InfraError, UserError
+from pipeline.domain.errors import GuardRefused, InfraError, NotFound, UserError
 from pipeline.domain.guards import COUNTED, Act, Facts, Refused
 from pipeline.domain.resizing import HEALTHY
 from pipeline.domain.stagings import OWNER, protection
@@ -101,6 +101,14 @@ class Gate:
         address = environment.named({node})[0].address
         said = (_said_of_node(router, environment.id, address) for router in self._routers)
         return next(filter(None, said), "")
+
+    def may_leave_none_well(self, environment: Environment, names: Collection[str]) -> bool:
+        """Whether no more nodes answer a router's health checks than are to go of those that it sends requests to.
+
+        Where none answers there is nothing to lose.
+        """
+        addresses = {node.address for node in environment.named(names)}
+        return any(_may_leave_none_well(router, environment.id, addresses) for router in self._routers)
 
     def _traffic(self, environment_id: str) -> str:
         """Who sends traffic there; a router that cannot be asked counts as one that does."""
@@ -200,6 +208,15 @@ def _said_of_node(router: Router, environment_id: str, address: str | None) -> s
     except InfraError as error:
         return _not_asked(router, error)
     return f"router {router.name}" if address in {target.address for target in backend.targets} else ""
+
+
+def _may_leave_none_well(router: Router, environment_id: str, addresses: Collection[str | None]) -> bool:
+    try:
+        backend = router.known().get(environment_id)
+        going = [target for target in backend.targets if target.address in addresses] if backend is not None else []
+        return bool(going) and 0 < router.reading(environment_id).up <= len(going)
+    except (InfraError, NotFound):
+        return False  # whoever cannot be asked is waited for before anything goes
 
 
 def _not_asked(router: Router, error: InfraError) -> str:

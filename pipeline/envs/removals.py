@@ -68,12 +68,14 @@ class Removals:
         """
         going, writes, told = environment, list[Put](), list[Event]()
         emptied = _emptied(environment, names) if act is Act.SCALE_IN else frozenset()
+        last_well = drain and self._gate.may_leave_none_well(environment, names)
         for name in names:
             facts = self._gate.facts_of_node(going, name, asking)
             role = environment.named({name})[0].role
             if role in emptied and name == names[-1]:  # healthy or not, an environment without one is another one
                 facts, asking = replace(facts, last_of=role), _without_override(asking, "last-node")
             facts = replace(facts, in_traffic="") if drain else facts
+            facts = replace(facts, last_of=role) if last_well and name == names[-1] else facts
             passed = self._gate.judge(act, f"{environment.id}/{name}", facts, asking)
             going = resizing.draining(going, name)
             writes += passed.writes

@@ -28,7 +28,7 @@ N = NodeState
 
 @dataclass
 class Watched:
-    """Ends the test at once when a node that the router sends requests to is taken away, or its last one is."""
+    """Ends the test at once when a node is taken away that the router sends requests to."""
 
     world: World
 
@@ -115,6 +115,19 @@ def test_the_last_node_of_a_live_slot_never_goes(world: World) -> None:
     live(world, "v1")
     with pytest.raises(GuardRefused, match="last healthy node of role web"):
         scale(world, environment(world, BLUE), 0)
+
+
+def test_who_alone_answers_the_router_stays(world: World) -> None:
+    live(world, "v1")
+    id = environment(world, BLUE)
+    first, second = world.router.backends[id].targets
+    world.router.sick.add(first)
+    with pytest.raises(GuardRefused, match="last healthy node of role web"):
+        scale(world, id, 1)
+    world.router.sick.add(second)
+    scale(world, id, 1, **{"last-node": "none of them answers anyway"})
+    world.advance(10)
+    assert len(stands(world, BLUE).nodes) == 1
 
 
 def test_a_slot_that_a_person_protects_keeps_its_nodes(world: World) -> None:
