@@ -43,8 +43,8 @@ class Doors:
         known = router.known()
         for id in sorted(known.keys() - wanted.keys()):
             self._forget(router, id)
-        told = {id for id, backend in wanted.items() if self._register(router, known, backend)}
-        self._left_out = frozenset(wanted.keys() - told)
+        asked = {id: backend for id, backend in wanted.items() if backend.targets or id in known}
+        self._left_out = frozenset(id for id, backend in asked.items() if not self._register(router, known, backend))
 
     def _register(self, router: Router, known: Mapping[str, Backend], backend: Backend) -> bool:
         """Whether the router has it as it should; that it did not take it is told once."""

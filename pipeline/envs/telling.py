@@ -11,12 +11,12 @@ from pipeline.ports.routers import Router
 
 
 def tell(router: Router, known: Mapping[str, Backend], wanted: Backend) -> None:
-    """Register what differs; nothing for an environment that it does not know and of which nothing answers.
+    """Register what differs. Errors: those of `Router.register`.
 
-    Errors: those of `Router.register`. Where there is no room for who comes, who left is taken out all the same.
+    Where there is no room for who comes, who left is taken out all the same.
     """
     has = known.get(wanted.environment)
-    if same(has, wanted) or not (has or wanted.targets):
+    if same(has, wanted):
         return
     try:
         router.register(wanted)

@@ -91,7 +91,7 @@ class Switching:
         for loaded in self.stagings.books.stagings.due("stagings:due", self._now()):
             try:
                 self._step(router, loaded)
-            except (InfraError, VersionConflict, InvalidTransition) as error:
+            except (InfraError, UserError, VersionConflict, InvalidTransition) as error:
                 log.warning("staging %s is looked at again later: %s", loaded.value.name, error)
         found = self.stagings.all()
         wanted = [one for one in found if one.wanted is not None and stagings.may_begin(one)]
@@ -273,7 +273,7 @@ class Switching:
     def _register(self, router: Router, staging: Staging, name: SlotName, known: Mapping[str, Backend]) -> None:
         """Tell the router which nodes of a slot answer now, where it has others; none of one that is gone."""
         found = self.stagings.books.environments.find(staging.slot(name).environment)
-        if found is not None:
+        if found is not None and (found.value.id in known or found.value.state in STANDING):
             door, sticky = answers_at(staging, name)
             tell(router, known, backend_of(found.value, door, self.stagings.base_domain, sticky=sticky))
 

@@ -10,12 +10,14 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from pipeline.adapters.routers.memory import MemoryRouter
 from pipeline.domain.environments import Environment, EnvironmentState, NodeState
-from pipeline.domain.errors import GuardRefused
+from pipeline.domain.errors import CapacityError, GuardRefused
 from pipeline.domain.runs import RunState
 from pipeline.domain.stagings import Activity, SlotName, SlotState
-from pipeline.domain.traffic import Target
+from pipeline.domain.traffic import Backend, Target
 from pipeline.envs.gate import Asking
+from pipeline.envs.telling import tell
 from pipeline.stages.requests import Request
 from tests.scenarios.player import USUAL, usual_world
 from tests.scenarios.test_stagings import ADA, BLUE, GREEN, HOST, SPEC, TWO, commit, environment, live, now, promote
@@ -204,6 +206,29 @@ def test_a_slot_that_lost_a_node_is_not_promoted(world: World) -> None:
     world.advance(20)
     assert now(world).live is None
     assert "1 of its 2 nodes" in now(world).history[-1].why
+
+
+def test_a_slot_whose_last_node_is_lost_is_not_promoted(world: World) -> None:
+    world.stagings.deploy("front", "v2", ADA)
+    world.advance(2)
+    id = environment(world, BLUE)
+    world.cloud.slow = True
+    del world.cloud.nodes[id, "web-0"]
+    world.router.forget(id)
+    world.advance(12)
+    promote(world)
+    world.advance(20)
+    assert (now(world).live, addresses(world, id)) == (None, set())
+    assert "1 of its 1 nodes" in now(world).history[-1].why
+
+
+def test_who_left_is_taken_out_also_where_there_is_no_room_for_who_comes() -> None:
+    router = MemoryRouter("front", most_targets=2)
+    one, two, three, four = (Target(f"192.0.2.{number}", 80) for number in range(1, 5))
+    tell(router, {}, Backend("env-1", (one, two)))
+    with pytest.raises(CapacityError):
+        tell(router, router.known(), Backend("env-1", (two, three, four)))
+    assert router.known()["env-1"].targets == (two,)
 
 
 def test_what_is_wanted_of_a_staging_holds_from_the_next_promotion(world: World) -> None:
