@@ -111,7 +111,7 @@ def test_who_comes_gets_nothing_before_he_was_seen_to_answer(haproxy: Haproxy, b
 
 
 def test_a_role_grows_and_shrinks_under_load(tmp_path: Path, haproxy: Haproxy) -> None:
-    with served(haproxy.router, tmp_path, free_port(), drain_s=4.0) as slot, load_on(haproxy.port, 50) as load:
+    with served(haproxy.router, tmp_path, free_port(), drain_s=4.0) as slot, load_on(haproxy.port, 250) as load:
         slot.run(1)
         slot.scale(3)
         slot.run(1)
