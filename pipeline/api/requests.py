@@ -19,7 +19,6 @@ from pipeline.domain.contracts import LONGEST_KEY, MOST_KEYS
 from pipeline.domain.durations import parse_duration, parse_positive_duration
 from pipeline.domain.environments import Environment
 from pipeline.domain.errors import UserError
-from pipeline.domain.resizing import DRAIN_S
 from pipeline.envs.templates import LIMIT
 from pipeline.stages.control import BY_HAND
 from pipeline.stages.requests import Answer, Request
@@ -94,8 +93,8 @@ class ScaleWish(Guarded):
     drain: Annotated[str, Field(max_length=40, description="such as 10s; 0s: they go at once")] | None = None
 
     @property
-    def drain_s(self) -> float:
-        return DRAIN_S if self.drain is None else span("drain", self.drain)
+    def drain_s(self) -> float | None:
+        return None if self.drain is None else span("drain", self.drain)
 
 
 class EnvironmentLogView(LogView):

@@ -11,7 +11,8 @@ class Scaling:
     """A role of an environment is brought to `count` nodes; `who` wants it, and `why`. Times are epoch seconds.
 
     `coming` are the names of nodes that are built, `going` of those that are taken back; one of the two is empty.
-    Nodes that go are out of traffic, and stand until `drained_at`. `placed_at` is when those that come got their
+    Nodes that go get no traffic any more, and stand until `drained_at`: `drain_s` after the routers had let them go; 0:
+    some router may send traffic there still. `placed_at` is when those that come got their
     machines, 0 before. `run` configures and deploys them; empty where there is nothing to do. `tries` counts faults of
     the provider. `replaces`: the nodes that come take the place of lost ones, and keep their names. `overrides` are
     guards that the nodes that go may pass, with the reasons.
@@ -27,6 +28,7 @@ class Scaling:
     coming: tuple[str, ...] = ()
     going: tuple[str, ...] = ()
     drained_at: float = 0.0
+    drain_s: float = 0.0
     placed_at: float = 0.0
     run: str = ""
     tries: int = 0

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from pipeline.domain.errors import InvalidTransition
 from pipeline.domain.moments import to_the_second
-from pipeline.domain.traffic import Reading
+from pipeline.domain.traffic import Door, Reading
 
 #: Entries of a staging's own history; the event stream has all of them.
 REMEMBERED = 100
@@ -19,6 +19,11 @@ REMEMBERED = 100
 
 #: Of a contract whose environment is a slot.
 OWNER = "staging "
+
+
+def protection(name: str) -> str:
+    """Why nothing but its staging takes a slot back."""
+    return f"a slot of staging {name}"
 
 
 class SlotName(StrEnum):
@@ -101,7 +106,8 @@ class StagingSpec:
 @dataclass(frozen=True)
 class Slot:
     """`number` is the deployment that it holds. `drains_until`: it lost the traffic, and what is open there ends then
-    at the latest; 0: nothing is. `kept_until`: it is taken back then; 0: it is not.
+    at the latest; 0: nothing is. `kept_until`: it is taken back then; 0: it is not. `door` is where it answered, and
+    `sticky` how, when it was promoted last: what is wanted of the staging since then holds from its next promotion.
     """
 
     state: SlotState = SlotState.EMPTY
@@ -114,6 +120,8 @@ class Slot:
     approved_by: str = ""
     drains_until: float = 0.0
     kept_until: float = 0.0
+    door: Door | None = None
+    sticky: bool = False
 
 
 @dataclass(frozen=True)
@@ -288,6 +296,16 @@ def deployed(staging: Staging, number: int, fault: str, now: float) -> Staging:
     return done.told(now, "failed" if fault else "deployed", number, name, who, why)
 
 
+def answers_at(staging: Staging, name: SlotName) -> tuple[Door, bool]:
+    """Where a slot answers requests, and whether visitors stay with a node: as when it was promoted last."""
+    slot, spec = staging.slot(name), staging.spec
+    promotion = staging.promotion
+    anew = staging.activity is Activity.CHECKING and promotion is not None and promotion.slot is name
+    if slot.door is not None and not anew:
+        return slot.door, slot.sticky
+    return Door(spec.role, spec.port, spec.health), spec.sticky
+
+
 def approve(staging: Staging, who: str, why: str, now: float) -> Staging:
     """Somebody looked at the idle slot and lets it be promoted."""
     check_unlocked(staging, "approve")
@@ -354,7 +372,10 @@ def checked(staging: Staging, number: int, reading: Reading) -> Staging:
     if staging.promotion is None or staging.promotion.number != number or staging.activity is not Activity.CHECKING:
         return staging
     counted = replace(staging.promotion, answers=reading.answers, errors=reading.errors)
-    return replace(staging.to(Activity.SWITCHING), promotion=counted)
+    name = staging.promotion.slot
+    door, sticky = answers_at(staging, name)
+    served = staging.with_slot(name, replace(staging.slot(name), door=door, sticky=sticky))
+    return replace(served.to(Activity.SWITCHING), promotion=counted)
 
 
 def give_up(staging: Staging, number: int, why: str, now: float) -> Staging:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.domain.errors import UserError
 
@@ -34,7 +34,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Backend:
-    """What answers for an environment. `host` is its own name, empty: it has none.
+    """What answers for an environment; no target: nothing does now. `host` is its own name, empty: it has none.
 
     `health` is the path that answers 2xx or 3xx while a target is well. `sticky`: a visitor stays with one target.
     """
@@ -59,6 +59,15 @@ class Reading:
     targets: int
 
 
+def same(one: Backend | None, other: Backend) -> bool:
+    """Whether requests end the same, whatever the order in which targets are named."""
+    return one is not None and replace(one, targets=()) == replace(other, targets=()) and _set(one) == _set(other)
+
+
+def _set(backend: Backend) -> frozenset[Target]:
+    return frozenset(backend.targets)
+
+
 def checked_host(text: str) -> str:
     """A name that a router can compare with what requests ask for; UserError."""
     host = text.lower()
@@ -69,8 +78,6 @@ def checked_host(text: str) -> str:
 
 def checked_backend(backend: Backend) -> Backend:
     """What may stand in a router's configuration; UserError names what may not."""
-    if not backend.targets:
-        raise UserError(f"environment {backend.environment} has no node that could answer requests")
     if backend.host:
         checked_host(backend.host)
     check_path(backend.health)

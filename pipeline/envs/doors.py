@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pipeline.domain.environments import Environment
 from pipeline.domain.errors import CapacityError, TransientError, UserError
 from pipeline.domain.leases import LIVING
+from pipeline.domain.serving import backend_of
 from pipeline.domain.stagings import OWNER
-from pipeline.domain.traffic import Backend, Target
+from pipeline.domain.traffic import Backend
 from pipeline.envs.books import Books
+from pipeline.envs.telling import tell
 from pipeline.ports.routers import Router
 
 log = logging.getLogger(__name__)
@@ -23,7 +26,6 @@ class Doors:
     books: Books
     router: Router | None
     base_domain: str
-    _told: dict[str, Backend] = field(default_factory=dict)
     _left_out: frozenset[str] = frozenset()
 
     def round(self) -> None:
@@ -38,35 +40,31 @@ class Doors:
     def _tell(self, router: Router) -> None:
         living = [one.value for one in self.books.environments.everything("environments:doors")]
         wanted = {one.id: self._backend(one) for one in living if not _is_slot(one)}
-        known = set(router.known())
-        for id in sorted(known - wanted.keys()):
+        known = router.known()
+        for id in sorted(known.keys() - wanted.keys()):
             self._forget(router, id)
-        fresh = [one for id, one in wanted.items() if id not in known or self._told.get(id) != one]
-        self._left_out = frozenset(one.environment for one in fresh if not self._register(router, one))
+        asked = {id: backend for id, backend in wanted.items() if backend.targets or id in known}
+        self._left_out = frozenset(id for id, backend in asked.items() if not self._register(router, known, backend))
 
-    def _register(self, router: Router, backend: Backend) -> bool:
-        """Whether the router took it; that it did not is told once."""
+    def _register(self, router: Router, known: Mapping[str, Backend], backend: Backend) -> bool:
+        """Whether the router has it as it should; that it did not take it is told once."""
         try:
-            router.register(backend)
+            tell(router, known, backend)
         except (CapacityError, UserError) as error:
             if backend.environment not in self._left_out:
                 log.warning("environment %s has no name of its own: %s", backend.environment, error)
             return False
-        self._told[backend.environment] = backend
         return True
 
     def _forget(self, router: Router, id: str) -> None:
         found = self.books.environments.find(id)
         if (found is None or found.value.state not in LIVING) and id not in router.serving():
             router.forget(id)
-            self._told.pop(id, None)
 
     def _backend(self, environment: Environment) -> Backend:
         door = environment.door
         assert door is not None  # noqa: S101  # the index has no others
-        nodes = [node for node in environment.of_role(door.role) if node.address]
-        targets = tuple(Target(str(node.address), door.port) for node in nodes)
-        return Backend(environment.id, targets, f"{environment.id}.{self.base_domain}", door.path)
+        return backend_of(environment, door, self.base_domain)
 
 
 def _is_slot(environment: Environment) -> bool:

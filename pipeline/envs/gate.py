@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.domain import guards
 from pipeline.domain.environments import Environment, EnvironmentState, NodeState
-from pipeline.domain.errors import GuardRefused, InfraError, UserError
+from pipeline.domain.errors import GuardRefused, InfraError, NotFound, UserError
 from pipeline.domain.guards import COUNTED, Act, Facts, Refused
 from pipeline.domain.resizing import HEALTHY
+from pipeline.domain.stagings import OWNER, protection
 from pipeline.envs.books import Books
 from pipeline.ports.common import Clock
 from pipeline.ports.routers import Router
@@ -85,11 +86,29 @@ class Gate:
         )
 
     def facts_of_node(self, environment: Environment, node: str, asking: Asking) -> Facts:
-        """The same of one node of it, for acts on single nodes."""
-        facts = self.facts_of(environment, asking)
+        """The same of one node of it, for acts on single nodes.
+
+        The protection of a slot is against its end, and no node of it is its end: it keeps a healthy one of each role.
+        """
+        facts, traffic = self.facts_of(environment, asking), self.traffic_of_node(environment, node)
         if environment.named({node})[0].state is NodeState.LOST:  # nothing of it is in use, protected or held
-            return Facts(asking.who, owner=facts.owner, provider=facts.provider, now=facts.now)
-        return replace(facts, last_of=last_healthy(environment, node))
+            return Facts(asking.who, owner=facts.owner, provider=facts.provider, now=facts.now, in_traffic=traffic)
+        protected = "" if is_protected_as_slot(environment) else facts.protected
+        return replace(facts, last_of=last_healthy(environment, node), in_traffic=traffic, protected=protected)
+
+    def traffic_of_node(self, environment: Environment, node: str) -> str:
+        """Who sends traffic to a node, by its own name as well; as with whole environments."""
+        address = environment.named({node})[0].address
+        said = (_said_of_node(router, environment.id, address) for router in self._routers)
+        return next(filter(None, said), "")
+
+    def may_leave_none_well(self, environment: Environment, names: Collection[str]) -> bool:
+        """Whether no more nodes answer a router's health checks than are to go of those that it sends requests to.
+
+        Where none answers there is nothing to lose.
+        """
+        addresses = {node.address for node in environment.named(names)}
+        return any(_may_leave_none_well(router, environment.id, addresses) for router in self._routers)
 
     def _traffic(self, environment_id: str) -> str:
         """Who sends traffic there; a router that cannot be asked counts as one that does."""
@@ -178,7 +197,36 @@ def _said(router: Router, environment_id: str) -> str:
     try:
         return f"router {router.name}" if environment_id in router.serving() else ""
     except InfraError as error:
-        return f"perhaps router {router.name}, which cannot be asked ({error}),"
+        return _not_asked(router, error)
+
+
+def _said_of_node(router: Router, environment_id: str, address: str | None) -> str:
+    try:
+        backend = router.known().get(environment_id)
+        if backend is None:
+            return _said(router, environment_id)  # who does not say to which nodes may mean any
+    except InfraError as error:
+        return _not_asked(router, error)
+    return f"router {router.name}" if address in {target.address for target in backend.targets} else ""
+
+
+def _may_leave_none_well(router: Router, environment_id: str, addresses: Collection[str | None]) -> bool:
+    try:
+        backend = router.known().get(environment_id)
+        going = [target for target in backend.targets if target.address in addresses] if backend is not None else []
+        return bool(going) and 0 < router.reading(environment_id).up <= len(going)
+    except (InfraError, NotFound):
+        return False  # whoever cannot be asked is waited for before anything goes
+
+
+def _not_asked(router: Router, error: InfraError) -> str:
+    return f"perhaps router {router.name}, which cannot be asked ({error}),"
+
+
+def is_protected_as_slot(environment: Environment) -> bool:
+    """Whether a staging protects it, and no person does beside."""
+    owner = environment.contract.owner if environment.contract is not None else ""
+    return owner.startswith(OWNER) and environment.protected == protection(owner.removeprefix(OWNER))
 
 
 def check_names(asking: Asking) -> None:

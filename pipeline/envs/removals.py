@@ -59,20 +59,32 @@ class Removals:
         after = environment if asking.dry_run else replace(going, ended_by=asking.who)
         return Begun(after, passed.writes, passed.events)
 
-    def judge_nodes(self, environment: Environment, names: Sequence[str], act: Act, asking: Asking) -> Begun:
-        """Ask the gate whether these nodes may go, one after the other; the environment with them out of traffic."""
+    def judge_nodes(
+        self, environment: Environment, names: Sequence[str], act: Act, asking: Asking, *, drain: bool = False
+    ) -> Begun:
+        """Ask the gate whether these nodes may go, one after the other; the environment with them out of traffic.
+
+        `drain`: they are to be drained first, and are judged again after that.
+        """
         going, writes, told = environment, list[Put](), list[Event]()
         emptied = _emptied(environment, names) if act is Act.SCALE_IN else frozenset()
+        last_well = drain and self._gate.may_leave_none_well(environment, names)
         for name in names:
             facts = self._gate.facts_of_node(going, name, asking)
             role = environment.named({name})[0].role
             if role in emptied and name == names[-1]:  # healthy or not, an environment without one is another one
                 facts, asking = replace(facts, last_of=role), _without_override(asking, "last-node")
+            facts = replace(facts, in_traffic="") if drain else facts
+            facts = replace(facts, last_of=role) if last_well and name == names[-1] else facts
             passed = self._gate.judge(act, f"{environment.id}/{name}", facts, asking)
             going = resizing.draining(going, name)
             writes += passed.writes
             told += passed.events
         return Begun(going, tuple(writes), tuple(told))
+
+    def in_traffic(self, environment: Environment, names: Sequence[str]) -> str:
+        """Which router sends traffic to one of these nodes, if any."""
+        return next(filter(None, (self._gate.traffic_of_node(environment, name) for name in names)), "")
 
     def carry_out_nodes(self, driver: Driver, environment: Environment, names: Sequence[str]) -> None:
         """Destroy nodes of an environment that stays; InvalidTransition for one that was not told to go."""

@@ -26,6 +26,10 @@ log = logging.getLogger(__name__)
 N = NodeState
 #: After a fault nodes are taken back again so much later, in seconds.
 AGAIN_S = 5.0
+#: It is looked at again whether nodes that go have traffic, and for how long at most, in seconds.
+LOOK_S, DRAINING_S = 0.5, 60.0
+#: The guard that minds traffic.
+TRAFFIC = "traffic"
 #: After a try that failed, lost nodes are replaced again so much later, in seconds.
 REPLACE_AGAIN_S = 30.0
 
@@ -67,6 +71,8 @@ class Scalings:
 
     def _shrink(self, loaded: Loaded[Environment], provider: Provider, scaling: Scaling) -> Environment:
         """Nodes that had no traffic for long enough pass the gate once more, and go."""
+        if not scaling.drained_at:
+            return self._drain(loaded, scaling)
         if self._clock.now() < scaling.drained_at:
             return loaded.value
         asking = Asking(scaling.who, scaling.why, scaling.overrides, again=True)
@@ -74,10 +80,24 @@ class Scalings:
             try:
                 begun = self._removals.judge_nodes(loaded.value, scaling.going, Act.SCALE_IN, asking)
             except GuardRefused as refused:
+                if refused.guard == TRAFFIC:  # a tick that came late told a router of them again
+                    return self._drain(loaded, scaling)
                 return self._stay(loaded, scaling, str(refused))
             going = resizing.taken_back(loaded.value, scaling.going)
             loaded = self._steps.save(loaded, going, writes=begun.writes)
         return self._remove(loaded, provider, scaling, scaling.going, Act.SCALE_IN)
+
+    def _drain(self, loaded: Loaded[Environment], scaling: Scaling) -> Environment:
+        """The time of their drain begins when no router sends traffic there any more, which the tick sees to."""
+        now, told = self._clock.now(), self._removals.in_traffic(loaded.value, scaling.going)
+        told = "" if scaling.overrides.get(TRAFFIC, "").strip() else told
+        if told and now - scaling.began_at > scaling.drain_s + DRAINING_S:
+            return self._stay(loaded, scaling, f"{told} sends traffic to nodes that were to go")
+        at = 0.0 if told else now + scaling.drain_s
+        reason = f"{told} still sends traffic there" if told else ""
+        drains = replace(loaded.value, scaling=replace(scaling, drained_at=at))
+        drains = resizing.waits(drains, at or now + LOOK_S, reason)
+        return self._steps.save(loaded, drains).value
 
     def _stay(self, loaded: Loaded[Environment], scaling: Scaling, why: str) -> Environment:
         """Things changed while they drained: they are in service again."""

@@ -20,16 +20,19 @@ class Router(Protocol):
         """As people know it; constant."""
 
     def register(self, backend: Backend) -> None:
-        """Know what answers for an environment, and look whether it is well. Asked again: what differs is replaced,
-        open requests go on. Its own host, if it has one, leads there from now on. UserError: what cannot be told to a
-        router. CapacityError: it has no room for another backend, or for so many targets.
+        """Know what answers for an environment, and look whether it is well. Asked again: targets that stay are not
+        touched; one that is left out gets no new request, and what is open there goes on. Its own host, if it has one,
+        leads there from now on. UserError: what cannot be told to a router. CapacityError: it has no room for another
+        backend, or for so many targets.
         """
 
     def forget(self, environment: str) -> None:
         """Know it no more; nothing when it is not known. InvalidTransition while a host is switched to it."""
 
-    def known(self) -> Collection[str]:
-        """Ids of the environments that are registered."""
+    def known(self) -> Mapping[str, Backend]:
+        """The environments that are registered, and what answers for each now, as the router itself says; its targets
+        in any order. One that a process died over while it was registered shows what was told until then.
+        """
 
     def switch(self, host: str, environment: str) -> None:
         """Send every request for a host that comes from now on to an environment, in one change; open ones end where

@@ -17,6 +17,7 @@ from pipeline.domain.guards import Act
 from pipeline.domain.projects import Quota
 from pipeline.domain.runs import Run, RunState, StageName, StageRun, StageState
 from pipeline.domain.scaling import Scaling
+from pipeline.domain.stagings import OWNER
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
 from pipeline.envs.gate import TICK, Asking
@@ -42,18 +43,19 @@ class Scale:
     provider_names: Sequence[str]
 
     def scale(
-        self, environment_id: str, role: str, count: int, asking: Asking, drain_s: float = resizing.DRAIN_S
+        self, environment_id: str, role: str, count: int, asking: Asking, drain_s: float | None = None
     ) -> Environment:
         """Bring a role to `count` nodes; the environment as it is from now on, or in a dry run as it would be.
 
+        `drain_s`: nodes that go have no traffic for so long before; None: as its staging drains, or the usual time.
         The same wish once more changes nothing. Errors: NotFound, UserError (no such role, addresses of its own, more
         than the provider takes), OverQuota, GuardRefused, InvalidTransition (not leased, or scaled already).
         """
-        if not 0 <= drain_s <= MOST_DRAIN_S:
+        if drain_s is not None and not 0 <= drain_s <= MOST_DRAIN_S:
             raise UserError(f"drain: a node drains for {MOST_DRAIN_S:.0f} s at most, not {drain_s:.0f}")
         return self.tools.books.again(lambda: self._scale(environment_id, role, count, asking, drain_s))
 
-    def _scale(self, id: str, role: str, count: int, asking: Asking, drain_s: float) -> Environment:
+    def _scale(self, id: str, role: str, count: int, asking: Asking, drain_s: float | None) -> Environment:
         ledger = self.inventories.ledger_put(self.inventories.ledger_version())  # first of all, as every reservation
         loaded, now = self.tools.books.environments.get(id), self.tools.clock.now()
         environment, scaling = loaded.value, loaded.value.scaling
@@ -62,24 +64,38 @@ class Scale:
             return environment
         if scaling is not None:
             raise InvalidTransition(f"{resizing.busy(environment)}: wait until that is over, and ask again")
-        wish = Scaling(role, count, asking.who, asking.why, now, overrides=asking.overrides)
+        wish = Scaling(
+            role,
+            count,
+            asking.who,
+            asking.why,
+            now,
+            overrides=asking.overrides,
+            drain_s=self._drain_s(environment) if drain_s is None else drain_s,
+        )
         standing = len(environment.of_role(role))
         if count < standing:
-            return self._shrink(loaded, wish, asking, drain_s)
+            return self._shrink(loaded, wish, asking)
         return self._grow(loaded, wish, asking, ledger) if count > standing else environment
 
-    def _shrink(self, loaded: Loaded[Environment], wish: Scaling, asking: Asking, drain_s: float) -> Environment:
+    def _shrink(self, loaded: Loaded[Environment], wish: Scaling, asking: Asking) -> Environment:
         now = self.tools.clock.now()
         names = resizing.chosen_to_go(loaded.value, wish.role, wish.count)
-        begun = self.tools.removals.judge_nodes(loaded.value, names, Act.SCALE_IN, asking)
-        going = replace(wish, going=names, drained_at=now + drain_s)
-        drains = replace(begun.environment, scaling=going, not_before=going.drained_at, degraded="")
+        begun = self.tools.removals.judge_nodes(loaded.value, names, Act.SCALE_IN, asking, drain=True)
+        going = replace(wish, going=names)
+        drains = replace(begun.environment, scaling=going, not_before=0.0, degraded="")
         if asking.dry_run:
             self.tools.books.commit(events=begun.events)
             return drains
         told = [*begun.events, events.scaling_begins(drains, going, now)]
         self.tools.books.commit(self._put(loaded, drains), *begun.writes, events=told)
         return drains
+
+    def _drain_s(self, environment: Environment) -> float:
+        """How long what is open may go on at most, where nobody says."""
+        owner = environment.contract.owner if environment.contract is not None else ""
+        staging = self.tools.books.stagings.find(owner.removeprefix(OWNER)) if owner.startswith(OWNER) else None
+        return resizing.DRAIN_S if staging is None else min(staging.value.spec.drain_s, MOST_DRAIN_S)
 
     def _grow(self, loaded: Loaded[Environment], wish: Scaling, asking: Asking, ledger: Put) -> Environment:
         grown = resizing.grown(loaded.value, wish)

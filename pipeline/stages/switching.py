@@ -6,19 +6,31 @@ Every step may be done twice: the router is told what the books say, and the boo
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.domain import stagings
 from pipeline.domain.environments import Environment, EnvironmentState
-from pipeline.domain.errors import GuardRefused, InfraError, NotFound, UserError, VersionConflict
+from pipeline.domain.errors import GuardRefused, InfraError, InvalidTransition, NotFound, UserError, VersionConflict
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.runs import RunState, Verdict
-from pipeline.domain.stagings import OWNER, Activity, Promotion, Slot, SlotName, Staging
-from pipeline.domain.traffic import Backend, Reading, Target
+from pipeline.domain.serving import absent, backend_of
+from pipeline.domain.stagings import (
+    OWNER,
+    Activity,
+    Promotion,
+    Slot,
+    SlotName,
+    SlotState,
+    Staging,
+    answers_at,
+    protection,
+)
+from pipeline.domain.traffic import Backend, Reading
 from pipeline.envs import jobs
 from pipeline.envs.books import STAGINGS, Loaded
 from pipeline.envs.gate import Asking
+from pipeline.envs.telling import tell
 from pipeline.ports.routers import Router
 from pipeline.ports.stores import Delete, JobRequest
 from pipeline.stages.commands import Commands
@@ -75,28 +87,42 @@ class Switching:
         router = self.stagings.router
         if router is None:
             return []
+        self._repair_all(router)  # first: what follows counts on routes that lead where the books say
         for loaded in self.stagings.books.stagings.due("stagings:due", self._now()):
             try:
                 self._step(router, loaded)
-            except (InfraError, VersionConflict) as error:
+            except (InfraError, UserError, VersionConflict, InvalidTransition) as error:
                 log.warning("staging %s is looked at again later: %s", loaded.value.name, error)
         found = self.stagings.all()
-        try:
-            self._repair(router, found)
-        except InfraError as error:
-            log.warning("where the router sends traffic could not be compared with the books: %s", error)
         wanted = [one for one in found if one.wanted is not None and stagings.may_begin(one)]
         return [jobs.begin_deploy(one.name, one.wanted.number) for one in wanted if one.wanted is not None]
 
-    def _repair(self, router: Router, found: Sequence[Staging]) -> None:
-        """A route that is not what the books say, as after a tick that came late, is told anew."""
-        routes = router.routes()
-        for staging in found:
-            live = staging.slot(staging.live).environment if staging.live is not None else ""
-            if live and staging.activity is not Activity.SWITCHING and routes.get(staging.spec.domain) != live:
-                log.warning("router %s does not send %s to %s; told anew", router.name, staging.spec.domain, live)
-                self._register(router, staging, self._environment(live))
-                router.switch(staging.spec.domain, live)
+    def _repair_all(self, router: Router) -> None:
+        """Compare what the router has with the books, and tell it what differs."""
+        try:
+            routes, known = router.routes(), router.known()
+        except InfraError as error:
+            log.warning("where the router sends traffic could not be compared with the books: %s", error)
+            return
+        for staging in self.stagings.all():
+            try:
+                self._repair(router, staging, routes, known)
+            except (InfraError, UserError) as error:
+                log.warning("router %s serves staging %s not as it should: %s", router.name, staging.name, error)
+
+    def _repair(
+        self, router: Router, staging: Staging, routes: Mapping[str, str], known: Mapping[str, Backend]
+    ) -> None:
+        """Nodes came, died or go; a route is not what the books say, as after a tick that came late."""
+        live = staging.slot(staging.live).environment if staging.live is not None else ""
+        if live and staging.activity is not Activity.SWITCHING and routes.get(staging.spec.domain) != live:
+            log.warning("router %s does not send %s to %s; told anew", router.name, staging.spec.domain, live)
+            self._register(router, staging, SlotName(str(staging.live)), known)
+            router.switch(staging.spec.domain, live)
+        for name in SlotName:
+            slot = staging.slot(name)
+            if slot.environment in known or slot.state is SlotState.PASSED:
+                self._register(router, staging, name, known)
 
     def _step(self, router: Router, loaded: Loaded[Staging]) -> None:
         staging = loaded.value
@@ -122,7 +148,7 @@ class Switching:
             return staging
         environment = self._environment(slot.environment)
         if not fault:
-            self._register(router, staging, environment)
+            self._register(router, staging, staging.idle, router.known())
         elif environment.protected:  # its hold, if it has one, ends by itself
             loaded = self.stagings.books.environments.get(environment.id)
             open_ = replace(loaded.value, protected="")
@@ -147,7 +173,7 @@ class Switching:
         if environment.state not in STANDING:
             why = f"environment {environment.id} is {environment.state}: {environment.reason}"
             return stagings.give_up(staging, promotion.number, why, self._now())
-        self._register(router, staging, environment)
+        self._register(router, staging, promotion.slot, router.known())
         if staging.spec.checks and not promotion.checks:
             asked = [self.commands.ask(environment.id, one.role, one.run, one.timeout_s) for one in staging.spec.checks]
             return stagings.checking(staging, promotion.number, tuple(one.id for one in asked))
@@ -157,10 +183,11 @@ class Switching:
             why = f"its check {bad.text!r} {bad.fault or f'ended with status {bad.exit_status}'} ({bad.id})"
             return stagings.give_up(staging, promotion.number, why, self._now())
         reading = router.reading(environment.id)
-        well = reading.up == reading.targets or self._now() >= promotion.asked_at + WELL_S
+        unwell = _unwell(reading, absent(environment, answers_at(staging, promotion.slot)[0].role))
+        well = not unwell or self._now() >= promotion.asked_at + WELL_S
         if not well or any(one.finished_at is None for one in done):
             return staging
-        refused = self._refused(staging, promotion, _unwell(reading))
+        refused = self._refused(staging, promotion, unwell)
         if refused:
             return stagings.give_up(staging, promotion.number, refused, self._now())
         return stagings.checked(staging, promotion.number, reading)
@@ -179,7 +206,7 @@ class Switching:
         promotion = _promotion(staging)
         environment = self._environment(staging.slot(promotion.slot).environment)
         if promotion.back:  # a promotion passed the gate with its checks
-            unwell = self._unwell_back(router, staging, environment)
+            unwell = self._unwell_back(router, staging, promotion.slot)
             refused = self._refused(staging, promotion, unwell)
             if refused:
                 return stagings.give_up(staging, promotion.number, refused, self._now())
@@ -187,13 +214,14 @@ class Switching:
         router.switch(staging.spec.domain, environment.id)
         return stagings.switched(staging, promotion.number, self._now(), self._now() - began)
 
-    def _unwell_back(self, router: Router, staging: Staging, environment: Environment) -> str:
+    def _unwell_back(self, router: Router, staging: Staging, name: SlotName) -> str:
         """Going back to a slot of which anything answers is better than staying; to one that is gone is not."""
+        environment = self._environment(staging.slot(name).environment)
         if environment.state not in STANDING:
             return f"environment {environment.id} is {environment.state}"
-        self._register(router, staging, environment)
+        self._register(router, staging, name, router.known())
         reading = router.reading(environment.id)
-        return "" if reading.up else _unwell(reading)
+        return "" if reading.up else _unwell(reading, ())
 
     def _watching(self, router: Router, staging: Staging) -> Staging:
         promotion = _promotion(staging)
@@ -242,13 +270,12 @@ class Switching:
             return False
         return True
 
-    def _register(self, router: Router, staging: Staging, environment: Environment) -> None:
-        """Tell the router what answers for a slot now; nodes may have been replaced."""
-        nodes = [node for node in environment.nodes if node.role == staging.spec.role and node.address]
-        targets = tuple(Target(str(node.address), staging.spec.port) for node in nodes)
-        host = f"{environment.id}.{self.stagings.base_domain}"
-        spec = staging.spec
-        router.register(Backend(environment.id, targets, host, spec.health, spec.sticky))
+    def _register(self, router: Router, staging: Staging, name: SlotName, known: Mapping[str, Backend]) -> None:
+        """Tell the router which nodes of a slot answer now, where it has others; none of one that is gone."""
+        found = self.stagings.books.environments.find(staging.slot(name).environment)
+        if found is not None and (found.value.id in known or found.value.state in STANDING):
+            door, sticky = answers_at(staging, name)
+            tell(router, known, backend_of(found.value, door, self.stagings.base_domain, sticky=sticky))
 
     def _environment(self, id: str) -> Environment:
         return self.stagings.books.environments.get(id).value
@@ -270,7 +297,7 @@ def _request(staging: Staging) -> Request:
         repeat=f"staging {staging.name} {staging.created_at} {wanted.number}",
         body=wanted.sha,
         tested=True,
-        protected=f"a slot of staging {staging.name}",
+        protected=protection(staging.name),
     )
 
 
@@ -279,6 +306,10 @@ def _promotion(staging: Staging) -> Promotion:
     return staging.promotion
 
 
-def _unwell(reading: Reading) -> str:
-    down = reading.targets - reading.up
-    return f"{down} of its {reading.targets} nodes do not answer the router's health checks" if down else ""
+def _unwell(reading: Reading, lost: Collection[str]) -> str:
+    """Why a slot is not well: nodes that do not answer, or that are not there."""
+    nodes = reading.targets + len(lost)
+    down = nodes - reading.up
+    if not nodes:
+        return "it has no node that could answer requests"
+    return f"{down} of its {nodes} nodes do not answer the router's health checks" if down else ""

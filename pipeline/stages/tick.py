@@ -218,6 +218,10 @@ class Tick:
         self._survive("warm pools", self._fill_pools, fence)
         self._survive("ends of leases", self._end_leases)
         self._survive("warnings of ends", warnings.warn, self.tools.books, self.tools.clock.now())
+        self._survive("stagings", self._look_at_stagings)
+        self._survive(
+            "names of environments", self.doors.round
+        )  # both before lost nodes: they are out of traffic first
         for losing in self.tools.books.environments.due("environments:lost", self.tools.clock.now()):
             self._survive(f"lost nodes of {losing.value.id}", self._replace_lost, losing.value.id)
         self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
@@ -225,8 +229,6 @@ class Tick:
             self._survive(acceptance_id, self.verdicts.conclude, acceptance_id)
         for schedule_id in self.schedules.due():
             self._survive(schedule_id, self.schedules.start, schedule_id, fence)
-        self._survive("stagings", self._look_at_stagings)
-        self._survive("names of environments", self.doors.round)
         self._survive("due triggers", self._due_triggers)
         self._survive("due statuses", self._due_statuses)
         active = self.tools.books.runs.everything("runs:active")

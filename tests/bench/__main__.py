@@ -18,6 +18,7 @@ from tests.bench import (
     preemption,
     promote,
     run_overhead,
+    scale,
     warm,
 )
 from tests.bench.figures import Figure
@@ -34,6 +35,7 @@ BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "placement": placement.measure,
     "preemption": preemption.measure,
     "promote": promote.measure,
+    "scale": scale.measure,
     "openstack": openstack.measure,
     "placement_reserved": placement_reserved.measure,
 }

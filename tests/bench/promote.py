@@ -22,6 +22,7 @@ from pathlib import Path
 from pipeline.adapters.clock import SystemClock
 from pipeline.domain.stagings import SlotName
 from tests.bench.figures import Figure, median, p99
+from tests.bench.steady import RATE
 from tests.plugins.haproxy import Haproxy, free_port
 from tests.tools.stagings import HOST, NAME, Lab, lab
 
@@ -60,9 +61,9 @@ def measure() -> Iterator[Figure]:
     """All changes under the load; then a bad version that goes back by itself."""
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="greenroom-promote-")))
-        haproxy, port = stack.enter_context(_haproxy(home)), free_port()
+        haproxy, port = stack.enter_context(haproxy_in(home)), free_port()
         for word, address in ADDRESSES.items():
-            stack.enter_context(_process("slot_server", word, address, str(port)))
+            stack.enter_context(process("slot_server", word, address, str(port)))
         made = lab(haproxy.router, SystemClock(), str(home / "scratch"), port=port, drain_s=DRAIN_S, watch_s=0.0)
         for slot in SlotName:
             made.stand(slot, f"env-{slot}", ADDRESSES[slot])
@@ -73,7 +74,7 @@ def measure() -> Iterator[Figure]:
 
 def _changes(port: int, made: Lab) -> Iterator[Figure]:
     changes = [Change(0.0, 0.0, str(made.now().live))]
-    with _load(port) as load:
+    with load_on(port) as load:
         made.until(time.time() + WARM_UP_S)
         for number in range(CHANGES):
             made.switching.round()  # its window of 0 s is over
@@ -85,7 +86,7 @@ def _changes(port: int, made: Lab) -> Iterator[Figure]:
             changes.append(Change(began, time.time(), str(made.now().live)))
             made.until(time.time() + (DRAIN_S + 3 if number % LONG_EVERY == 0 else PAUSE_S))
         made.until(time.time() + AFTER_S)
-        lines = _end(load)
+        lines = end(load)
     if any(one.slot == other.slot for one, other in pairwise(changes)):
         raise SystemExit("a change did not change the live slot")
     yield from _figures(lines, changes, made.switch_times)
@@ -132,7 +133,7 @@ def _bad(port: int, made: Lab) -> Iterator[Figure]:
     made.stand(idle, "env-bad", ADDRESSES["bad"])
     spec = made.now().spec
     made.stagings.put(NAME, type(spec)(**{**vars(spec), "watch_s": 60.0}))
-    with _load(port) as load:
+    with load_on(port) as load:
         made.until(time.time() + WARM_UP_S)
         made.promote()
         began = time.time()
@@ -140,7 +141,7 @@ def _bad(port: int, made: Lab) -> Iterator[Figure]:
             made.until(time.time() + 0.999)
         back = time.time()
         made.until(time.time() + 1)
-        lines = _end(load)
+        lines = end(load)
     if str(made.now().live) != live:
         raise SystemExit(f"the bad version stayed: {made.now().history[-1]}")
     failed = [line for line in lines if line.failed]
@@ -152,8 +153,8 @@ def _bad(port: int, made: Lab) -> Iterator[Figure]:
 
 
 @contextmanager
-def _haproxy(home: Path) -> Iterator[Haproxy]:
-    haproxy = Haproxy(home)
+def haproxy_in(home: Path, targets: int = 3) -> Iterator[Haproxy]:
+    haproxy = Haproxy(home, targets=targets)
     haproxy.start()
     try:
         yield haproxy
@@ -162,7 +163,7 @@ def _haproxy(home: Path) -> Iterator[Haproxy]:
 
 
 @contextmanager
-def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def process(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     argv = [sys.executable, "-m", f"tests.bench.{module}", *arguments]
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
@@ -173,12 +174,12 @@ def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def _load(port: int) -> Iterator[subprocess.Popen[str]]:
-    with _process("steady", str(port), HOST) as load:
+def load_on(port: int, rate: float = RATE) -> Iterator[subprocess.Popen[str]]:
+    with process("steady", str(port), HOST, str(rate)) as load:
         yield load
 
 
-def _end(load: subprocess.Popen[str]) -> list[Line]:
+def end(load: subprocess.Popen[str]) -> list[Line]:
     """Tell the load to end, and what became of each of its requests."""
     output, _ = load.communicate("end\n", timeout=60)
     return [Line(*json.loads(line)) for line in output.splitlines()]

@@ -1,4 +1,4 @@
-"""A load at a fixed rate in a process of its own: `python -m tests.bench.steady PORT HOST`.
+"""A load at a fixed rate in a process of its own: `python -m tests.bench.steady PORT HOST [RATE]`.
 
 Requests are due at fixed moments, whatever became of earlier ones, over connections that are kept; every fiftieth takes
 3 s, and WebSockets are opened again as they end. A line on standard input ends it. One JSON line tells each request:
@@ -27,8 +27,8 @@ def _head(host: str, path: str, more: str = "") -> bytes:
 class Steady:
     """One load, until it is told to end."""
 
-    def __init__(self, port: int, host: str) -> None:
-        self.port, self.host = port, host
+    def __init__(self, port: int, host: str, rate: float = RATE) -> None:
+        self.port, self.host, self.rate = port, host, rate
         self.told: list[tuple[str, float, float, int, str]] = []
         self.end = asyncio.Event()
         self._began = time.time()
@@ -52,7 +52,7 @@ class Steady:
         number = self._next[path]
         self._next[path] += 1
         slot = number * SLOW_EVERY if path == "/slow" else number + number // (SLOW_EVERY - 1) + 1
-        return self._began + slot / RATE
+        return self._began + slot / self.rate
 
     async def _kept(self, path: str) -> None:
         stream: Stream | None = None
@@ -98,7 +98,7 @@ def _header(head: str, name: str) -> str:
 
 
 if __name__ == "__main__":
-    load = Steady(int(sys.argv[1]), sys.argv[2])
+    load = Steady(int(sys.argv[1]), sys.argv[2], *map(float, sys.argv[3:]))
     asyncio.run(load.run())
     for line in load.told:
         sys.stdout.write(json.dumps(line) + "\n")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from pipeline.adapters.routers.memory import MemoryRouter
 from pipeline.domain.errors import CapacityError, InvalidTransition, NotFound, TransientError, UserError
-from pipeline.domain.traffic import Backend, Target
+from pipeline.domain.traffic import Backend, Target, same
 from pipeline.ports.routers import Router
 from tests.plugins.haproxy import Haproxy, Origin, eventually, origin
 
@@ -93,6 +93,26 @@ def test_what_is_registered_again_is_replaced(subject: Subject) -> None:
     assert eventually(lambda: subject.up("env-1") == 1)
 
 
+def test_it_says_what_answers_now(subject: Subject) -> None:
+    first = Backend("env-1", subject.targets[:2], "env-1.test.example", "/health")
+    second = replace(first, targets=subject.targets[1:], health="/well")
+    for backend in (first, second, replace(second, targets=()), replace(first, sticky=True)):
+        subject.router.register(backend)
+        assert same(subject.router.known()["env-1"], backend)
+    assert not same(subject.router.known()["env-1"], first)
+
+
+def test_who_stays_is_not_touched_when_another_one_leaves(subject: Subject) -> None:
+    subject.register("env-1", 0, 1, 2)
+    assert eventually(lambda: subject.up("env-1") == 3)
+    for left in ((1, 2), (2,), ()):
+        subject.register("env-1", *left)
+        assert subject.up("env-1") == len(left)  # nobody was looked at anew
+        assert subject.router.reading("env-1").targets == len(left)
+    subject.register("env-1", 0)
+    assert eventually(lambda: subject.up("env-1") == 1)
+
+
 def test_a_host_leads_where_it_was_switched_last(subject: Subject) -> None:
     subject.register("env-1", 0)
     subject.register("env-2", 1)
@@ -137,7 +157,6 @@ def test_nothing_is_switched_to_what_is_not_registered(subject: Subject) -> None
 def test_what_is_no_host_path_or_port_is_refused(subject: Subject) -> None:
     target = subject.targets[0]
     for backend in (
-        Backend("env-1", ()),
         Backend("env-1", (target,), host="a b.example"),
         Backend("env-1", (target,), health="/ HTTP/1.0"),
         Backend("env-1", (Target(target.address, 0),)),

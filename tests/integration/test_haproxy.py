@@ -13,8 +13,10 @@ import pytest
 
 from pipeline.adapters.routers.haproxy import certificate_in
 from pipeline.domain.errors import PermanentError
-from pipeline.domain.traffic import Backend
+from pipeline.domain.traffic import Backend, Target
+from tests.bench.promote import end, load_on
 from tests.plugins.haproxy import Haproxy, Origin, eventually, free_port, origin
+from tests.tools.served import served
 
 HOST = "shop.test.example"
 
@@ -96,6 +98,29 @@ def test_an_open_connection_is_counted_until_it_is_cut(haproxy: Haproxy, blue: O
         haproxy.router.cut("env-1")
         assert client.recv(10) == b""
     assert eventually(lambda: haproxy.router.reading("env-1").sessions == 0)
+
+
+def test_who_comes_gets_nothing_before_he_was_seen_to_answer(haproxy: Haproxy, blue: Origin) -> None:
+    _register(haproxy, "env-1", blue)
+    silent = [Target("127.0.0.1", free_port()) for _ in range(2)]
+    for _ in range(10):
+        haproxy.router.register(Backend("env-1", (blue.target, *silent), "env-1.test.example"))
+        assert haproxy.router.reading("env-1").up == 1
+        assert {_ask(haproxy, "env-1.test.example").status_code for _ in range(4)} == {200}
+        haproxy.router.register(Backend("env-1", (blue.target,), "env-1.test.example"))
+
+
+def test_a_role_grows_and_shrinks_under_load(tmp_path: Path, haproxy: Haproxy) -> None:
+    with served(haproxy.router, tmp_path, free_port(), drain_s=4.0) as slot, load_on(haproxy.port, 250) as load:
+        slot.run(1)
+        slot.scale(3)
+        slot.run(1)
+        slot.scale(1)
+        slot.run(1)
+        lines = end(load)
+    answered = {line.slot for line in lines if line.kind.startswith("/")}
+    assert [line for line in lines if line.failed] == []
+    assert answered == {"web-0", "web-1", "web-2"}
 
 
 def test_tls_with_the_certificate_of_a_local_authority(haproxy: Haproxy, blue: Origin, tmp_path: Path) -> None:

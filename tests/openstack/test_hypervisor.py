@@ -171,7 +171,7 @@ def test_disk_limits_stand_in_the_domain(standing: Standing, hypervisor: CloudUn
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     assert "<write_iops_sec>200</write_iops_sec>" in said
     assert "<read_bytes_sec>10000000</read_bytes_sec>" in said
-    assert "<inbound average='2000'/>" in said
+    assert f"<inbound average='{INWARDS // 8000}'/>" in said
 
 
 def test_a_virtual_address_moves_from_one_node_to_the_other(serving: Standing) -> None:

@@ -144,10 +144,17 @@ def test_what_a_run_has_or_prepares_is_not_scaled(world: World) -> None:
 def test_a_node_that_is_served_is_not_taken_away(world: World) -> None:
     environment = made(world)
     world.router.live.add(environment.id)
-    with pytest.raises(GuardRefused, match="router front sends traffic to it; drain it first"):
-        wish(world, environment, "web", 1)
+    begun = wish(world, environment, "web", 1)
+    assert states(begun)["web-1"] == "draining"
+    world.advance(30)
+    waiting = now(world, environment).scaling
+    assert waiting is not None
+    assert waiting.reason == "router front still sends traffic there"
+    world.advance(60)
+    assert now(world, environment).degraded.endswith("router front sends traffic to nodes that were to go")
+    assert states(now(world, environment)) == states(environment)
     world.router.live.clear()
-    assert wish(world, environment, "web", 1).scaling is not None
+    assert list(states(scaled(world, environment, "web", 1))) == ["web-0", "db-0"]
 
 
 def test_a_dry_run_changes_nothing(world: World) -> None:

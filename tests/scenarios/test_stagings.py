@@ -438,7 +438,7 @@ def test_a_full_router_leaves_names_out_and_nothing_else(world: World) -> None:
     world.program("8080", lambda _: 0)
     made = world.requests.make(Request("shop", "ada", "to look", ref="named")).environment
     world.advance(2)
-    assert (state(world, made.id), world.router.known()) == (E.LEASED, frozenset())
+    assert (state(world, made.id), dict(world.router.known())) == (E.LEASED, {})
 
 
 def handed(staging: str = "front") -> dict[str, object]:

@@ -43,6 +43,7 @@ from pipeline.domain.inventory import Inventory, Machine, Zone
 from pipeline.domain.qos import PROFILES
 from pipeline.domain.registered import Login, Registered, Use
 from pipeline.domain.runs import Run, StageName
+from pipeline.domain.traffic import Backend
 from pipeline.domain.triggers import ZERO_SHA, Trigger, TriggerKind
 from pipeline.envs import jobs
 from pipeline.envs.books import REGISTERED, Books
@@ -78,6 +79,7 @@ from pipeline.ports.common import Limits, Secret, Sink
 from pipeline.ports.configurators import ConvergeRequest, ConvergeResult
 from pipeline.ports.drivers import Driver, EnvironmentRequest
 from pipeline.ports.forges import CommitStatus, Delivery, Received
+from pipeline.ports.routers import Router
 from pipeline.ports.stores import Commit, Document, Fence, JobRequest
 from pipeline.ports.transports import Connection
 from pipeline.ports.verifiers import VerifyRequest, VerifyResult
@@ -287,6 +289,37 @@ class MortalHands(MemoryHands):
         self._grave.pass_by("after reset")
 
 
+class MortalRouter(MemoryRouter):
+    """A router whose callers may die just before or just after they told it something."""
+
+    grave: Grave
+
+    def register(self, backend: Backend) -> None:
+        self.grave.pass_by("before register")
+        super().register(backend)
+        self.grave.pass_by("after register")
+
+    def forget(self, environment: str) -> None:
+        self.grave.pass_by("before forget")
+        super().forget(environment)
+        self.grave.pass_by("after forget")
+
+    def switch(self, host: str, environment: str) -> None:
+        self.grave.pass_by("before switch")
+        super().switch(host, environment)
+        self.grave.pass_by("after switch")
+
+    def unroute(self, host: str) -> None:
+        self.grave.pass_by("before unroute")
+        super().unroute(host)
+        self.grave.pass_by("after unroute")
+
+    def cut(self, environment: str) -> None:
+        self.grave.pass_by("before cut")
+        super().cut(environment)
+        self.grave.pass_by("after cut")
+
+
 class Converger(MemoryConfigurator):
     """A configurator that also raises what it was told to, once each."""
 
@@ -373,6 +406,7 @@ class World:
         max_deletes: int | None = None,
         calls_per_s: float | None = None,
         registered: int = 0,
+        front: Router | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.ids = CountingIds()
@@ -393,8 +427,10 @@ class World:
         self.login_keys: dict[tuple[str, str], str] = {}
         self.broken: list[GreenroomError] = []
         self.budgets = {"cloud": Budget()}
-        self.router = MemoryRouter("front")
-        self.gate = Gate(self.books, self.clock, self.budgets, (self.router,))
+        self.router = MortalRouter("front")
+        self.router.grave = self.grave
+        self.front = front or self.router
+        self.gate = Gate(self.books, self.clock, self.budgets, (self.front,))
         self.inventories = Inventories(self.books, self.clock, self.gate)
         self.machines = MemoryMachines()
         self.hands = MortalHands(self.machines, "world", self.grave)
@@ -432,7 +468,7 @@ class World:
         self.mornings = Mornings(self.books, self.clock)
         self.room = Room(self.books, self._provider, self.inventories, self.clock)
         self.scale = Scale(self.tools, self.inventories, self.room, ("cloud",))
-        self.stagings = Stagings(self.tools, self.templates, self.gate, self.router, "test.example")
+        self.stagings = Stagings(self.tools, self.templates, self.gate, self.front, "test.example")
         self.switching = Switching(self.stagings, self.requests, Commands(self.tools))
         self.registry = Registry(
             self.books, self._stock, self.hands, self.inventories, self.gate, "world", self.clock, ("cloud",)
@@ -585,7 +621,7 @@ class World:
             outbox=self.store,
             provider_names=("cloud",),
             switching=self.switching,
-            doors=Doors(self.books, self.router, "test.example"),
+            doors=Doors(self.books, self.front, "test.example"),
             pools=self.pools,
             handouts=self.handouts,
         )

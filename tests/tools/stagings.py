@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 
 from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
-from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
+from pipeline.domain.environments import Environment, EnvironmentState, NodeState, planned_nodes
 from pipeline.domain.stagings import Activity, Slot, SlotName, SlotState, Staging, StagingSpec
 from pipeline.envs.books import ENVIRONMENTS, STAGINGS
 from pipeline.envs.gate import Asking, Gate
@@ -46,7 +46,7 @@ class Lab:
             owner="",
             provider="cloud",
             state=EnvironmentState.LEASED,
-            nodes=tuple(replace(node, address=address) for node in nodes),
+            nodes=tuple(replace(node, address=address, state=NodeState.IN_SERVICE) for node in nodes),
             priority=Priority.PUSH,
             created_at=now,
             state_since=now,

@@ -49,9 +49,9 @@ class MemoryRouter:
             raise InvalidTransition(f"router {self.name} sends {', '.join(hosts)} to {environment}; switch it first")
         self.backends.pop(environment, None)
 
-    def known(self) -> frozenset[str]:
+    def known(self) -> Mapping[str, Backend]:
         self._answer()
-        return frozenset(self.backends)
+        return dict(self.backends)
 
     def switch(self, host: str, environment: str) -> None:
         self._answer()

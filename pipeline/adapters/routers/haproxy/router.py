@@ -64,9 +64,17 @@ class HaproxyRouter:
             self._clear(place, told.placed[place])
             layout.save(self._layout, told.without(environment))
 
-    def known(self) -> frozenset[str]:
-        self._runtime.ask("show version")
-        return frozenset(one.environment for one in layout.load(self._layout).placed.values())
+    def known(self) -> Mapping[str, Backend]:
+        targets = self._runtime.targets()
+        hosts = {place: host for host, place in self._runtime.entries(self._layout.hosts).items()}
+        checks = self._runtime.entries(self._layout.checks)
+        sticky = self._layout.of_kind(sticky=True)
+        return {
+            one.environment: Backend(
+                one.environment, targets.get(place, ()), hosts.get(place, ""), checks.get(place, "/"), place in sticky
+            )
+            for place, one in layout.load(self._layout).placed.items()
+        }
 
     def switch(self, host: str, environment: str) -> None:
         host = checked_host(host)
@@ -116,28 +124,31 @@ class HaproxyRouter:
         return [config.server(number) for number in range(1, self._layout.targets + 1)]
 
     def _tell_backend(self, place: str, backend: Backend, before: Backend | None) -> None:
-        """Servers first: its host leads to them once they are known."""
+        """A target that stays keeps its server, whose health would be looked at anew; who is left out is drained."""
         self._runtime.put(self._layout.checks, place, backend.health)
-        rows = {row["svname"]: row for row in self._runtime.statistics(place)}
-        for number, name in enumerate(self._servers()):
-            target = backend.targets[number] if number < len(backend.targets) else None
-            self._tell_server(f"{place}/{name}", target, rows[name])
         if before is not None and before.host and before.host != backend.host:
             self._runtime.remove(self._layout.hosts, before.host)
         if backend.host:
             self._runtime.put(self._layout.hosts, checked_host(backend.host), place)
+        there = self._runtime.servers(place)
+        stay = {target for target in there.values() if target in backend.targets}
+        leave = [name for name, target in there.items() if target not in backend.targets]
+        coming = [target for target in dict.fromkeys(backend.targets) if target not in stay]
+        seats = [name for name in self._servers() if name not in there]
+        for target, name in zip(coming, (*seats, *leave), strict=False):
+            self._seat(f"{place}/{name}", target)
+        self._runtime.tell(
+            [f"set server {place}/{name} state maint" for name in leave[max(0, len(coming) - len(seats)) :]]
+        )
 
-    def _tell_server(self, server: str, target: Target | None, row: Mapping[str, str]) -> None:
-        """What HAProxy shows already is not told: its health would be looked at anew."""
-        used = row["status"] != "MAINT"
-        if target is None:
-            self._runtime.tell([f"set server {server} state maint"] if used else [])
-        elif not used or row["addr"] != f"{target.address}:{target.port}":
-            address = f"set server {server} addr {target.address} port {target.port}"
-            # Down until a look at it went well: a new target would be up before anybody looked.
-            words = ("state maint", "health down", "state ready")
-            maint, down, ready = (f"set server {server} {word}" for word in words)
-            self._runtime.tell([maint, address, down, ready])
+    def _seat(self, server: str, target: Target) -> None:
+        """Down until a look at it went well. One that leaves `maint` is up before anybody looked, so it goes by
+        `drain`, in which it gets nothing, and is told to be down there.
+        """
+        address = f"set server {server} addr {target.address} port {target.port}"
+        words = ("state maint", "state drain", "health down", "state ready")
+        maint, drain, down, ready = (f"set server {server} {word}" for word in words)
+        self._runtime.tell([maint, address, drain, down, ready])
 
     def _move(self, told: Told, environment: str, place: str, left: str) -> None:
         """It got a backend of the other kind: hosts follow it before the old one is cleared."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.domain.errors import PermanentError, TransientError
+from pipeline.domain.traffic import Target
 
 #: What an answer may take, in seconds.
 ANSWER_S = 5.0
 _PIECE = 64 * 1024
+#: Of a server's administrative state: it is in maintenance, or drains (management guide, 9.3).
+_OUT = 0x01 | 0x02 | 0x20 | 0x08 | 0x10
 #: What it says where a change was made; whatever else it says, it was not.
 _FINE = ("IP changed", "no need to change", "port changed", "nothing changed")
 
@@ -54,6 +57,30 @@ class Runtime:
 
     def remove(self, map_file: Path, key: str) -> None:
         self.ask(f"del map {map_file} {key}")  # says "Key not found." where there is none, which is as good
+
+    def targets(self) -> Mapping[str, tuple[Target, ...]]:
+        """Those that get requests, by their backends."""
+        found: dict[str, tuple[Target, ...]] = {}
+        for backend, _, target in self._servers(""):
+            found[backend] = (*found.get(backend, ()), target)
+        return found
+
+    def servers(self, backend: str) -> Mapping[str, Target]:
+        """Its servers that get requests."""
+        return {server: target for _, server, target in self._servers(backend)}
+
+    def _servers(self, backend: str) -> Iterator[tuple[str, str, Target]]:
+        """Backends, servers and targets; one of these is left out while it is disabled."""
+        lines = [line.split() for line in self.ask(f"show servers state {backend}".strip()).splitlines()]
+        head = next((words[1:] for words in lines if words[:2] == ["#", "be_id"]), None)
+        if head is None:
+            raise TransientError(f"HAProxy at {self._path} does not know backend {backend!r}")
+        at = {name: number for number, name in enumerate(head)}
+        for words in lines:
+            if len(words) != len(head) or int(words[at["srv_admin_state"]]) & _OUT:
+                continue
+            target = Target(words[at["srv_addr"]], int(words[at["srv_port"]]))
+            yield words[at["be_name"]], words[at["srv_name"]], target
 
     def statistics(self, backend: str) -> list[dict[str, str]]:
         """One row for each server of a backend, then one of the backend itself."""
