@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
+import signal
 import threading
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field, replace
@@ -69,6 +71,7 @@ class SshPeer:
     def close(self) -> None:
         for name in self._nodes:
             self.stop(name)
+        self._do(_end_all())
         self._do(self._loop.shutdown_asyncgens())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -102,6 +105,14 @@ class SshPeer:
         await asyncio.gather(*(connection.wait_closed() for connection in open_ones))
 
 
+async def _end_all() -> None:
+    """End what still runs, commands among it: nothing of it may outlive the loop."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
 class _Login(asyncssh.SSHServer):
     def __init__(self, node: _Node) -> None:
         self._node = node
@@ -133,8 +144,15 @@ async def _run(process: asyncssh.SSHServerProcess[bytes]) -> None:
     assert child.stdout is not None
     assert child.stderr is not None
     feeding = asyncio.create_task(_feed(process.stdin, child.stdin))
-    await asyncio.gather(_copy(child.stdout, process.stdout), _copy(child.stderr, process.stderr))
-    status = await child.wait()
+    try:
+        await asyncio.gather(_copy(child.stdout, process.stdout), _copy(child.stderr, process.stderr))
+        status = await child.wait()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):  # who left the session keeps its pipes
+            await asyncio.wait_for(asyncio.gather(child.stdout.read(), child.stderr.read(), child.wait()), 1)
+        raise
     feeding.cancel()
     with contextlib.suppress(OSError):
         process.exit(status if status >= 0 else 255)
