@@ -510,26 +510,25 @@ class Application:
 
         told = settings.cloud()
         accounts = [_account(told, entry) for entry in (told.cloud, *told.projects.values())]
-        admin = _account(told, told.admin_cloud) if told.admin_cloud else None
-        return OpenStackCloud(accounts, admin, told.images.values())
+        return OpenStackCloud(accounts, _administrator(settings), told.images.values())
 
     def _estate(self, settings: ProviderSettings) -> Estate | None:
         """What an operator's account may change of the cloud; None where no such account is named."""
-        if settings.driver != "openstack" or not settings.cloud().admin_cloud:
+        admin = _administrator(settings)
+        if admin is None:
             return None
         from pipeline.adapters.clouds.openstack import OpenStackEstate
 
-        told = settings.cloud()
-        return OpenStackEstate(_account(told, told.admin_cloud))
+        return OpenStackEstate(admin)
 
     def _grounds(self, settings: ProviderSettings) -> Grounds | None:
         """What an administrator's account sets up for projects; None where no such account is named."""
-        if settings.driver != "openstack" or not settings.cloud().admin_cloud:
+        admin = _administrator(settings)
+        if admin is None:
             return None
         from pipeline.adapters.clouds.openstack import OpenStackGrounds
 
-        told = settings.cloud()
-        return OpenStackGrounds(_account(told, told.admin_cloud))
+        return OpenStackGrounds(admin)
 
     def _openstack(self, settings: ProviderSettings) -> Driver:
         from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
@@ -788,6 +787,12 @@ def _account(told: OpenStackSettings, entry: str) -> Account:
     from pipeline.clients.openstack import Account
 
     return Account(entry, str(told.clouds_file or ""), told.region)
+
+
+def _administrator(settings: ProviderSettings) -> Account | None:
+    """The account by which a cloud itself is changed; None where the settings name none."""
+    told = settings.cloud() if settings.driver == "openstack" else None
+    return _account(told, told.admin_cloud) if told is not None and told.admin_cloud else None
 
 
 def _terms(told: OpenStackSettings) -> Terms:

@@ -7,6 +7,7 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 
 pytest_plugins = (
+    "tests.plugins.api",
     "tests.plugins.books",
     "tests.plugins.haproxy",
     "tests.plugins.local_nodes",

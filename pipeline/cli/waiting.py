@@ -1,8 +1,9 @@
-"""Waiting for what a worker does: the API is asked again and again until it is finished."""
+"""Waiting for what a worker does: the API is asked again and again until it is done."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.output import FAILED, Complaint
@@ -13,23 +14,17 @@ if TYPE_CHECKING:
 
 def finished(client: Client, path: str, *, within_s: float, look_s: float, late: str) -> dict[str, Any]:
     """What stands at `path` once it has a `finished_at`; Complaint `late` when it has none in time."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        found: dict[str, Any] = client.get(path)
-        if found["finished_at"] is not None:
-            return found
-        time.sleep(look_s)
-    raise Complaint(late, FAILED)
+    return until(client, path, lambda one: one["finished_at"] is not None, within_s=within_s, look_s=look_s, late=late)
 
 
-def tried_again(
-    client: Client, path: str, after: float, *, within_s: float, look_s: float, late: str
+def until(
+    client: Client, path: str, done: Callable[[dict[str, Any]], bool], *, within_s: float, look_s: float, late: str
 ) -> dict[str, Any]:
-    """What stands at `path` once its `tried_at` is later than `after`; Complaint `late` when it is not in time."""
+    """What stands at `path` once it is done; Complaint `late` when it is not in time."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         found: dict[str, Any] = client.get(path)
-        if found["tried_at"] > after:
+        if done(found):
             return found
         time.sleep(look_s)
     raise Complaint(late, FAILED)

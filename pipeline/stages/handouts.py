@@ -56,7 +56,7 @@ class Handouts:
         environment = self.tools.books.environments.get(environment_id).value
         contract = environment.contract
         if contract is None or not pools.is_unconfirmed(environment):
-            return environment if contract is not None and not environment.final else None
+            return _handed_out(environment)
         try:
             self.keys.replace(environment, contract.keys)
         except InfraError as error:
@@ -76,7 +76,7 @@ class Handouts:
         loaded, now = self.tools.books.environments.get(environment_id), self.tools.clock.now()
         environment = loaded.value
         if not pools.is_unconfirmed(environment) or environment.contract is None:
-            return environment if environment.contract is not None and not environment.final else None
+            return _handed_out(environment)
         after = pools.give_up(environment, fault, now) if fault else pools.confirm(environment, now)
         told = [_told(environment, fault, now), *events.of_environment(environment, after, now)]
         run = self.tools.books.runs.find(after.owner) if after.owner else None
@@ -98,6 +98,11 @@ class Handouts:
         """Claims of which nobody said for too long what became of them."""
         due = self.tools.books.environments.due(UNCONFIRMED, self.tools.clock.now())
         return [jobs.finish_claim(one.value.id) for one in due]
+
+
+def _handed_out(environment: Environment) -> Environment | None:
+    """The environment, if it is somebody's by now."""
+    return environment if environment.contract is not None and not environment.final else None
 
 
 def _told(environment: Environment, fault: str, now: float) -> Event:

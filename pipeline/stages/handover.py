@@ -12,9 +12,10 @@ from pipeline.domain import stagings
 from pipeline.domain.blueprint import Blueprint
 from pipeline.domain.errors import InvalidTransition
 from pipeline.domain.runs import Run, RunState, Verdict
+from pipeline.domain.stagings import Staging
 from pipeline.domain.triggers import Trigger, staging_of
 from pipeline.envs import jobs
-from pipeline.envs.books import STAGINGS, Books
+from pipeline.envs.books import STAGINGS, Books, Loaded
 from pipeline.ports.stores import Event, JobRequest, Put
 from pipeline.stages.context import FILE
 
@@ -36,9 +37,10 @@ NOTHING = Handover()
 def unstaged(books: Books, project: str, trigger: Trigger, blueprint: Blueprint) -> str:
     """Why a commit cannot go to the staging that its blueprint names; empty when it can, or goes to none."""
     name = staging_of(trigger, blueprint.triggers)
-    if not name:
-        return ""
-    known = books.stagings.find(name)
+    return _misfit(books.stagings.find(name), name, project, blueprint) if name else ""
+
+
+def _misfit(known: Loaded[Staging] | None, name: str, project: str, blueprint: Blueprint) -> str:
     if known is None:
         return (
             f"`on.push.staging` names {name}, and there is no such staging: "
@@ -63,10 +65,10 @@ def of(books: Books, old: Run | None, run: Run, now: float) -> Handover:
 
 
 def _wanted(books: Books, run: Run, blueprint: Blueprint, name: str, now: float) -> Handover:
-    why = unstaged(books, run.project, run.trigger, blueprint)
-    if why:
+    loaded = books.stagings.find(name)
+    why = _misfit(loaded, name, run.project, blueprint)
+    if loaded is None or why:
         return _refused(run, name, why, now)
-    loaded = books.stagings.get(name)
     record = books.triggers.find(run.trigger_id)
     as_of = record.value.received_at if record is not None else run.created_at
     actor, trigger = run.trigger.actor or f"run {run.id}", run.trigger

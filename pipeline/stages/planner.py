@@ -16,6 +16,7 @@ from pipeline.domain.projects import local_path
 from pipeline.domain.runs import Run, RunState, Stop, StopKind, Verdict
 from pipeline.domain.triggers import Trigger, TriggerKind, is_sha, refusal
 from pipeline.envs.books import Loaded, lane_index
+from pipeline.envs.providers import Provider
 from pipeline.envs.wishes import unmet
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.common import Secret
@@ -100,14 +101,18 @@ class Planner:
             self._schedule_files.take_over(record, trigger, blueprint.triggers.schedule, token)
             provider = self._tools.providers(self._provider_of(record.project, blueprint))
             ignored = refusal(trigger, blueprint.triggers, self._changed(trigger, blueprint, token))
-            lacking = unmet(provider, planned_nodes(blueprint.environment)) or unstaged(
-                self._books, record.project, trigger, blueprint
-            )
-            if not ignored and lacking:
+            lacking = "" if ignored else self._lacking(record.project, provider, trigger, blueprint)
+            if lacking:
                 return _Plan(trigger, mistake=lacking)
         except UserError as error:
             return _Plan(record.trigger, mistake=str(error))
         return _Plan(trigger, blueprint=blueprint, ignored=ignored or "")
+
+    def _lacking(self, project: str, provider: Provider, trigger: Trigger, blueprint: Blueprint) -> str:
+        """What the blueprint wants and cannot have here; empty when it can have everything."""
+        return unmet(provider, planned_nodes(blueprint.environment)) or unstaged(
+            self._books, project, trigger, blueprint
+        )
 
     def _content(self, record: TriggerRecord, trigger: Trigger, token: Secret | None) -> bytes:
         """The text of its greenroom.yml; where the file is gone, so are the schedules in it."""

@@ -6,7 +6,7 @@ Every step may be done twice: the router is told what the books say, and the boo
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.domain import stagings
@@ -87,24 +87,24 @@ class Switching:
         router = self.stagings.router
         if router is None:
             return []
-        self._repair_all(router)  # first: what follows counts on routes that lead where the books say
+        found = self.stagings.all()
+        self._repair_all(router, found)  # first: what follows counts on routes that lead where the books say
         for loaded in self.stagings.books.stagings.due("stagings:due", self._now()):
             try:
                 self._step(router, loaded)
             except (InfraError, UserError, VersionConflict, InvalidTransition) as error:
                 log.warning("staging %s is looked at again later: %s", loaded.value.name, error)
-        found = self.stagings.all()
         wanted = [one for one in found if one.wanted is not None and stagings.may_begin(one)]
         return [jobs.begin_deploy(one.name, one.wanted.number) for one in wanted if one.wanted is not None]
 
-    def _repair_all(self, router: Router) -> None:
+    def _repair_all(self, router: Router, found: Sequence[Staging]) -> None:
         """Compare what the router has with the books, and tell it what differs."""
         try:
             routes, known = router.routes(), router.known()
         except InfraError as error:
             log.warning("where the router sends traffic could not be compared with the books: %s", error)
             return
-        for staging in self.stagings.all():
+        for staging in found:
             try:
                 self._repair(router, staging, routes, known)
             except (InfraError, UserError) as error:

@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from pipeline.adapters.drivers.local.driver import LocalDriver
 from pipeline.api.app import create, create_hooks
@@ -41,6 +40,7 @@ from pipeline.envs.gate import AUDIT, Asking
 from pipeline.ports.common import Secret
 from pipeline.ports.stores import Commit, Event
 from pipeline.settings import ProviderSettings
+from tests.plugins.api import opened
 from tests.plugins.redis_server import RedisServer
 from tests.tools.deployment import memory_settings
 
@@ -57,21 +57,6 @@ def app(redis_server: RedisServer, tmp_path: Path) -> Iterator[Application]:
     app.projects.add("shop", repository="https://forge.test/shop.git", hook_secret=Secret(SECRET))
     yield app
     app.redis.close()
-
-
-async def opened(app: Application, api: FastAPI, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(api, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://greenroom.test", headers=headers) as client:
-        yield client
-    async_redis = getattr(app.async_store, "_redis")  # noqa: B009  # it has no other end than the process'
-    await async_redis.aclose()
-
-
-@pytest.fixture
-async def client(app: Application) -> AsyncIterator[httpx.AsyncClient]:
-    """A client with the token."""
-    async for client in opened(app, create(app), authorization=f"Bearer {app.token.reveal()}"):
-        yield client
 
 
 @pytest.fixture

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from pipeline.api.app import create
 from pipeline.bootstrap import Application
 from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone
 from pipeline.envs.gate import Asking
-from tests.integration.test_api import check_problem, opened
+from tests.integration.test_api import check_problem
 from tests.plugins.redis_server import RedisServer
 from tests.tools.deployment import memory_settings
 
@@ -28,12 +27,6 @@ def app(redis_server: RedisServer, tmp_path: Path) -> Iterator[Application]:
     app.inventories.set_state("memory", "new", MachineState.MAINTENANCE, Asking("ada", "a new disk"))
     yield app
     app.redis.close()
-
-
-@pytest.fixture
-async def client(app: Application) -> AsyncIterator[httpx.AsyncClient]:
-    async for client in opened(app, create(app), authorization=f"Bearer {app.token.reveal()}"):
-        yield client
 
 
 async def test_it_is_asked_for_and_found_again(client: httpx.AsyncClient) -> None:

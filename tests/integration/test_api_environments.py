@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ import httpx
 import pytest
 
 from pipeline.adapters.keys import SshKeys
-from pipeline.api.app import create
 from pipeline.bootstrap import Application
 from pipeline.domain.environments import EnvironmentState, NodeState
 from pipeline.domain.leases import begun
 from pipeline.domain.projects import ProjectChange
-from tests.integration.test_api import check_problem, opened
+from tests.integration.test_api import check_problem
 from tests.plugins.redis_server import RedisServer
 from tests.tools.deployment import memory_settings
 
@@ -32,12 +31,6 @@ def app(redis_server: RedisServer, tmp_path: Path) -> Iterator[Application]:
     app.projects.add("shop", repository=str(tmp_path / "nowhere.git"))
     yield app
     app.redis.close()
-
-
-@pytest.fixture
-async def client(app: Application) -> AsyncIterator[httpx.AsyncClient]:
-    async for client in opened(app, create(app), authorization=f"Bearer {app.token.reveal()}"):
-        yield client
 
 
 async def asked(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,10 @@ import httpx
 import pytest
 
 from pipeline.adapters.drivers.static.memory import MemoryHands, MemoryMachines
-from pipeline.api.app import create
 from pipeline.bootstrap import Application
 from pipeline.domain.registered import Wanted
 from pipeline.settings import ProviderSettings, Settings
-from tests.integration.test_api import check_problem, opened
+from tests.integration.test_api import check_problem
 from tests.plugins.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -41,12 +40,6 @@ def app(redis_server: RedisServer, tmp_path: Path, machines: MemoryMachines) -> 
     app.sync_inventory("metal")
     yield app
     app.redis.close()
-
-
-@pytest.fixture
-async def client(app: Application) -> AsyncIterator[httpx.AsyncClient]:
-    async for client in opened(app, create(app), authorization=f"Bearer {app.token.reveal()}"):
-        yield client
 
 
 async def add(client: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:

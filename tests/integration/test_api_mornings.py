@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
-from pipeline.api.app import create
 from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import ScheduleSpec
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
 from pipeline.domain.runs import RunState, TestCounts, Verdict
 from pipeline.domain.schedules import Due, Source, new
 from pipeline.envs.books import REPORTS, SCHEDULES
-from tests.integration.test_api import check_problem, make_run, opened
+from tests.integration.test_api import check_problem, make_run
 from tests.plugins.redis_server import RedisServer
 from tests.tools.deployment import memory_settings
 
@@ -41,12 +40,6 @@ def app(redis_server: RedisServer, tmp_path: Path) -> Iterator[Application]:
     app.books.commit(SCHEDULES.put(missed.id, missed, 0))
     yield app
     app.redis.close()
-
-
-@pytest.fixture
-async def client(app: Application) -> AsyncIterator[httpx.AsyncClient]:
-    async for client in opened(app, create(app), authorization=f"Bearer {app.token.reveal()}"):
-        yield client
 
 
 async def test_a_program_reads_json(client: httpx.AsyncClient) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from pipeline.api.app import create
 from pipeline.bootstrap import Application
-from tests.integration.test_api import check_problem, opened
+from tests.integration.test_api import check_problem
 from tests.plugins.redis_server import RedisServer
 from tests.scenarios.test_requests import PLAIN
 from tests.tools.deployment import memory_settings
@@ -28,12 +27,6 @@ def app(redis_server: RedisServer, tmp_path: Path) -> Iterator[Application]:
     app.templates.keep("pair", json.dumps(PLAIN))
     yield app
     app.redis.close()
-
-
-@pytest.fixture
-async def client(app: Application) -> AsyncIterator[httpx.AsyncClient]:
-    async for client in opened(app, create(app), authorization=f"Bearer {app.token.reveal()}"):
-        yield client
 
 
 async def test_a_pool_is_kept_shown_and_removed(client: httpx.AsyncClient) -> None:

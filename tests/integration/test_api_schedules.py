@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from pipeline.api.app import create
 from pipeline.bootstrap import Application
 from pipeline.domain.blueprint import ScheduleSpec
 from pipeline.domain.schedules import Source, new
 from pipeline.envs.books import SCHEDULES
 from pipeline.envs.gate import AUDIT
-from tests.integration.test_api import check_problem, opened
+from tests.integration.test_api import check_problem
 from tests.plugins.redis_server import RedisServer
 from tests.tools.deployment import memory_settings
 
@@ -30,12 +29,6 @@ def app(redis_server: RedisServer, tmp_path: Path) -> Iterator[Application]:
     app.projects.add("bare")
     yield app
     app.redis.close()
-
-
-@pytest.fixture
-async def client(app: Application) -> AsyncIterator[httpx.AsyncClient]:
-    async for client in opened(app, create(app), authorization=f"Bearer {app.token.reveal()}"):
-        yield client
 
 
 async def test_a_schedule_is_added_shown_and_removed(app: Application, client: httpx.AsyncClient) -> None:

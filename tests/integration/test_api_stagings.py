@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pipeline.api.app import create
 from pipeline.bootstrap import Application
 from pipeline.domain.stagings import Slot, SlotName, SlotState
 from pipeline.envs.books import STAGINGS
-from tests.integration.test_api import opened
+from tests.plugins.api import opened
 from tests.plugins.redis_server import RedisServer
 from tests.tools.deployment import memory_settings
 
@@ -29,12 +29,6 @@ def app(redis_server: RedisServer, tmp_path: Path) -> Iterator[Application]:
     app.projects.add("shop", repository="https://forge.test/shop.git")
     yield app
     app.redis.close()
-
-
-@pytest.fixture
-async def client(app: Application) -> AsyncIterator[httpx.AsyncClient]:
-    async for client in opened(app, create(app), authorization=f"Bearer {app.token.reveal()}"):
-        yield client
 
 
 def _live(app: Application) -> None:

@@ -147,6 +147,13 @@ class Grave:
             if not place.startswith("world"):
                 yield place, seen[place]
 
+    @contextmanager
+    def around(self, act: str) -> Iterator[None]:
+        """The places just before and just after an act, where it does not fail."""
+        self.pass_by(f"before {act}")
+        yield
+        self.pass_by(f"after {act}")
+
     def pass_by(self, where: str) -> None:
         if self._dead:
             raise WorkerKilled(where)
@@ -240,14 +247,12 @@ class MortalDriver(MemoryDriver):
     grave: Grave
 
     def create(self, request: EnvironmentRequest) -> None:
-        self.grave.pass_by("before create")
-        super().create(request)
-        self.grave.pass_by("after create")
+        with self.grave.around("create"):
+            super().create(request)
 
     def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
-        self.grave.pass_by("before destroy")
-        super().destroy(environment_id, nodes)
-        self.grave.pass_by("after destroy")
+        with self.grave.around("destroy"):
+            super().destroy(environment_id, nodes)
 
 
 class MortalMetal(StaticDriver):
@@ -256,14 +261,12 @@ class MortalMetal(StaticDriver):
     grave: Grave
 
     def create(self, request: EnvironmentRequest) -> None:
-        self.grave.pass_by("before create")
-        super().create(request)
-        self.grave.pass_by("after create")
+        with self.grave.around("create"):
+            super().create(request)
 
     def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
-        self.grave.pass_by("before destroy")
-        super().destroy(environment_id, nodes)
-        self.grave.pass_by("after destroy")
+        with self.grave.around("destroy"):
+            super().destroy(environment_id, nodes)
 
 
 class MortalHands(MemoryHands):
@@ -274,19 +277,16 @@ class MortalHands(MemoryHands):
         self._grave = grave
 
     def hand_over(self, machine: Registered, keys: Sequence[str]) -> None:
-        self._grave.pass_by("before hand_over")
-        super().hand_over(machine, keys)
-        self._grave.pass_by("after hand_over")
+        with self._grave.around("hand_over"):
+            super().hand_over(machine, keys)
 
     def take_back(self, machine: Registered) -> None:
-        self._grave.pass_by("before take_back")
-        super().take_back(machine)
-        self._grave.pass_by("after take_back")
+        with self._grave.around("take_back"):
+            super().take_back(machine)
 
     def reset(self, machine: Registered) -> None:
-        self._grave.pass_by("before reset")
-        super().reset(machine)
-        self._grave.pass_by("after reset")
+        with self._grave.around("reset"):
+            super().reset(machine)
 
 
 class MortalRouter(MemoryRouter):
@@ -295,29 +295,24 @@ class MortalRouter(MemoryRouter):
     grave: Grave
 
     def register(self, backend: Backend) -> None:
-        self.grave.pass_by("before register")
-        super().register(backend)
-        self.grave.pass_by("after register")
+        with self.grave.around("register"):
+            super().register(backend)
 
     def forget(self, environment: str) -> None:
-        self.grave.pass_by("before forget")
-        super().forget(environment)
-        self.grave.pass_by("after forget")
+        with self.grave.around("forget"):
+            super().forget(environment)
 
     def switch(self, host: str, environment: str) -> None:
-        self.grave.pass_by("before switch")
-        super().switch(host, environment)
-        self.grave.pass_by("after switch")
+        with self.grave.around("switch"):
+            super().switch(host, environment)
 
     def unroute(self, host: str) -> None:
-        self.grave.pass_by("before unroute")
-        super().unroute(host)
-        self.grave.pass_by("after unroute")
+        with self.grave.around("unroute"):
+            super().unroute(host)
 
     def cut(self, environment: str) -> None:
-        self.grave.pass_by("before cut")
-        super().cut(environment)
-        self.grave.pass_by("after cut")
+        with self.grave.around("cut"):
+            super().cut(environment)
 
 
 class Converger(MemoryConfigurator):

@@ -14,20 +14,10 @@ from pipeline.ports.common import Secret
 
 
 @dataclass
-class MemorySky:
-    """`Cloud` whose sight is set by hand. `fail`: errors to raise, one a call."""
+class _Twin:
+    """`fail`: errors to raise, one a call."""
 
-    sight: Sight = field(default_factory=Sight)
-    there: list[Thing] = field(default_factory=list)
-    fail: list[InfraError] = field(default_factory=list)
-
-    def look(self) -> Sight:
-        self._answer()
-        return self.sight
-
-    def things(self) -> Sequence[Thing]:
-        self._answer()
-        return tuple(self.there)
+    fail: list[InfraError] = field(default_factory=list, kw_only=True)
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -38,13 +28,28 @@ class MemorySky:
 
 
 @dataclass
-class MemoryEstate:
-    """`Estate` of objects by their ids, with the users of each. `fail`: errors to raise, one a call."""
+class MemorySky(_Twin):
+    """`Cloud` whose sight is set by hand."""
+
+    sight: Sight = field(default_factory=Sight)
+    there: list[Thing] = field(default_factory=list)
+
+    def look(self) -> Sight:
+        self._answer()
+        return self.sight
+
+    def things(self) -> Sequence[Thing]:
+        self._answer()
+        return tuple(self.there)
+
+
+@dataclass
+class MemoryEstate(_Twin):
+    """`Estate` of objects by their ids, with the users of each."""
 
     objects: dict[str, CloudObject] = field(default_factory=dict)
     used_by: dict[str, list[str]] = field(default_factory=dict)
     out: dict[str, str] = field(default_factory=dict)
-    fail: list[InfraError] = field(default_factory=list)
 
     def find(self, kind: ObjectKind, name: str) -> CloudObject:
         self._answer()
@@ -74,22 +79,14 @@ class MemoryEstate:
         else:
             self.out[machine.id] = reason
 
-    def close(self) -> None:
-        """Nothing is kept open."""
-
-    def _answer(self) -> None:
-        if self.fail:
-            raise self.fail.pop(0)
-
 
 @dataclass
-class MemoryGrounds:
-    """`Grounds` of pieces by the names of setups. `fail`: errors to raise, one a call; `deaf`: makes nothing of it."""
+class MemoryGrounds(_Twin):
+    """`Grounds` of pieces by the names of setups. `deaf`: makes nothing of it."""
 
     pieces: dict[str, dict[Part, Piece]] = field(default_factory=dict)
     secrets: dict[str, Secret] = field(default_factory=dict)
     deaf: set[Part] = field(default_factory=set)
-    fail: list[InfraError] = field(default_factory=list)
 
     def find(self, setup: CloudSetup) -> Found:
         self._answer()
@@ -108,10 +105,3 @@ class MemoryGrounds:
 
     def entry(self, found: Found) -> Mapping[str, str]:
         return {"auth_url": "http://cloud.test/v3", "application_credential_id": found[Part.CREDENTIAL].id}
-
-    def close(self) -> None:
-        """Nothing is kept open."""
-
-    def _answer(self) -> None:
-        if self.fail:
-            raise self.fail.pop(0)

@@ -187,14 +187,14 @@ def leftovers(
     from pipeline.cli import render
     from pipeline.cli.client import connect
     from pipeline.cli.deployment import settings
-    from pipeline.cli.waiting import tried_again
+    from pipeline.cli.waiting import until
 
     client, out, where = connect(), Output(json), provider or settings().default_provider
     path = f"/v1/providers/{where}/leftovers"
     asked = client.post(path)["tried_at"]
     late = f"{where} was not looked at within {ACT_S:.0f} s; see the workers' logs"
     with out.waiting(f"Looking for leftovers at {where}"):
-        seen = tried_again(client, path, asked, within_s=ACT_S, look_s=LOOK_S, late=late)
+        seen = until(client, path, lambda one: one["tried_at"] > asked, within_s=ACT_S, look_s=LOOK_S, late=late)
     if seen["fault"]:
         raise Complaint(f"leftovers at {where} could not be looked for: {seen['fault']}", FAILED)
     if json:

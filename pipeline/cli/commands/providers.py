@@ -83,14 +83,13 @@ def _tried(provider: dict[str, Any]) -> float:
 
 def _surveyed(client: Client, name: str, after: float) -> dict[str, Any]:
     """The first survey that was tried after the last one that was there."""
-    deadline = time.monotonic() + SURVEY_S
-    while time.monotonic() < deadline:
-        found: dict[str, Any] = client.get(f"/v1/providers/{name}")
-        if _tried(found) > after:
-            survey: dict[str, Any] = found["survey"]
-            return survey
-        time.sleep(LOOK_S)
-    raise Complaint(f"{name} was not looked at within {SURVEY_S:.0f} s; see the workers' logs", FAILED)
+    from pipeline.cli.waiting import until
+
+    late = f"{name} was not looked at within {SURVEY_S:.0f} s; see the workers' logs"
+    path = f"/v1/providers/{name}"
+    found = until(client, path, lambda one: _tried(one) > after, within_s=SURVEY_S, look_s=LOOK_S, late=late)
+    survey: dict[str, Any] = found["survey"]
+    return survey
 
 
 def servers(
