@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vagrant demo test check bench clean environment openstack-up openstack-down test-openstack test-vagrant
+.PHONY: help setup setup-vagrant demo test check lint bench clean environment openstack-up openstack-down test-openstack test-vagrant
 
 BIN := .venv/bin
 
@@ -36,12 +36,14 @@ test-vagrant: setup-vagrant  ## Install Vagrant with its provider lxc, then run 
 test-openstack: environment  ## Start it with a real hypervisor, run the tests that need it, and end it
 	@scripts/test-openstack
 
-check: environment  ## Format, lint, strict types, import contracts and the fast tests: run it before a push
+check: lint  ## Lint, and run the fast tests: run it before a push
+	$(BIN)/pytest tests/unit -q -n 2
+
+lint: environment  ## Format, lint, strict types and import contracts
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/unit -q -n 2
 
 bench: setup  ## Measure; one line of JSON per figure
 	@$(BIN)/python -m tests.bench

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pipeline.adapters.drivers.openstack import servers
@@ -16,6 +17,8 @@ from pipeline.domain.errors import TransientError
 #: How long servers may take to go, and how often they are looked at, in seconds.
 GONE_S = 180.0
 LOOK_S = 0.5
+#: How Neutron's owner of a server's port begins; the zone follows.
+OF_SERVERS = "compute:"
 
 
 def remove(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
@@ -28,7 +31,9 @@ def remove(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
     mine = [port for port in ports if nodes is None or _node_of(mark, port.name) in nodes]
     _remove_floating(cloud, mark, mine, all_=nodes is None)
     network = cloud.connection.network
-    _delete(network.delete_port, mine, f"deleting ports of environment {mark.environment_id}")
+    what = f"deleting ports of environment {mark.environment_id}"
+    _let_go(network, mine, what)
+    _delete(network.delete_port, mine, what)
     if nodes is None:
         own = cloud.described(network.networks, "networks", mark)
         _delete(network.delete_network, own, f"deleting networks of environment {mark.environment_id}")
@@ -58,6 +63,20 @@ def _remove_floating(cloud: Cloud, mark: Mark, ports: Sequence[Any], *, all_: bo
     ids = {port.id for port in ports}
     mine = [one for one in found if all_ or one.port_id in ids]
     _delete(network.delete_ip, mine, f"deleting floating addresses of environment {mark.environment_id}")
+
+
+def _let_go(network: Any, ports: Sequence[Any], what: str) -> None:
+    """Take ports from servers that are gone: Neutron's owner of a port may not delete a server's (403).
+
+    Nova does it itself before a server goes, but not when that was still being scheduled.
+    """
+    from openstack.exceptions import NotFoundException
+
+    def one(port: Any) -> None:
+        with told(what), suppress(NotFoundException):
+            network.update_port(port.id, device_id="", device_owner="")
+
+    each(one, [port for port in ports if port.device_owner.startswith(OF_SERVERS)])
 
 
 def _delete(call: Any, things: Sequence[Any], what: str) -> None:
