@@ -284,11 +284,11 @@ class Application:
     def hands(self) -> MachineHands:
         """On registered machines, with the service's own key."""
         from pipeline.adapters.drivers.static.hands import SshHands
-        from pipeline.adapters.keys import SshKeys, public_of
+        from pipeline.adapters.keys import SshKeys
 
         who = f"greenroom-{self.settings.deployment}"
         private = ssh_key_from(str(self.settings.service_key_file), lambda: SshKeys().ed25519(who)[0])
-        return SshHands(self.settings.deployment, self.transport, private, public_of(private, who))
+        return SshHands(self.settings.deployment, self.transport, private, SshKeys().public_of(private, who))
 
     @cached_property
     def registry(self) -> Registry:

@@ -6,15 +6,6 @@ from pipeline.domain.errors import UserError
 from pipeline.ports.common import Secret
 
 
-def public_of(private: Secret, comment: str) -> str:
-    """The public line of a private OpenSSH key."""
-    from cryptography.hazmat.primitives import serialization
-
-    key = serialization.load_ssh_private_key(private.reveal().encode(), None).public_key()
-    line = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return f"{line.decode()} {comment}"
-
-
 class SshKeys:
     """A `KeyMaker`; keys are never written to a file here."""
 
@@ -30,3 +21,10 @@ class SshKeys:
         )
         public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
         return Secret(private.decode()), f"{public.decode()} {comment}".rstrip()
+
+    def public_of(self, private: Secret, comment: str) -> str:
+        from cryptography.hazmat.primitives import serialization
+
+        key = serialization.load_ssh_private_key(private.reveal().encode(), None).public_key()
+        line = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        return f"{line.decode()} {comment}"

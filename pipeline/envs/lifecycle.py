@@ -225,10 +225,8 @@ class Lifecycle:
     def _begin_building(self, loaded: Loaded[Environment], slot: tuple[Put, ...]) -> Loaded[Environment]:
         now = self._clock.now()
         environment = loaded.value.to(E.BUILDING, now)
-        private, public = self._orders.keys.ed25519(environment.id)
-        nodes = [self._orders.with_host_key(node.to(N.BUILDING)) for node in environment.nodes]
-        keyed = replace(environment, public_key=public, sealed_key=self._orders.secrets.seal(private)).with_nodes(nodes)
-        return self._steps.save(loaded, keyed, writes=slot)
+        building = environment.with_nodes([node.to(N.BUILDING) for node in environment.nodes])
+        return self._steps.save(loaded, self._orders.with_keys(building), writes=slot)
 
     def _build_failed(self, building: Environment, provider: Provider, error: InfraError) -> Environment:
         """Take back what was begun, then wait for another try or give up with the provider's own words."""

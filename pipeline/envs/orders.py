@@ -18,9 +18,26 @@ class Orders:
     keys: KeyMaker
     deployment: str
 
+    def with_keys(self, environment: Environment) -> Environment:
+        """With keys of its own and of its nodes.
+
+        Those that it has it keeps, also when it is built once more: a call of the driver that was begun for the
+        earlier build, and ends late, makes nodes with them.
+        """
+        sealed, public = self._pair(environment.sealed_key, environment.id)
+        nodes = [self.with_host_key(node) for node in environment.nodes]
+        return replace(environment, public_key=public, sealed_key=sealed).with_nodes(nodes)
+
     def with_host_key(self, node: Node) -> Node:
-        private, public = self.keys.ed25519(node.name)
-        return replace(node, host_public_key=public, sealed_host_key=self.secrets.seal(private))
+        """With the host key that it has, or a new one."""
+        sealed, public = self._pair(node.sealed_host_key, node.name)
+        return replace(node, host_public_key=public, sealed_host_key=sealed)
+
+    def _pair(self, sealed: str, name: str) -> tuple[str, str]:
+        if sealed:
+            return sealed, self.keys.public_of(self.secrets.open(sealed), name)
+        private, public = self.keys.ed25519(name)
+        return self.secrets.seal(private), public
 
     def of(self, environment: Environment, nodes: Iterable[Node]) -> EnvironmentRequest:
         """The request for some nodes of an environment; those that are there already are left alone."""

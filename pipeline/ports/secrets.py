@@ -22,3 +22,6 @@ class KeyMaker(Protocol):
 
     def ed25519(self, comment: str) -> tuple[Secret, str]:
         """Private key (OpenSSH PEM) and its public line `ssh-ed25519 AAAA… comment`."""
+
+    def public_of(self, private: Secret, comment: str) -> str:
+        """The public line of a private key that was made here."""

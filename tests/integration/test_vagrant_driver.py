@@ -92,6 +92,20 @@ def test_two_machines_come_up_at_once_and_are_heard(
     assert all(0 <= said.index(f"{name}: Starting container") < first_ready for name in ("web-0", "web-1"))
 
 
+def test_nodes_are_seen_as_building_before_there_is_anything_of_them(
+    driver: VagrantDriver, vagrant_nodes: VagrantNodes, node_keys: Keys
+) -> None:
+    """Nobody else must begin to make them meanwhile; when their maker was killed, somebody must."""
+    with ThreadPoolExecutor(1) as pool:
+        making = pool.submit(driver.create, request(vagrant_nodes, node_keys, "web-0"))
+        eventually(lambda: bool(driver.nodes()), "a node that is being made")
+        assert [(view.name, view.status, view.driver_id) for view in driver.nodes()] == [
+            ("web-0", NodeStatus.BUILDING, "")
+        ]
+        making.result()
+    assert active(driver) == ["web-0"]
+
+
 def test_a_node_is_what_was_asked_for(driver: VagrantDriver, vagrant_nodes: VagrantNodes, node_keys: Keys) -> None:
     driver.create(request(vagrant_nodes, node_keys, "web-0", "web-1"))
     assert inside(vagrant_nodes, "web-0", "hostname").stdout.strip() == "web-0"
@@ -156,7 +170,7 @@ def test_vagrant_killed_in_midway_is_recovered(
     wanted = request(vagrant_nodes, node_keys, "web-0", "web-1", owner="run-killed")
     with ThreadPoolExecutor(1) as pool:
         making = pool.submit(driver.create, wanted)
-        eventually(lambda: bool(driver.nodes()), "a container begins to be", PATIENCE_S)
+        eventually(lambda: any(view.driver_id for view in driver.nodes()), "a container begins to be", PATIENCE_S)
         eventually(lambda: bool(vagrants(vagrant_nodes)), "vagrant runs", PATIENCE_S)
         for pid in vagrants(vagrant_nodes):
             os.kill(pid, signal.SIGKILL)
@@ -178,7 +192,7 @@ def test_what_a_killed_worker_left_running_is_ended(
         assert worker.stdin is not None
         worker.stdin.write(json.dumps(said))
         worker.stdin.close()
-        eventually(lambda: bool(driver.nodes()), "a container begins to be", PATIENCE_S)
+        eventually(lambda: any(view.driver_id for view in driver.nodes()), "a container begins to be", PATIENCE_S)
         worker.kill()
     left = vagrants(vagrant_nodes)
     assert left

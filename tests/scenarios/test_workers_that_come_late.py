@@ -55,6 +55,28 @@ def test_a_build_whose_answer_comes_too_late_is_not_taken_back(
     check(world, {"environments": ["destroyed"], "servers": 0, "made": 1})
 
 
+def test_a_build_that_is_begun_again_keeps_its_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that was begun for the first build may make the nodes late: those of the second can be logged in to."""
+    driver = world.provider.driver.driver  # type: ignore[attr-defined]  # what is watched
+    create: Callable[[EnvironmentRequest], None] = driver.create
+    asked: list[EnvironmentRequest] = []
+
+    def fails_once(request: EnvironmentRequest) -> None:
+        asked.append(request)
+        if len(asked) == 1:
+            raise TransientError("no answer")
+        create(request)
+
+    monkeypatch.setattr(driver, "create", fails_once)
+    world.program(r"\./check", lambda _: 0)
+    world.push("shop", USUAL)
+    world.advance(60)
+    first, second = asked
+    assert first.authorized_key == second.authorized_key
+    assert [node.host_public_key for node in first.nodes] == [node.host_public_key for node in second.nodes]
+    assert [node.host_key.reveal() for node in first.nodes] == [node.host_key.reveal() for node in second.nodes]
+
+
 def test_what_was_seen_too_long_ago_takes_nothing_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node was seen to be broken; before its build is taken back, others did so, and built elsewhere."""
     world.cloud.bad_machines = {"m1": "the disk is read-only"}

@@ -74,6 +74,13 @@ def test_vagrant_believes_in_what_there_is_and_nothing_else(place: Place) -> Non
     assert [entry.name for entry in known.iterdir()] == ["web-0"]
 
 
+def test_nodes_are_being_made_until_that_is_over(place: Place) -> None:
+    assert place.being_made() == ()
+    with place.making(["web-0", "web-1"]):
+        assert place.being_made() == ["web-0", "web-1"]
+    assert place.being_made() == ()
+
+
 def test_several_machines_are_named_by_one_expression() -> None:
     assert pattern(["web-0", "db.1"]) == r"/^(web\-0|db\.1)$/"
 

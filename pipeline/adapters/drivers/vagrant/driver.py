@@ -80,7 +80,7 @@ class VagrantDriver:
     ) -> None:
         place.open(self._terms.templates)
         place.write(request.ends_at, request.owner, self._entries(place, standing))
-        with self._hearing(request.owner) as say:
+        with place.making([node.name for node in missing]), self._hearing(request.owner) as say:
             self._bring_up(place, request, missing, standing, say)
 
     def _bring_up(
@@ -110,7 +110,22 @@ class VagrantDriver:
         return "".join(f"\n{name}: {why}" for name, why in told.items() if why)
 
     def nodes(self) -> Sequence[NodeView]:
-        return [self._view(one) for one in self._provider.found()]
+        """Those that are being made, too, of which the provider shows nothing yet: that may take Vagrant long."""
+        coming = self._coming()  # first: what comes up meanwhile is found after that
+        found = [self._view(one) for one in self._provider.found()]
+        there = {(view.environment_id, view.name) for view in found}
+        return [*found, *(view for view in coming if (view.environment_id, view.name) not in there)]
+
+    def _coming(self) -> Sequence[NodeView]:
+        """What is made by somebody who lives."""
+        places = [self._place(path.name) for path in self._paths()]
+        making = [(place.environment_id, place.being_made()) for place in places]
+        return [
+            NodeView(environment_id, node, "", NodeStatus.BUILDING)
+            for environment_id, nodes in making
+            if nodes and self._locks.busy(environment_id)
+            for node in nodes
+        ]
 
     def list(self) -> Listing:
         nodes = tuple(self.nodes())
@@ -122,13 +137,16 @@ class VagrantDriver:
 
     def _placed(self) -> Mapping[str, float]:
         """Environments that have a directory."""
-        places = self._places.iterdir() if self._places.is_dir() else ()
-        return {path.name: self._place(path.name).ends_at() for path in places}
+        return {path.name: self._place(path.name).ends_at() for path in self._paths()}
+
+    def _paths(self) -> Sequence[Path]:
+        return tuple(self._places.iterdir()) if self._places.is_dir() else ()
 
     def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
         place = self._place(environment_id)
         with self._locks.environment(environment_id):
             end_session(place.path)
+            place.made()
             doomed = self._among(place, nodes)
             if doomed:
                 self._let_vagrant_remove(place, doomed)

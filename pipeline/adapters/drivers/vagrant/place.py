@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 Machines = Mapping[str, Mapping[str, Any]]
+#: Names the nodes that are made just now.
+MAKING = "making"
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,26 @@ class Place:
         """These nodes are not to be there any more."""
         left = {node: machine for node, machine in self.machines().items() if node not in nodes}
         self.write(self.ends_at(), self.owner(), left)
+
+    @contextmanager
+    def making(self, nodes: Sequence[str]) -> Iterator[None]:
+        """These nodes are made meanwhile; killed in it, it stays said until somebody says that it is over."""
+        (self.path / MAKING).write_text("\n".join(nodes))
+        try:
+            yield
+        finally:
+            self.made()
+
+    def made(self) -> None:
+        """Nothing is made any more."""
+        (self.path / MAKING).unlink(missing_ok=True)
+
+    def being_made(self) -> Sequence[str]:
+        """The nodes that somebody makes, or made when it was killed."""
+        try:
+            return (self.path / MAKING).read_text().split()
+        except FileNotFoundError:
+            return ()
 
     def remove(self) -> None:
         if self.exists():
