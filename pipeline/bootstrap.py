@@ -71,6 +71,7 @@ from pipeline.stages.control import BY_HAND, Control
 from pipeline.stages.handouts import Handouts
 from pipeline.stages.intake import Intake
 from pipeline.stages.mornings import Mornings
+from pipeline.stages.moving import Moving
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
@@ -560,6 +561,10 @@ class Application:
     @cached_property
     def scale(self) -> Scale:
         return Scale(self.tools, self.inventories, self.room, tuple(self.settings.providers))
+
+    @cached_property
+    def moving(self) -> Moving:
+        return Moving(self.scale)
 
     @cached_property
     def reaper(self) -> Reaper:

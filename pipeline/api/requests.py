@@ -19,8 +19,10 @@ from pipeline.domain.contracts import LONGEST_KEY, MOST_KEYS
 from pipeline.domain.durations import parse_duration, parse_positive_duration
 from pipeline.domain.environments import Environment
 from pipeline.domain.errors import UserError
+from pipeline.domain.moves import KEEP_S
 from pipeline.envs.templates import LIMIT
 from pipeline.stages.control import BY_HAND
+from pipeline.stages.moving import MoveWish
 from pipeline.stages.requests import Answer, Request
 
 #: Nodes of one role; any provider takes fewer.
@@ -97,6 +99,26 @@ class ScaleWish(Guarded):
         return None if self.drain is None else span("drain", self.drain)
 
 
+class MoveBody(Guarded):
+    """Where a role is to go; its old nodes drain for `drain`, and stand without traffic for `keep` more."""
+
+    role: str = Field(min_length=1, max_length=100)
+    to: str = Field(max_length=200, description="bare-metal, vm, zone=NAME or aggregate=NAME")
+    drain: Annotated[str, Field(max_length=40, description="such as 10s; 0s: they go at once")] | None = None
+    keep: Annotated[str, Field(max_length=40, description="such as 5m, which is the default")] | None = None
+
+    @property
+    def wish(self) -> MoveWish:
+        drain_s = None if self.drain is None else span("drain", self.drain)
+        return MoveWish(self.role, self.to, drain_s, KEEP_S if self.keep is None else span("keep", self.keep))
+
+
+class MoveBack(Guarded):
+    """The role that is to stay where it was."""
+
+    role: str = Field(min_length=1, max_length=100)
+
+
 class EnvironmentLogView(LogView):
     """`url`: where its text is; with `/follow` it is sent as it grows."""
 
@@ -125,6 +147,7 @@ def router(app: Application) -> APIRouter:
     _ask(app, routes)
     _time(app, routes)
     _scale(app, routes)
+    _move(app, routes)
     _end(app, routes)
     _parts(app, routes)
     _events(app, routes)
@@ -168,6 +191,16 @@ def _scale(app: Application, routes: APIRouter) -> None:
     def scale(id: str, wish: ScaleWish) -> EnvironmentView:
         asking = wish.asking(f"{wish.role} to {wish.count}")
         return EnvironmentView.of(app.scale.scale(id, wish.role, wish.count, asking, wish.drain_s))
+
+
+def _move(app: Application, routes: APIRouter) -> None:
+    @routes.post("/environments/{id}/move", status_code=202, summary="Let a role go to other machines while it serves")
+    def move(id: str, body: MoveBody) -> EnvironmentView:
+        return EnvironmentView.of(app.moving.move(id, body.wish, body.asking(f"{body.role} to {body.to}")))
+
+    @routes.post("/environments/{id}/move/back", status_code=202, summary="Let the old nodes of a moved role serve on")
+    def back(id: str, body: MoveBack) -> EnvironmentView:
+        return EnvironmentView.of(app.moving.back(id, body.role, body.asking(f"{body.role} stays")))
 
 
 def _end(app: Application, routes: APIRouter) -> None:

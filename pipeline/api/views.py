@@ -14,6 +14,7 @@ from pipeline.domain.leases import may_end
 from pipeline.domain.promises import Measured
 from pipeline.domain.reports import CaseStatus, TestReport
 from pipeline.domain.runs import AttemptState, Run, RunState, StageName, StageRun, StageState, Verdict
+from pipeline.domain.scaling import Move
 from pipeline.domain.triggers import TriggerKind
 from pipeline.envs.books import QosCheck
 from pipeline.envs.gate import Asking
@@ -180,6 +181,23 @@ class NoticeView(BaseModel):
     reason: str
 
 
+class MoveView(BaseModel):
+    """A role goes to `to`: when as many nodes serve there as are `leaving`, these drain, and stand for `keep_s` more.
+
+    `since` is when the last of these steps began (0: nobody came yet); `back` is why it goes back, if it does.
+    """
+
+    to: str
+    leaving: tuple[str, ...]
+    keep_s: float
+    since: float
+    back: str
+
+    @classmethod
+    def of(cls, move: Move | None) -> MoveView | None:
+        return None if move is None else cls.model_validate(move, from_attributes=True)
+
+
 class ScalingView(BaseModel):
     """A role is brought to `count` nodes: `coming` are built, or `going` go, at `drained_at` at the earliest.
 
@@ -196,6 +214,7 @@ class ScalingView(BaseModel):
     drained_at: float
     run: str
     replaces: bool = Field(description="lost nodes are replaced")
+    moves: MoveView | None = Field(description="the role goes to other machines")
     reason: str
     fault: str
 
@@ -204,7 +223,8 @@ class ScalingView(BaseModel):
         scaling = environment.scaling
         if scaling is None:
             return None
-        return cls.model_validate({name: getattr(scaling, name) for name in cls.model_fields})
+        told = {name: getattr(scaling, name) for name in cls.model_fields}
+        return cls.model_validate({**told, "moves": MoveView.of(scaling.moves)})
 
 
 class CostView(BaseModel):
@@ -302,7 +322,7 @@ class EnvironmentView(BaseModel):
 
 def _links(environment: Environment) -> dict[str, str]:
     own = f"/v1/environments/{environment.id}"
-    parts = ("nodes", "events", "logs", "ssh", "extend", "hold", "protect", "scale", "release")
+    parts = ("nodes", "events", "logs", "ssh", "extend", "hold", "protect", "scale", "move", "release")
     run = {"run": f"/v1/runs/{environment.owner}"} if environment.owner else {}
     return {"self": own, **{part: f"{own}/{part}" for part in parts}, **run}
 

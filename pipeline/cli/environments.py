@@ -92,6 +92,10 @@ def scaling(found: Json) -> str:
     if going is None:
         return ""
     what = f"{'gets' if going['coming'] else 'gives'} {', '.join(going['coming'] or going['going'])}"
+    move = going["moves"]
+    if move is not None:
+        turned = f" back from {move['to']}, since {move['back']}" if move["back"] else f" to {move['to']}"
+        what = f"moves {going['role']}{turned}: {what}"
     where = f", prepared by {going['run']}" if going["run"] else ""
     why = going["fault"] or going["reason"]
     return f"{what}{where}{f': {why}' if why else ''}"
@@ -105,6 +109,14 @@ def scaled(found: Json, role: str, *, dry_run: bool) -> str:
     if found["degraded"]:
         return f"{found['id']} has {count} nodes of role {role}: {found['degraded']}"
     return f"{found['id']} {scaling(found) or f'has {count} nodes of role {role}'}"
+
+
+def moved(found: Json, role: str, *, dry_run: bool) -> str:
+    """Where the nodes of a role stand, and what goes on with them."""
+    nodes = [node for node in found["nodes"] if node["role"] == role]
+    there = ", ".join(f"{node['name']} on {node['machine'] or 'no machine yet'}" for node in nodes)
+    told = f"{found['id']} {scaling(found) or found['degraded'] or f'has role {role} there'} ({there})"
+    return f"{told}; nothing was changed" if dry_run else told
 
 
 def progress(found: Json) -> str:

@@ -71,7 +71,8 @@ def replaced_at(environment: Environment) -> float | None:
 def lose(environment: Environment, faults: Mapping[str, str]) -> Environment:
     """These nodes, by name, are not there any more, or of no use, and why."""
     gone = _each(environment, faults, lambda node: replace(node.to(N.LOST), fault=faults[node.name]))
-    return replace(gone, degraded=shortfall(gone))
+    at_once = environment.scaling is not None  # what goes on with its nodes may turn on that
+    return replace(gone, degraded=shortfall(gone), not_before=0.0 if at_once else gone.not_before)
 
 
 def shortfall(environment: Environment) -> str:
@@ -111,6 +112,7 @@ def busy(environment: Environment) -> str:
     if scaling is None:
         return ""
     what = "its lost nodes are replaced" if scaling.replaces else f"role {scaling.role} is scaled to {scaling.count}"
+    what = what if scaling.moves is None else f"role {scaling.role} is moved to {scaling.moves.to}"
     return f"environment {environment.id}: {what} since {scaling.why!r}"
 
 

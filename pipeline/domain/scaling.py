@@ -5,6 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipeline.domain.rules import PlacementRules
+
+
+@dataclass(frozen=True)
+class Move:
+    """A role goes to other machines: `to` is the wish in words, such as `bare-metal` or `zone=rack-b`.
+
+    `leaving` are the nodes whose place others take; when those are in service, they drain, and stand without traffic
+    for `keep_s` more. `since` is when the last of these steps began (epoch seconds, 0: nobody came yet). `before` are
+    the rules that the role had. `back` is why it goes back, if it does.
+    """
+
+    to: str
+    leaving: tuple[str, ...]
+    before: PlacementRules
+    keep_s: float
+    since: float = 0.0
+    back: str = ""
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -15,7 +34,8 @@ class Scaling:
     some router may send traffic there still. `placed_at` is when those that come got their
     machines, 0 before. `run` configures and deploys them; empty where there is nothing to do. `tries` counts faults of
     the provider. `replaces`: the nodes that come take the place of lost ones, and keep their names. `overrides` are
-    guards that the nodes that go may pass, with the reasons.
+    guards that the nodes that go may pass, with the reasons. `moves`: as many nodes come elsewhere as are there, and
+    when they are in service, those go.
 
     `reason` is what it waits for. `fault` is why what came is taken back again.
     """
@@ -33,6 +53,7 @@ class Scaling:
     run: str = ""
     tries: int = 0
     replaces: bool = False
+    moves: Move | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
     fault: str = ""

@@ -59,12 +59,14 @@ def of_environment(old: Environment | None, new: Environment, now: float) -> lis
 
 def scaling_begins(environment: Environment, scaling: Scaling, now: float) -> Event:
     """Nodes are to come or to go."""
-    return _of_scaling("environment.scaling", environment, scaling, now)
+    kind = "environment.scaling" if scaling.moves is None else "environment.moving"
+    return _of_scaling(kind, environment, scaling, now)
 
 
 def scaled(environment: Environment, scaling: Scaling, now: float) -> Event:
     """The change of its nodes is over; `degraded` says why it has not those that were wished, if so."""
-    return _of_scaling("environment.scaled", environment, scaling, now)
+    kind = "environment.scaled" if scaling.moves is None else "environment.moved"
+    return _of_scaling(kind, environment, scaling, now)
 
 
 def _of_scaling(kind: str, environment: Environment, scaling: Scaling, now: float) -> Event:
@@ -78,6 +80,9 @@ def _of_scaling(kind: str, environment: Environment, scaling: Scaling, now: floa
         "going": list(scaling.going),
         "degraded": environment.degraded,
         "nodes": {node.name: node.address for node in environment.nodes},
+        "machines": {node.name: node.machine for node in environment.nodes},
+        "to": scaling.moves.to if scaling.moves is not None else "",
+        "back": scaling.moves.back if scaling.moves is not None else "",
     }
     return Event(environment.id, kind, now, data)
 

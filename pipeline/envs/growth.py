@@ -155,7 +155,11 @@ class Growth:
         """In service once the run that prepares them has passed; at once where there is none."""
         if scaling.run and self._books.runs.get(scaling.run).value.state is not RunState.FINISHED:
             return loaded
-        serving = resizing.over(resizing.in_service(loaded.value, scaling.coming))
+        serving = resizing.in_service(loaded.value, scaling.coming)
+        if scaling.moves is not None:
+            came = replace(scaling.moves, since=self._clock.now())
+            return self._steps.save(loaded, replace(serving, scaling=replace(scaling, moves=came, reason="")))
+        serving = resizing.over(serving)
         return self._steps.save(loaded, serving, told=[scaled(serving, scaling, self._clock.now())])
 
     def _wait(

@@ -60,15 +60,23 @@ class Removals:
         return Begun(after, passed.writes, passed.events)
 
     def judge_nodes(
-        self, environment: Environment, names: Sequence[str], act: Act, asking: Asking, *, drain: bool = False
+        self,
+        environment: Environment,
+        names: Sequence[str],
+        act: Act,
+        asking: Asking,
+        *,
+        drain: bool = False,
+        beside: bool = False,
     ) -> Begun:
         """Ask the gate whether these nodes may go, one after the other; the environment with them out of traffic.
 
-        `drain`: they are to be drained first, and are judged again after that.
+        `drain`: they are to be drained first, and are judged again after that. `beside`: before that others come, and
+        whether these answer is asked then.
         """
         going, writes, told = environment, list[Put](), list[Event]()
         emptied = _emptied(environment, names) if act is Act.SCALE_IN else frozenset()
-        last_well = drain and self._gate.may_leave_none_well(environment, names)
+        last_well = drain and not beside and self._gate.may_leave_none_well(environment, names)
         for name in names:
             facts = self._gate.facts_of_node(going, name, asking)
             role = environment.named({name})[0].role

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pipeline.domain.blueprint import Blueprint
 from pipeline.domain.errors import UserError
@@ -25,6 +26,23 @@ def chosen(access: EnvironmentAccess, on: str) -> tuple[NodeAccess, ...]:
     if not nodes:
         raise UserError(f"on: {on!r} names no node; there are {', '.join(node.name for node in access.nodes)}")
     return nodes
+
+
+def chosen_of(run: Run, access: EnvironmentAccess, on: str) -> tuple[NodeAccess, ...]:
+    """The same of a run that prepares some nodes of an environment alone: `web[0]` is the first of those; or none."""
+    if not run.nodes:
+        return chosen(access, on)
+    mine = of_run(run, access)
+    match = ON.fullmatch(on)
+    if on == "all" or match is None:
+        return mine.nodes
+    nodes = mine.of_role(match["role"])
+    return nodes if match["index"] is None else nodes[int(match["index"]) :][:1]
+
+
+def of_run(run: Run, access: EnvironmentAccess) -> EnvironmentAccess:
+    """The nodes that a run has to do with."""
+    return replace(access, nodes=tuple(node for node in access.nodes if run.works_on(node.name)))
 
 
 def workdirs(blueprint: Blueprint) -> dict[str, str]:

@@ -71,7 +71,7 @@ class Scale:
             asking.why,
             now,
             overrides=asking.overrides,
-            drain_s=self._drain_s(environment) if drain_s is None else drain_s,
+            drain_s=self.drain_s(environment) if drain_s is None else drain_s,
         )
         standing = len(environment.of_role(role))
         if count < standing:
@@ -91,7 +91,7 @@ class Scale:
         self.tools.books.commit(self._put(loaded, drains), *begun.writes, events=told)
         return drains
 
-    def _drain_s(self, environment: Environment) -> float:
+    def drain_s(self, environment: Environment) -> float:
         """How long what is open may go on at most, where nobody says."""
         owner = environment.contract.owner if environment.contract is not None else ""
         staging = self.tools.books.stagings.find(owner.removeprefix(OWNER)) if owner.startswith(OWNER) else None
@@ -99,9 +99,9 @@ class Scale:
 
     def _grow(self, loaded: Loaded[Environment], wish: Scaling, asking: Asking, ledger: Put) -> Environment:
         grown = resizing.grown(loaded.value, wish)
-        self._check_room(loaded.value, grown)
+        self.check_room(loaded.value, grown)
         if asking.dry_run:
-            return self._tried(grown)
+            return self.tried(grown)
         run = self.preparing(grown)
         return self.begin(loaded, grown, run, (ledger,))
 
@@ -151,7 +151,8 @@ class Scale:
     def _put(self, loaded: Loaded[Environment], environment: Environment) -> Put:
         return self.tools.books.environments.kind.put(environment.id, environment, loaded.version)
 
-    def _check_room(self, before: Environment, grown: Environment) -> None:
+    def check_room(self, before: Environment, grown: Environment) -> None:
+        """UserError or OverQuota when so many nodes are too many."""
         most = self.tools.providers(grown.provider).max_nodes
         if len(grown.nodes) > most:
             raise UserError(
@@ -167,7 +168,7 @@ class Scale:
         if short:
             raise OverQuota(f"{len(grown.nodes) - len(before.nodes)} more nodes of environment {grown.id} are {short}")
 
-    def _tried(self, grown: Environment) -> Environment:
+    def tried(self, grown: Environment) -> Environment:
         """Where its further nodes would stand, or why there is no room now."""
         assert grown.scaling is not None, "nodes are to come"  # noqa: S101  # says it to the reader
         found = self.room.find(grown, grown.scaling.coming)
@@ -178,7 +179,8 @@ class Scale:
     def preparing(self, environment: Environment) -> Run | None:
         """The run that configures and deploys the nodes that come; None where there is nothing to do on them.
 
-        InvalidTransition when what there is to do is forgotten.
+        Those that take the place of others, which serve, are tested, too. InvalidTransition when what there is to do is
+        forgotten.
         """
         scaling = environment.scaling
         assert scaling is not None, "nodes are to come"  # noqa: S101  # says it to the reader
@@ -190,7 +192,8 @@ class Scale:
                 f"environment {environment.id}: run {environment.owner}, which prepared it, is forgotten, and nobody "
                 "knows any more what is to be done on a further node; ask for a new environment"
             )
-        if not _has_work(owner.value.plan, scaling.role):
+        tested = scaling.moves is not None
+        if not _has_work(owner.value.plan, scaling.role) and not (tested and owner.value.plan.test):
             return None
         run = Run(
             id=self.tools.ids.new("run"),
@@ -204,7 +207,7 @@ class Scale:
             environment_id=environment.id,
             nodes=scaling.coming,
         )
-        return run.with_stage(StageRun(StageName.TEST, StageState.SKIPPED, UNTESTED))
+        return run if tested else run.with_stage(StageRun(StageName.TEST, StageState.SKIPPED, UNTESTED))
 
 
 def _has_work(blueprint: Blueprint, role: str) -> bool:

@@ -18,7 +18,7 @@ from pipeline.ports.transports import Connection, EnvironmentAccess, NodeAccess
 from pipeline.ports.verifiers import VerifyRequest, VerifyResult
 from pipeline.stages.artifacts import pieces
 from pipeline.stages.context import PASSED, Answer, Change, Done, Stage, limits, line
-from pipeline.stages.places import chosen, variables, workdirs
+from pipeline.stages.places import chosen_of, of_run, variables, workdirs
 
 #: Before a suite, which would fail each of its tests slowly, all nodes must answer within so many seconds.
 PROBE_S = 10.0
@@ -34,10 +34,11 @@ def start(stage: Stage) -> Answer:
     with stage.source() as source, stage.connection() as (connection, access), stage.sink() as sink:
         _expect_answers(stage, access)
         entries = [_Entry(stage, number, entry) for number, entry in _numbered(stage)]
-        judged = [entry.judge(source, connection, access, sink) for entry in entries]
+        concerned = [entry for entry in entries if entry.concerns(access, sink)]
+        judged = [entry.judge(source, connection, access, sink) for entry in concerned]
     complaints = [result.summary for result, _ in judged if not result.passed]
     reports = [report for _, reports in judged for report in reports]
-    measured = tuple(one for entry in entries for one in entry.measured)
+    measured = tuple(one for entry in concerned for one in entry.measured)
     outcome = Outcome(StageState.FAILED, "; ".join(complaints), "stage-failed") if complaints else PASSED
     return Done(outcome, writes=_report_writes(stage, reports), change=_with_results(reports, measured))
 
@@ -47,7 +48,8 @@ def _numbered(stage: Stage) -> list[tuple[int, Entry]]:
 
 
 def _expect_answers(stage: Stage, access: EnvironmentAccess) -> None:
-    silent = stage.tools.providers(stage.run.provider).transport.probe(access, PROBE_S)
+    transport = stage.tools.providers(stage.run.provider).transport
+    silent = transport.probe(of_run(stage.run, access), PROBE_S)
     if silent:
         raise TransientError("; ".join(f"node {name} does not answer: {why}" for name, why in silent.items()))
 
@@ -61,6 +63,13 @@ class _Entry:
         self._spec = spec
         self._name = f"test-{number}"
         self.measured: list[Measured] = []
+
+    def concerns(self, access: EnvironmentAccess, sink: Sink) -> bool:
+        """Whether it is about nodes that the run prepares; those of others are in use, and are let alone."""
+        mine = bool(not self._stage.run.nodes or self._nodes(access))
+        if not mine:
+            line(sink, f"[{self._number}] {_title(self._spec)}: is not about {', '.join(self._stage.run.nodes)}")
+        return mine
 
     def judge(
         self, source: str, connection: Connection, access: EnvironmentAccess, sink: Sink
@@ -86,7 +95,7 @@ class _Entry:
         self, spec: QosSpec, connection: Connection, access: EnvironmentAccess, sink: Sink
     ) -> VerifyResult:
         promises = {node.name: self._stage.plan.environment.role(node.role).qos for node in access.nodes}
-        found = measure(connection, access, promises, chosen(access, spec.qos), spec.at_least)
+        found = measure(connection, access, promises, self._nodes(access), spec.at_least)
         self.measured = found
         for one in found:
             line(sink, str(one))
@@ -115,11 +124,11 @@ class _Entry:
             return VerifyResult(False, f"{_title(spec)}: {error}")
 
     def _nodes(self, access: EnvironmentAccess) -> tuple[NodeAccess, ...]:
-        if isinstance(self._spec, CommandSpec):
-            return chosen(access, self._spec.on)
-        named = self._spec.roles if isinstance(self._spec, TestinfraSpec) else ()
-        roles = named or [role.name for role in self._stage.plan.environment.roles]
-        return tuple(node for node in access.nodes if node.role in roles)
+        run, spec = self._stage.run, self._spec
+        if isinstance(spec, TestinfraSpec):
+            roles = spec.roles or [role.name for role in self._stage.plan.environment.roles]
+            return tuple(node for node in of_run(run, access).nodes if node.role in roles)
+        return chosen_of(run, access, spec.qos if isinstance(spec, QosSpec) else spec.on)
 
     def _read(self, paths: tuple[str, ...]) -> tuple[list[Named], list[str]]:
         reports, complaints = [], []

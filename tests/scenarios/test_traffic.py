@@ -63,7 +63,7 @@ def stands(world: World, slot: SlotName) -> Environment:
 def serving(world: World, id: str) -> set[str]:
     """Names of the nodes that the router sends requests to; each must be one that stands."""
     names = {node.address: node.name for node in world.books.environments.get(id).value.nodes}
-    views = {view.address: name for (env, name), view in world.cloud.nodes.items() if env == id}
+    views = {view.address: view.name for view in world.provider.driver.nodes() if view.environment_id == id}
     told = addresses(world, id)
     assert told <= views.keys()
     return {names[address] for address in told}

@@ -89,6 +89,7 @@ from pipeline.stages.context import Tools
 from pipeline.stages.control import Control
 from pipeline.stages.handouts import Handouts
 from pipeline.stages.mornings import Mornings
+from pipeline.stages.moving import Moving
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
@@ -463,6 +464,7 @@ class World:
         self.mornings = Mornings(self.books, self.clock)
         self.room = Room(self.books, self._provider, self.inventories, self.clock)
         self.scale = Scale(self.tools, self.inventories, self.room, ("cloud",))
+        self.moving = Moving(self.scale)
         self.stagings = Stagings(self.tools, self.templates, self.gate, self.front, "test.example")
         self.switching = Switching(self.stagings, self.requests, Commands(self.tools))
         self.registry = Registry(
@@ -493,7 +495,7 @@ class World:
         """So many free machines, `m1`, `m2`… or `b1`, `b2`… beside a cloud's, in turn in `rack-a` and `rack-b`."""
         images, login = frozenset({"debian-12"}), Login("", "ssh-ed25519 AAAA")
         for number in range(1, count + 1):
-            at, zone = replace(login, address=f"192.0.2.{number}"), ("rack-a", "rack-b")[(number - 1) % 2]
+            at, zone = replace(login, address=f"203.0.113.{number}"), ("rack-a", "rack-b")[(number - 1) % 2]
             one = Registered(
                 "cloud",
                 f"{'m' if self._alone else 'b'}{number}",

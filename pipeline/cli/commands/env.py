@@ -168,6 +168,43 @@ def protect(
     _change(environment, "protect", {"reason": reason}, json=json)
 
 
+@env.command("move")
+def move(
+    environment: Name,
+    role: Annotated[str, typer.Argument(help="the role that goes")],
+    *,
+    to: Annotated[str, typer.Option(metavar="WHERE", help="bare-metal, vm, zone=NAME or aggregate=NAME")] = "",
+    back: Annotated[bool, typer.Option("--back", help="let its old nodes serve on while they stand")] = False,
+    keep: Annotated[str, typer.Option(help="how long old nodes stand without traffic; default: 5m")] = "",
+    drain: Annotated[str, typer.Option(help="how long what is open there may go on; default: 10s")] = "",
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="until it is done; exit status 1 if it cannot be")] = False,
+    reason: guarded.Reason = "",
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    json: Json = False,
+) -> None:
+    """Let a role go to other machines while it serves."""
+    from pipeline.cli import environments as shown
+
+    if bool(to) == back:
+        raise Complaint("say --to WHERE, such as bare-metal or zone=rack-b, or --back to undo that", USAGE)
+    client, id = _one(environment)
+    body, out = guarded.wish(reason, override, dry_run=dry_run), Output(json)
+    if back:
+        found = client.post(f"/v1/environments/{id}/move/back", {**body, "role": role})
+    else:
+        wish = {"role": role, "to": to, "keep": keep or None, "drain": drain or None}
+        found = client.post(f"/v1/environments/{id}/move", {**body, **wish})
+    if wait and not dry_run:
+        found = shown.wait_scaled(client, out, id)
+    if json:
+        out.data(found)
+    else:
+        out.say(shown.moved(found, role, dry_run=dry_run))
+    if wait and found["degraded"]:
+        raise typer.Exit(FAILED)
+
+
 @env.command("scale")
 def scale(
     environment: Name,

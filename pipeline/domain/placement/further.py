@@ -49,6 +49,7 @@ def _with_place(fleet: Fleet, environment: Environment, name: str, decision: Pla
 
 def _request(fleet: Fleet, environment: Environment, name: str, laid: tuple[OperatorRule, ...]) -> Request:
     """One node alone, kept off where its role has its share, and near to what it has to be near to."""
+    environment = _staying(environment)
     whole = request_of(environment, laid)
     node = environment.named({name})[0]
     role = next(one for one in whole.roles if one.role == node.role)
@@ -58,6 +59,13 @@ def _request(fleet: Fleet, environment: Environment, name: str, laid: tuple[Oper
     crowded = _full((one.machine for one in standing), machine_share(shape, role))
     alone = replace(role, count=1, rules=_alone(role, [*_beside(environment, role, fleet), *_off(full, crowded)]))
     return away_from(replace(whole, roles=(alone,), within=Within.ANYWHERE), environment.avoid)
+
+
+def _staying(environment: Environment) -> Environment:
+    """Nodes that leave for those that come count for no rule about their role."""
+    move = environment.scaling.moves if environment.scaling is not None else None
+    leaving = move.leaving if move is not None else ()
+    return environment.with_nodes(node for node in environment.nodes if node.name not in leaving)
 
 
 def _alone(role: RoleRequest, affinities: Sequence[Affinity]) -> PlacementRules:
