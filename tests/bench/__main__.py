@@ -10,6 +10,7 @@ from tests.bench import (
     intake,
     local_env,
     memory,
+    move,
     openstack,
     placement,
     placement_lag,
@@ -36,6 +37,7 @@ BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "preemption": preemption.measure,
     "promote": promote.measure,
     "scale": scale.measure,
+    "move": move.measure,
     "openstack": openstack.measure,
     "placement_reserved": placement_reserved.measure,
 }

@@ -403,7 +403,9 @@ class World:
         calls_per_s: float | None = None,
         registered: int = 0,
         front: Router | None = None,
+        metal: str = "203.0.113",
     ) -> None:
+        self.metal = metal
         self.clock = ManualClock()
         self.ids = CountingIds()
         self.grave = Grave()
@@ -495,7 +497,7 @@ class World:
         """So many free machines, `m1`, `m2`… or `b1`, `b2`… beside a cloud's, in turn in `rack-a` and `rack-b`."""
         images, login = frozenset({"debian-12"}), Login("", "ssh-ed25519 AAAA")
         for number in range(1, count + 1):
-            at, zone = replace(login, address=f"203.0.113.{number}"), ("rack-a", "rack-b")[(number - 1) % 2]
+            at, zone = replace(login, address=f"{self.metal}.{number}"), ("rack-a", "rack-b")[(number - 1) % 2]
             one = Registered(
                 "cloud",
                 f"{'m' if self._alone else 'b'}{number}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,8 @@ from pipeline.domain.environments import Environment
 from pipeline.domain.stagings import Activity, SlotName, StagingSpec
 from pipeline.envs.gate import Asking
 from pipeline.ports.drivers import NodeView
+from pipeline.ports.machines import Marks
+from pipeline.stages.moving import MoveWish
 from tests.scenarios.player import usual_world
 from tests.scenarios.test_stagings import commit
 from tests.scenarios.world import World
@@ -26,6 +28,8 @@ NAME, HOST = "front", "front.test.example"
 ASKING = Asking("bench", "measured")
 #: Between two rounds, and what may be waited for, in seconds.
 ROUND_S, PATIENCE_S = 0.1, 90.0
+#: Where registered machines pose, and how long old nodes of a moved role stand, in seconds.
+METAL, KEEP_S = "127.0.4", 3.0
 
 
 class Servers(dict[tuple[str, str], NodeView]):
@@ -52,12 +56,39 @@ class Servers(dict[tuple[str, str], NodeView]):
         server.wait()
 
 
+class Posing(dict[str, Marks]):
+    """What registered machines say of themselves; one that is leased has a server, at `METAL` and its number."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._port = port
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __setitem__(self, name: str, marks: Marks) -> None:
+        super().__setitem__(name, marks)
+        if marks.environment and name not in self._running:
+            argv = [sys.executable, "-m", "tests.bench.slot_server", name, f"{METAL}.{name[1:]}", str(self._port)]
+            self._running[name] = subprocess.Popen(argv)
+        elif not marks.environment and name in self._running:
+            self._end(name)
+
+    def end_all(self) -> None:
+        for name in list(self._running):
+            self._end(name)
+
+    def _end(self, name: str) -> None:
+        server = self._running.pop(name)
+        server.kill()
+        server.wait()
+
+
 @dataclass
 class Served:
     """One live slot; the world's clock goes with the real one."""
 
     world: World
     router: HaproxyRouter
+    drain_s: float
     _at: float = field(default_factory=time.monotonic)
 
     @property
@@ -71,6 +102,18 @@ class Served:
         self.world.scale.scale(self.environment.id, "web", count, ASKING)
         self.until(lambda: self._rests(count))
         return time.monotonic() - began
+
+    def move(self, to: str) -> float:
+        """Bring the role to other machines, where all its nodes answer; the seconds that it took."""
+        began, count = time.monotonic(), len(self.environment.nodes)
+        self.world.moving.move(self.environment.id, MoveWish("web", to, self.drain_s, KEEP_S), ASKING)
+        self.until(lambda: self._rests(count))
+        return time.monotonic() - began
+
+    def kinds(self) -> Sequence[str]:
+        """The kinds of machines that its nodes stand on."""
+        machines = {one.name: str(one.kind) for one in self.world.inventories.view("cloud").inventory.machines}
+        return sorted({machines[node.machine] for node in self.environment.nodes})
 
     def run(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -92,13 +135,13 @@ class Served:
 
 
 @contextmanager
-def served(router: HaproxyRouter, scratch: Path, port: int, drain_s: float) -> Iterator[Served]:
-    """A slot of one node that is live at `HOST`; twelve machines have room for one node each."""
-    world = usual_world(scratch, front=router, machines=12)
-    servers = Servers(port)
-    world.cloud.nodes = servers
+def served(router: HaproxyRouter, scratch: Path, port: int, drain_s: float, registered: int = 0) -> Iterator[Served]:
+    """A slot of one node that is live at `HOST`; twelve machines have room for one node each, and bare metal may be."""
+    world = usual_world(scratch, front=router, machines=12, registered=registered, metal=METAL)
+    servers, posing = Servers(port), Posing(port)
+    world.cloud.nodes, world.machines.marks = servers, posing
     try:
-        made = Served(world, router)
+        made = Served(world, router, drain_s)
         commit(world, "v1")
         spec = StagingSpec("shop", HOST, "web", port, health="/health", watch_s=0.5, drain_s=drain_s)
         world.stagings.put(NAME, spec)
@@ -110,6 +153,7 @@ def served(router: HaproxyRouter, scratch: Path, port: int, drain_s: float) -> I
     finally:
         for key in list(servers):
             del servers[key]
+        posing.end_all()
 
 
 def _is_live(world: World) -> bool:

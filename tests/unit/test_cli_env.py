@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +188,10 @@ def test_a_command_streams_and_passes_its_exit_status_on(speak: Speak, capsys: p
 
 
 SCALE = "POST /v1/environments/env-1/scale"
-GROWS = {**READY, "scaling": {"coming": ["web-1"], "going": [], "run": "run-2", "reason": "", "fault": ""}}
+GROWS = {
+    **READY,
+    "scaling": {"coming": ["web-1"], "going": [], "run": "run-2", "reason": "", "fault": "", "moves": None},
+}
 WEBS = {**READY, "nodes": [{"role": "web"}, {"role": "web"}]}
 
 
@@ -213,12 +216,52 @@ def test_a_scaling_that_failed_is_exit_status_1(speak: Speak, capsys: pytest.Cap
 
 
 def test_a_dry_run_tells_which_nodes_go(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
-    goes = {"coming": [], "going": ["web-1"], "run": "", "reason": "", "fault": ""}
+    goes = {"coming": [], "going": ["web-1"], "run": "", "reason": "", "fault": "", "moves": None}
     api = speak(**{SCALE: [{**READY, "scaling": goes}]})
     env.scale("env-1", "web=1", dry_run=True, wait=True)
     assert api.asked[0][1]["dry_run"]
     said = capsys.readouterr()
     assert "env-1 gives web-1; nothing was changed" in said.err + said.out
+
+
+MOVE = "POST /v1/environments/env-1/move"
+THERE = {**READY, "nodes": [{"name": "web-1", "role": "web", "machine": "metal-1"}]}
+
+
+def moves(back: str) -> Mapping[str, Any]:
+    goes = {"role": "web", "coming": ["web-1"], "going": [], "run": "run-2", "reason": "", "fault": ""}
+    return {**THERE, "scaling": {**goes, "moves": {"to": "bare-metal", "back": back}}}
+
+
+def test_a_role_is_moved_and_waited_for(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
+    api = speak(**{MOVE: [moves("")], ONE: [moves(""), THERE]})
+    env.move("env-1", "web", to="bare-metal", keep="1m", wait=True)
+    said = {"reason": "", "overrides": {}, "dry_run": False, "role": "web", "to": "bare-metal", "keep": "1m"}
+    assert api.asked[0] == (MOVE, {**said, "drain": None})
+    told = capsys.readouterr()
+    assert "env-1 moves web to bare-metal: gets web-1, prepared by run-2" in told.err + told.out
+    assert "env-1 has role web there (web-1 on metal-1)" in told.err + told.out
+
+
+def test_a_move_that_went_back_is_exit_status_1(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
+    speak(**{MOVE: [moves("")], ONE: [moves("a node is lost"), {**THERE, "degraded": "role web was not moved"}]})
+    with pytest.raises(typer.Exit) as ended:
+        env.move("env-1", "web", to="bare-metal", wait=True)
+    assert ended.value.exit_code == 1
+    told = capsys.readouterr()
+    assert "moves web back from bare-metal, since a node is lost" in told.err + told.out
+
+
+def test_a_move_is_called_back(speak: Speak) -> None:
+    api = speak(**{f"{MOVE}/back": [moves("called back")]})
+    env.move("env-1", "web", back=True, reason="too slow")
+    assert api.asked[0][1] == {"reason": "too slow", "overrides": {}, "dry_run": False, "role": "web"}
+
+
+@pytest.mark.parametrize(("to", "back"), [("", False), ("vm", True)])
+def test_a_move_goes_somewhere_or_back(to: str, back: bool) -> None:
+    with pytest.raises(Complaint, match="say --to WHERE"):
+        env.move("env-1", "web", to=to, back=back)
 
 
 @pytest.mark.parametrize("wish", ["web", "=2", "web=", "web=two", "web=-1"])
