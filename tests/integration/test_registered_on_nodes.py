@@ -177,8 +177,18 @@ def test_a_machine_that_goes_away_loses_its_node_and_is_cleaned_when_it_is_back(
     assert ada.says(login, "true")[0] == 255
 
 
+def moved(up: Deployed, api: httpx.Client, environment: dict[str, Any], to: str, person: Person) -> str:
+    """Where the database stands after it was moved; who may log in may do so there."""
+    says = up("env", "move", environment["id"], "db", "--to", to, "--drain", "0s", "--keep", "1s", "--wait")
+    assert f"moves db to {to}: gets " in says
+    (node,) = [one for one in nodes_of(api, environment) if one["role"] == "db"]
+    (login,) = [one for one in api.post(environment["links"]["ssh"]).json()["nodes"] if one["name"] == node["name"]]
+    assert person.says(login, "hostname")[0] == 0
+    return str(node["machine"])
+
+
 def test_registered_machines_stand_beside_nodes_that_are_made(local_nodes: LocalNodes, tmp_path: Path) -> None:
-    """One environment of a provider that makes its own nodes, and has a machine besides."""
+    """One environment of a provider that makes its own nodes, and has a machine besides; a role goes between both."""
     beside = {**LOCAL, "registered": True, "visit_s": 1.0}
     ada = Person(tmp_path, "ada")
     with local_nodes.environment("b1-0") as posed, running(provider=beside) as up, asking.client(up) as api:
@@ -193,6 +203,10 @@ def test_registered_machines_stand_beside_nodes_that_are_made(local_nodes: Local
         nodes = {one["name"]: one for one in api.post(environment["links"]["ssh"]).json()["nodes"]}
         assert [ada.says(nodes[name], "hostname")[0] for name in sorted(nodes)] == [0, 0, 0]
         assert nodes["db-0"]["address"] == posed.nodes[0].address
+        went = moved(up, api, environment, "vm", ada)
+        assert went != "b1"
+        until(up, ["free"])
+        assert moved(up, api, environment, "bare-metal", ada) == "b1"
         api.post(f"/v1/environments/{environment['id']}/release")
         asking.gone(api, environment["id"])
         until(up, ["free"])
