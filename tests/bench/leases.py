@@ -2,7 +2,8 @@
 
 A whole deployment is asked over HTTP. Some are extended, some held, some of those given back, some protected beyond
 their time. When each is due is worked out here, from what was asked and when its nodes were in service; when its end
-begins and when it is gone is seen in the books of the deployment, and real nodes are greeted just before; that nothing of them is left is looked for at the end of all.
+begins and when it is gone is seen in the books of the deployment. Real nodes are greeted just before they are due, and
+that nothing is left of them is looked for at the end of all.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def _read(up: Deployed, one: Life) -> None:
 
 def _figures(all_: Sequence[Life]) -> Iterator[Figure]:
     what = f"{COUNT} environments, {REAL} of them on local nodes, {TTL_S[0]} to {TTL_S[1]} s to live"
-    unwarned = [one for one in all_ if one.wish is not Wish.RELEASE and not one.warned]
+    by_time = [one for one in all_ if one.wish in {Wish.NOTHING, Wish.EXTEND, Wish.HOLD}]
     began = [one.ending - one.due for one in all_]
     gone = [one.gone - one.due for one in all_]
     real = [one.gone - one.due for one in all_ if one.provider == "local"]
@@ -129,7 +130,8 @@ def _figures(all_: Sequence[Life]) -> Iterator[Figure]:
     yield Figure("leases_gone_p99", p99(gone), "s", f"99 of 100 took less; median {median(gone):.2f}")
     yield Figure("leases_gone_real", max(real), "s", f"the latest on local nodes; median {median(real):.2f}", "< 5")
     yield Figure("leases_early", sum(one.early for one in all_), "environments", "ended before they were due", "0")
-    yield Figure("leases_unwarned", len(unwarned), "environments", "whose time ended without a warning", "0")
+    unwarned = sum(not one.warned for one in by_time)
+    yield Figure("leases_unwarned", unwarned, "environments", "whose time ended without a warning", "0")
     yield Figure("leases_unhonoured", len(broken), "wishes", "; ".join([asked, *broken[:5]]), "0")
 
 
