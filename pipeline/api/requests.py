@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
-from pydantic import Field
+from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
 from pipeline.api import streams
@@ -95,6 +95,15 @@ class ScaleWish(Guarded):
     @property
     def drain_s(self) -> float | None:
         return None if self.drain is None else span("drain", self.drain)
+
+
+class AddressView(BaseModel):
+    """Its own name below the deployment's base domain."""
+
+    host: str
+    url: str
+    up: int = Field(description="so many of its nodes answer the router's health checks")
+    targets: int = Field(description="of so many that get requests")
 
 
 class EnvironmentLogView(LogView):
@@ -184,6 +193,10 @@ def _parts(app: Application, routes: APIRouter) -> None:
     @routes.get("/environments/{id}/nodes", summary="Its nodes")
     def nodes(id: str) -> list[NodeView]:
         return EnvironmentView.of(_one(app, id)).nodes
+
+    @routes.get("/environments/{id}/address", summary="Where it is reached through the router, or why it is not")
+    def address(id: str) -> AddressView:
+        return AddressView(**vars(app.addresses.of(id)))
 
     @routes.post("/environments/{id}/ssh", summary="Addresses, host keys and the environment's own key")
     def ssh(id: str) -> SshAccess:
