@@ -18,7 +18,7 @@ from pipeline.bootstrap import Application
 from pipeline.domain.contracts import LONGEST_KEY, MOST_KEYS
 from pipeline.domain.durations import parse_duration, parse_positive_duration
 from pipeline.domain.environments import Environment
-from pipeline.domain.errors import UserError
+from pipeline.domain.errors import NotSupported, UserError
 from pipeline.envs.templates import LIMIT
 from pipeline.stages.control import BY_HAND
 from pipeline.stages.requests import Answer, Request
@@ -134,6 +134,7 @@ def router(app: Application) -> APIRouter:
     _ask(app, routes)
     _time(app, routes)
     _scale(app, routes)
+    _snapshot(app, routes)
     _end(app, routes)
     _parts(app, routes)
     _events(app, routes)
@@ -177,6 +178,19 @@ def _scale(app: Application, routes: APIRouter) -> None:
     def scale(id: str, wish: ScaleWish) -> EnvironmentView:
         asking = wish.asking(f"{wish.role} to {wish.count}")
         return EnvironmentView.of(app.scale.scale(id, wish.role, wish.count, asking, wish.drain_s))
+
+
+def _snapshot(app: Application, routes: APIRouter) -> None:
+    @routes.post("/environments/{id}/snapshot", summary="Keep its disks as an image; no driver can yet, and it says so")
+    def snapshot(id: str) -> EnvironmentView:
+        provider = _one(app, id).provider
+        known = app.settings.providers.get(provider)
+        driver = known.driver if known else "that is not configured any more"
+        raise NotSupported(
+            f"environment {id} stands at provider {provider}, whose driver {driver} takes no "
+            "snapshots; no driver does yet. Keep files with `artifacts` in its greenroom.yml, or what "
+            "prepares it as a template (`PUT /v1/templates/NAME`) and a warm pool of it"
+        )
 
 
 def _end(app: Application, routes: APIRouter) -> None:
