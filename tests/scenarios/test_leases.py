@@ -115,6 +115,17 @@ def test_so_it_is_when_ticks_and_workers_die_all_the_while(tmp_path: Path, seed:
     assert not world.cloud.marks
 
 
+def test_what_is_protected_is_not_looked_at_again_and_again(tmp_path: Path) -> None:
+    world = usual_world(tmp_path)
+    made = world.requests.make(replace(ONE_NODE, ttl_s=60)).environment
+    world.settle()
+    world.leases.protect(made.id, "a demo")
+    world.clock.sleep(120)
+    assert world.books.environments.due("environments:ending", world.clock.now()) == []
+    world.leases.protect(made.id, "")
+    assert [one.value.id for one in world.books.environments.due("environments:ending", world.clock.now())] == [made.id]
+
+
 def test_what_goes_does_not_wait_behind_what_comes(tmp_path: Path) -> None:
     world = usual_world(tmp_path)
     goes = world.requests.make(ONE_NODE).environment
