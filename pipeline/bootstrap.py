@@ -17,6 +17,7 @@ from pipeline.domain.inventory import Inventory, unknown_names
 from pipeline.domain.qos import PROFILES, QosProfile
 from pipeline.domain.rules import OperatorRule
 from pipeline.envs import books
+from pipeline.envs.addresses import Addresses
 from pipeline.envs.books import Books
 from pipeline.envs.build_logs import BuildLogs
 from pipeline.envs.calls import CallLimits, WatchedDriver
@@ -623,6 +624,11 @@ class Application:
     @cached_property
     def stagings(self) -> Stagings:
         return Stagings(self.tools, self.templates, self.gate, self.haproxy, self.settings.base_domain)
+
+    @cached_property
+    def addresses(self) -> Addresses:
+        told = self.settings.router
+        return Addresses(self.books, self.haproxy, self.settings.base_domain, told.bind, told.tls_bind)
 
     @cached_property
     def switching(self) -> Switching:

@@ -10,9 +10,9 @@ from redis.client import Pipeline
 from rq import Queue, SimpleWorker, Worker
 from rq.job import Job
 from rq.serializers import JSONSerializer
-from rq.worker import BaseWorker
+from rq.worker import BaseWorker, DequeueStrategy
 
-from pipeline.envs.jobs import STATUS_QUEUE, WORK_QUEUE, provider_queue
+from pipeline.envs.jobs import STATUS_QUEUE, WORK_QUEUE, ending_queue, provider_queue
 from workers.lifeline import die_with
 from workers.tasks import application, work
 
@@ -60,13 +60,15 @@ def serve_statuses() -> None:
 def serve_provider(name: str) -> None:
     """Everything that one provider is asked, over connections that stay open."""
     application().warm_up_provider(name)
-    _serve(BookWorker, provider_queue(name))
+    _serve(BookWorker, provider_queue(name), ending_queue(name))
 
 
-def _serve(kind: type[BaseWorker], name: str) -> None:
+def _serve(kind: type[BaseWorker], *names: str) -> None:
+    """A job of each queue in turn, while they have some."""
     connection = application().redis
-    queue = Queue(name, connection=connection, serializer=JSONSerializer)
-    kind([queue], connection=connection, serializer=JSONSerializer).work(logging_level="WARNING")
+    queues = [Queue(name, connection=connection, serializer=JSONSerializer) for name in names]
+    worker = kind(queues, connection=connection, serializer=JSONSerializer)
+    worker.work(logging_level="WARNING", dequeue_strategy=DequeueStrategy.ROUND_ROBIN)
 
 
 def _warm_up() -> None:

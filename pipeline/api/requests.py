@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
-from pydantic import Field
+from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
 from pipeline.api import streams
@@ -18,7 +18,7 @@ from pipeline.bootstrap import Application
 from pipeline.domain.contracts import LONGEST_KEY, MOST_KEYS
 from pipeline.domain.durations import parse_duration, parse_positive_duration
 from pipeline.domain.environments import Environment
-from pipeline.domain.errors import UserError
+from pipeline.domain.errors import NotSupported, UserError
 from pipeline.domain.moves import KEEP_S
 from pipeline.envs.templates import LIMIT
 from pipeline.stages.control import BY_HAND
@@ -119,6 +119,15 @@ class MoveBack(Guarded):
     role: str = Field(min_length=1, max_length=100)
 
 
+class AddressView(BaseModel):
+    """Its own name below the deployment's base domain."""
+
+    host: str
+    url: str
+    up: int = Field(description="so many of its nodes answer the router's health checks")
+    targets: int = Field(description="of so many that get requests")
+
+
 class EnvironmentLogView(LogView):
     """`url`: where its text is; with `/follow` it is sent as it grows."""
 
@@ -148,6 +157,7 @@ def router(app: Application) -> APIRouter:
     _time(app, routes)
     _scale(app, routes)
     _move(app, routes)
+    _snapshot(app, routes)
     _end(app, routes)
     _parts(app, routes)
     _events(app, routes)
@@ -203,6 +213,19 @@ def _move(app: Application, routes: APIRouter) -> None:
         return EnvironmentView.of(app.moving.back(id, body.role, body.asking(f"{body.role} stays")))
 
 
+def _snapshot(app: Application, routes: APIRouter) -> None:
+    @routes.post("/environments/{id}/snapshot", summary="Keep its disks as an image; no driver can yet, and it says so")
+    def snapshot(id: str) -> EnvironmentView:
+        provider = _one(app, id).provider
+        known = app.settings.providers.get(provider)
+        driver = known.driver if known else "that is not configured any more"
+        raise NotSupported(
+            f"environment {id} stands at provider {provider}, whose driver {driver} takes no "
+            "snapshots; no driver does yet. Keep files with `artifacts` in its greenroom.yml, or what "
+            "prepares it as a template (`PUT /v1/templates/NAME`) and a warm pool of it"
+        )
+
+
 def _end(app: Application, routes: APIRouter) -> None:
     @routes.post("/environments/{id}/release", status_code=202, summary="Give it back")
     def release(id: str, wish: Guarded | None = None) -> EnvironmentView:
@@ -217,6 +240,10 @@ def _parts(app: Application, routes: APIRouter) -> None:
     @routes.get("/environments/{id}/nodes", summary="Its nodes")
     def nodes(id: str) -> list[NodeView]:
         return EnvironmentView.of(_one(app, id)).nodes
+
+    @routes.get("/environments/{id}/address", summary="Where it is reached through the router, or why it is not")
+    def address(id: str) -> AddressView:
+        return AddressView(**vars(app.addresses.of(id)))
 
     @routes.post("/environments/{id}/ssh", summary="Addresses, host keys and the environment's own key")
     def ssh(id: str) -> SshAccess:

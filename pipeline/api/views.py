@@ -322,7 +322,7 @@ class EnvironmentView(BaseModel):
 
 def _links(environment: Environment) -> dict[str, str]:
     own = f"/v1/environments/{environment.id}"
-    parts = ("nodes", "events", "logs", "ssh", "extend", "hold", "protect", "scale", "move", "release")
+    parts = ("nodes", "events", "logs", "address", "ssh", "extend", "hold", "protect", "scale", "move", "release")
     run = {"run": f"/v1/runs/{environment.owner}"} if environment.owner else {}
     return {"self": own, **{part: f"{own}/{part}" for part in parts}, **run}
 

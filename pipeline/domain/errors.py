@@ -11,6 +11,7 @@ GreenroomError                  .code is the metric label and the problem+json t
     AlreadyExists               409
     Unreachable                 422: a machine that is to be registered does not let the service in
     HostKeyUnknown              409: a machine shows a host key that nobody confirmed
+    NotSupported                409: what the object stands on cannot do this
     KeyReused                   422: the name of one request on another one
     OverQuota                   409: more than the project may have
     TooLarge                    413
@@ -126,6 +127,13 @@ class AlreadyExists(UserError):
     """An object of that name is there already."""
 
     code = "already-exists"
+    status = 409
+
+
+class NotSupported(UserError):
+    """What the object stands on cannot do this; says what to do instead."""
+
+    code = "not-supported"
     status = 409
 
 

@@ -68,6 +68,13 @@ def _set(backend: Backend) -> frozenset[Target]:
     return frozenset(backend.targets)
 
 
+def url_of(host: str, bind: str, tls_bind: str = "") -> str:
+    """How a browser reaches a host behind a router that listens there (HOST:PORT each): by TLS where it can."""
+    scheme, at, usual = ("https", tls_bind, "443") if tls_bind else ("http", bind, "80")
+    port = at.rpartition(":")[2]
+    return f"{scheme}://{host}/" if port == usual else f"{scheme}://{host}:{port}/"
+
+
 def checked_host(text: str) -> str:
     """A name that a router can compare with what requests ask for; UserError."""
     host = text.lower()

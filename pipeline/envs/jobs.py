@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.domain.environments import Environment
+from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.runs import Run, StageName
 from pipeline.ports.stores import JobRequest
 
@@ -27,10 +27,17 @@ def provider_queue(provider: str) -> str:
     return f"provider-{provider}"
 
 
+def ending_queue(provider: str) -> str:
+    """Served by the same workers in turn with the other: what goes does not wait behind a crowd that comes."""
+    return f"ends-{provider}"
+
+
 def advance(environment: Environment, version: int) -> JobRequest:
     """The driver has something to do for an environment."""
     id = f"{environment.id}_advance_{version}"
-    return JobRequest(id, provider_queue(environment.provider), "advance_environment", (environment.id,))
+    ends = environment.state is EnvironmentState.DESTROYING
+    queue = ending_queue(environment.provider) if ends else provider_queue(environment.provider)
+    return JobRequest(id, queue, "advance_environment", (environment.id,))
 
 
 def poll(provider: str) -> JobRequest:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ParamSpec
 
 from pipeline.domain import failsafe
 from pipeline.domain.breakers import Call
+from pipeline.domain.durations import passed
 from pipeline.domain.environments import (
     BUILD_STATES,
     FINAL_STATES,
@@ -68,6 +69,8 @@ SETTLED = frozenset({E.READY, E.LEASED, E.HELD}) | FINAL_STATES
 JUDGEABLE = SETTLED | {E.DESTROYING}
 #: A node that the provider does not show so long after its build began is asked for again.
 RECREATE_S = 5.0
+#: A poll takes on nothing more after so many seconds: whoever has been left longest is first at the next one.
+POLL_S = 1.0
 #: A build that failed and that a guard does not let go is looked at again so much later, in seconds.
 REFUSED_S = 30.0
 
@@ -166,7 +169,16 @@ class Lifecycle:
             log.info("provider %s is not listed: %s", provider_name, paused)
             # what needs no listing must not wait for one
             coming, listing = [one for one in coming if one.value.state is not E.BUILDING], ()
-        return [self._alone(one.value.id, self.advance, one.value.id, listing, listed_at) for one in coming]
+        some = self._in_time(coming)
+        return [self._alone(one.value.id, self.advance, one.value.id, listing, listed_at) for one in some]
+
+    def _in_time(self, coming: Sequence[Loaded[Environment]]) -> Iterator[Loaded[Environment]]:
+        """One after the other, at least one of them, until the time of a poll is over."""
+        began = self._clock.now()
+        for one in coming:
+            yield one
+            if passed(began, self._clock.now(), POLL_S):
+                return
 
     def _end_all(self, provider_name: str, going: Sequence[Loaded[Environment]]) -> list[Environment | None]:
         if not going:

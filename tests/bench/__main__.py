@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from tests.bench import (
     cold,
     intake,
+    leases,
     local_env,
     memory,
     move,
@@ -31,6 +32,7 @@ BENCHES: Mapping[str, Callable[[], Iterator[Figure]]] = {
     "local_env": local_env.measure,
     "cold": cold.measure,
     "warm": warm.measure,
+    "leases": leases.measure,
     "placement_lag": placement_lag.measure,
     "placement_vs_nova": placement_vs_nova.measure,
     "placement": placement.measure,

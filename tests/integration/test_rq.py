@@ -15,10 +15,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from pipeline.domain.environments import EnvironmentState
 from pipeline.domain.runs import AttemptState, Run, RunState, StageName, Verdict
+from pipeline.envs.jobs import ending_queue, provider_queue
 from pipeline.ports.common import Secret
+from pipeline.ports.stores import JobRequest
 from tests.plugins.redis_server import RedisServer
 from tests.tools.deployment import Deployment, children, make_repository, wait_for
 
@@ -293,3 +297,19 @@ def test_a_redis_that_would_lose_data_is_taken_when_told_to(tmp_path: Path) -> N
         assert tick.poll() is None
     finally:
         deployment.stop()
+
+
+def test_what_goes_does_not_wait_behind_a_crowd_that_comes(own_deployment: Deployment) -> None:
+    app = own_deployment.app
+    coming = [JobRequest(f"come_{at}", provider_queue("memory"), "poll_provider", ("memory",)) for at in range(20)]
+    goes = JobRequest("goes", ending_queue("memory"), "poll_provider", ("memory",))
+    app.queue.enqueue([*coming, goes])
+    own_deployment.provider()
+
+    def done() -> list[Job]:
+        ids = [job.id for job in (*coming, goes)]
+        found = [Job.fetch(id, connection=app.redis, serializer=JSONSerializer) for id in ids]
+        return found if all(job.ended_at for job in found) else []
+
+    in_order = sorted(wait_for(done, "the end of all jobs"), key=lambda job: str(job.started_at))
+    assert "goes" in [job.id for job in in_order][:2]

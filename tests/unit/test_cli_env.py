@@ -268,3 +268,37 @@ def test_a_move_goes_somewhere_or_back(to: str, back: bool) -> None:
 def test_what_is_no_wish_for_nodes_is_told(wish: str) -> None:
     with pytest.raises(Complaint, match="expected ROLE=N, such as web=3"):
         env.scale("env-1", wish)
+
+
+ADDRESS = {"host": "env-1.test", "url": "http://env-1.test:8680/", "up": 2, "targets": 2}
+
+
+def test_open_tells_the_address_and_opens_no_browser_unasked(
+    speak: Speak, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def browse(url: str) -> bool:
+        opened.append(url)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", browse)
+    speak(**{f"{ONE}/address": [ADDRESS]})
+    env.open_("env-1")
+    assert capsys.readouterr().out == "http://env-1.test:8680/\n"
+    assert opened == []
+    env.open_("env-1", browser=True)
+    assert opened == ["http://env-1.test:8680/"]
+    capsys.readouterr()
+    env.open_("env-1", json=True)
+    assert json.loads(capsys.readouterr().out) == ADDRESS
+
+
+def test_open_says_when_nothing_answers_or_no_browser_is_there(
+    speak: Speak, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webbrowser.open", lambda _: False)
+    speak(**{f"{ONE}/address": [{**ADDRESS, "up": 0}]})
+    with pytest.raises(Complaint, match="no browser can be opened here; go to http://env-1"):
+        env.open_("env-1", browser=True)
+    assert "none of its 2 nodes that get requests answers yet" in "".join(capsys.readouterr())

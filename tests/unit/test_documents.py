@@ -141,3 +141,30 @@ def test_the_guide_to_the_api_calls_only_routes_that_exist(paths: Mapping[str, A
     called = [path for path in called if path != "/openapi.json"]
     assert called
     assert [path for path in called if not any(pattern.match(path) for pattern in patterns)] == []
+
+
+#: What the walk by curl shows whole.
+WALKED = ("environments", "commands", "templates", "pools", "stagings", "schedules", "placements")
+
+
+def walked() -> Iterator[tuple[str, str]]:
+    """Method and path of each call in the walk by curl."""
+    for line in (ROOT / "docs/guides/walk.md").read_text().splitlines():
+        for call in line.split("curl ")[1:]:
+            path = re.search(r"\$URL(/[^\s\"|?]+)", call)
+            method = re.search(r"-X (\w+)", call)
+            if path is not None:
+                yield method[1] if method else "POST" if "--json" in call else "GET", path[1]
+
+
+def test_the_walk_by_curl_calls_every_route_around_environments(paths: Mapping[str, Any]) -> None:
+    calls = list(walked())
+    left = []
+    for path, methods in paths.items():
+        pattern = re.compile(re.sub(r"\{\w+\}", "[^/]+", path))
+        for method, told in methods.items():
+            twin = str(told["summary"]).lower().startswith("the same")
+            if path.startswith(tuple(f"/v1/{part}" for part in WALKED)) and not twin:
+                found = any(one == method.upper() and pattern.fullmatch(called) for one, called in calls)
+                left += [] if found else [f"{method.upper()} {path}"]
+    assert left == []

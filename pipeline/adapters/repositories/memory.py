@@ -64,7 +64,7 @@ class MemoryRepositories:
                 return repository.refs[name]
         found = [sha for sha in repository.commits if len(ref) >= 7 and sha.startswith(ref)]
         if len(found) != 1:
-            raise NotFound(f"{url} has no branch, tag or commit {ref}")
+            raise NotFound(f"{url} has no branch, tag or commit {ref}: push it first, or name one that is there")
         return found[0]
 
     def read(self, url: str, sha: str, path: str, *, limit_bytes: int, credential: Secret | None = None) -> bytes:

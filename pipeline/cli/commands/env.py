@@ -136,6 +136,28 @@ def run(
     raise typer.Exit(shown.output(client, Output(), asked))
 
 
+@env.command("open")
+def open_(
+    environment: Name,
+    *,
+    browser: Annotated[bool, typer.Option("--browser", "-b", help="open it in a browser of this machine")] = False,
+    json: Json = False,
+) -> None:
+    """Say where it is reached through the router, and open that if you like."""
+    import webbrowser
+
+    client, id = _one(environment)
+    found, out = client.get(f"/v1/environments/{id}/address"), Output(json)
+    if json:
+        out.data(found)
+    else:
+        out.show(found["url"])
+    if not found["up"]:
+        out.say(f"none of its {found['targets']} nodes that get requests answers yet; `greenroom env show {id}`")
+    if browser and not webbrowser.open(found["url"]):
+        raise Complaint(f"no browser can be opened here; go to {found['url']}", FAILED)
+
+
 @env.command("extend")
 def extend(environment: Name, by: Duration, *, json: Json = False) -> None:
     """Let it live longer, within its project's maximum."""

@@ -177,7 +177,7 @@ def _resolve(mirror: Mirror, remote: Remote, ref: str) -> str:
             return refs[name]
     if _ABBREVIATED.fullmatch(ref):
         return mirror.search(remote, ref)
-    raise NotFound(f"{remote.name} has no branch, tag or commit {ref}")
+    raise NotFound(f"{remote.name} has no branch, tag or commit {ref}: push it first, or name one that is there")
 
 
 def _read(mirror: Mirror, sha: str, path: str, listed: bytes, limit_bytes: int) -> bytes:
