@@ -23,7 +23,7 @@ PLACES = {"zone": Attribute.ZONE, "aggregate": Attribute.AGGREGATE}
 #: Old nodes stand for so long without traffic before they go, where nobody says, and at most; in seconds.
 KEEP_S = 300.0
 MOST_KEEP_S = 86_400.0
-#: Where rules of a move come from; a later one takes their place.
+#: Where rules of a move come from.
 SOURCE = "greenroom env move"
 
 
@@ -62,8 +62,11 @@ def stands_there(environment: Environment, role: str, wish: Affinity, inventory:
 
 
 def ruled(rules: PlacementRules, wish: Affinity) -> PlacementRules:
-    """The rules of a role from now on: what an earlier move, and the blueprint, said of the same is over."""
-    kept = [one for one in rules.affinities if (one.source, one.attribute) != (SOURCE, wish.attribute)]
+    """The rules of a role from now on: what the blueprint, or an earlier move, said of the same attribute is over.
+
+    What operator and project lay on it is not among these rules, and stays.
+    """
+    kept = [one for one in rules.affinities if one.attribute is not wish.attribute]
     if wish.attribute is not Attribute.KIND:
         return replace(rules, affinities=(*kept, wish))
     bare_metal = BareMetal.REQUIRED if wish.stance is Stance.REQUIRE else None

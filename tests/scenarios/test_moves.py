@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from pipeline.stages.moving import MoveWish
 from pipeline.stages.requests import Request
 from tests.scenarios.player import usual_world
 from tests.scenarios.test_kills_in_scenarios import EMPTY
-from tests.scenarios.test_requests import GIVE_BACK, INLINE, PREPARED, filled, made, now, told
+from tests.scenarios.test_requests import GIVE_BACK, INLINE, PLAIN, PREPARED, filled, made, now, told
 from tests.scenarios.test_stagings import BLUE, TWO, commit, environment, live
 from tests.scenarios.test_traffic import QUICK, Watched, serving, stands
 from tests.scenarios.world import World
@@ -81,6 +82,16 @@ def test_a_role_goes_to_another_zone(world: World) -> None:
     world.moving.move(environment.id, replace(TO_METAL, to="zone=rack-b"), ASKING)
     world.advance(30 + DRAIN_S + KEEP_S)
     assert {node.zone for node in now(world, environment).of_role("web")} == {"rack-b"}
+
+
+def test_the_wish_takes_the_place_of_what_the_blueprint_says_of_the_same(world: World) -> None:
+    ruled = {"image": "debian-12", "roles": {"web": {"require": {"zone": "rack-a"}, "forbid": {"kind": "bare-metal"}}}}
+    environment = made(world, replace(INLINE, blueprint=json.dumps({**PLAIN, "environment": ruled})))
+    for to in ("zone=rack-b", moves.BARE_METAL):
+        world.moving.move(environment.id, replace(TO_METAL, to=to), ASKING)
+        world.advance(30 + DRAIN_S + KEEP_S)
+    (node,) = now(world, environment).nodes
+    assert (node.zone, kinds(world, environment)) == ("rack-b", {node.name: "bare-metal"})
 
 
 def test_who_stands_there_already_is_left_alone(world: World) -> None:
