@@ -26,7 +26,7 @@ from tests.tools.deployed import PROJECT, Deployed, running
 
 SEED, COUNT, REAL = 20261127, 500, 50
 #: A time to live, and by how much an extension, a hold or a protection moves the end, in seconds.
-TTL_S, MORE_S = (15, 65), (5, 15)
+TTL_S, MORE_S = (12, 50), (5, 15)
 #: Shares of those that are extended, held, held and then given back, protected; nothing is done with the others.
 SHARES = (0.2, 0.15, 0.1, 0.05)
 #: At which part of its time something is done with one.
