@@ -74,6 +74,8 @@ from pipeline.stages.mornings import Mornings
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
+from pipeline.stages.pulls import Pulls
+from pipeline.stages.remarks import Remarks
 from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Pulse, Runner
@@ -624,6 +626,15 @@ class Application:
         return Switching(self.stagings, self.requests, self.commands)
 
     @cached_property
+    def pulls(self) -> Pulls:
+        return Pulls(self.tools, self.requests, self.haproxy, self.settings.base_domain)
+
+    @cached_property
+    def remarks(self) -> Remarks:
+        by_name = {forge.name: forge for forge in self.forges}
+        return Remarks(self.books, by_name, self.secrets, self.clock, self.ids, self.settings.router.address_of)
+
+    @cached_property
     def commands(self) -> Commands:
         return Commands(self.tools)
 
@@ -668,6 +679,8 @@ class Application:
             Care(self.books, self.stock, self.hands, self.settings.deployment, self.clock),
             self.pools,
             self.handouts,
+            self.pulls,
+            self.remarks,
         )
 
     @cached_property
@@ -703,6 +716,7 @@ class Application:
             doors=Doors(self.books, self.haproxy, self.settings.base_domain),
             pools=self.pools,
             handouts=self.handouts,
+            pulls=self.pulls,
         )
 
     def run_router(self) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -172,7 +173,16 @@ def gone(forge: str, repository: str, kind: TriggerKind, name: str) -> Ignored:
     return Ignored(f"the {word} {name[:200]} was deleted", ended_lane=lane)
 
 
-def closed(forge: str, repository: str, number: int, how: str) -> Ignored:
+def closed(forge: str, repository: str, number: int, how: str, happened_at: float) -> Ignored:
     """A pull request that was merged or declined; its runs are to end."""
     lane = Trigger(TriggerKind.PULL_REQUEST, forge, repository, ZERO_SHA, number=number).lane
-    return Ignored(f"pull request {number} was {how}", ended_lane=lane)
+    return Ignored(f"pull request {number} was {how}", ended_lane=lane, happened_at=happened_at)
+
+
+def moment(text: str) -> float:
+    """Epoch seconds of a time as forges write it, UTC where it names no zone; 0 where it is none."""
+    try:
+        told = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
+    except ValueError:
+        return 0.0
+    return (told if told.tzinfo is not None else told.replace(tzinfo=UTC)).timestamp()

@@ -50,7 +50,7 @@ class Request:
     The files that it names come from `repository` (the project's where empty) at `ref`. `ttl_s` None: the project's
     own. Without `keys` a key is made. `repeat` names the request: sent again with the same `body`, it is answered with
     the environment of the first time. `tested`: its tests run, too, and it is handed over only when they pass.
-    `protected`: why nothing but its owner may end it, its time included.
+    `protected`: why nothing but its owner may end it, its time included. `pull` and `url` are as in its contract.
     """
 
     project: str
@@ -67,6 +67,9 @@ class Request:
     body: str = ""
     tested: bool = False
     protected: str = ""
+    priority: Priority = Priority.INTERACTIVE
+    pull: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ class Requests:
             ready = self._hand_out(pool, request, plan, made, contract, asked_at)
             if ready is not None:
                 return ready
-        environment = self._environment(project, contract, plan)
+        environment = self._environment(project, contract, plan, request.priority)
         self._check_quota(project, environment)
         try:
             return self._books.again(lambda: self._store(request, environment, plan, made))
@@ -258,9 +261,10 @@ class Requests:
         if not keys:
             made, public = self._keys.ed25519(request.owner)
             keys = (public,)
-        return made, Contract(request.owner, request.why, ttl_s, project.most_ttl_s, name, keys)
+        contract = Contract(request.owner, request.why, ttl_s, project.most_ttl_s, name, keys)
+        return made, replace(contract, pull=request.pull, url=request.url)
 
-    def _environment(self, project: Project, contract: Contract, plan: _Plan) -> Environment:
+    def _environment(self, project: Project, contract: Contract, plan: _Plan, priority: Priority) -> Environment:
         now = self._tools.clock.now()
         return Environment(
             id=self._tools.ids.new("env"),
@@ -270,7 +274,7 @@ class Requests:
             provider=plan.provider,
             state=EnvironmentState.REQUESTED,
             nodes=planned_nodes(plan.blueprint.environment),
-            priority=Priority.INTERACTIVE,
+            priority=priority,
             created_at=now,
             state_since=now,
             ends_at=now + contract.ttl_s,

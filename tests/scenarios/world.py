@@ -40,6 +40,7 @@ from pipeline.domain.errors import (
 )
 from pipeline.domain.intake import TriggerRecord
 from pipeline.domain.inventory import Inventory, Machine, Zone
+from pipeline.domain.pulls import Said
 from pipeline.domain.qos import PROFILES
 from pipeline.domain.registered import Login, Registered, Use
 from pipeline.domain.runs import Run, StageName
@@ -92,6 +93,8 @@ from pipeline.stages.mornings import Mornings
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
+from pipeline.stages.pulls import Pulls
+from pipeline.stages.remarks import Remarks
 from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import BEAT_TTL_S, Runner
@@ -349,6 +352,8 @@ class RecordingForge:
     name: str = "github"
     reported: list[CommitStatus] = field(default_factory=list)
     refusals: list[InfraError] = field(default_factory=list)
+    comments: dict[str, list[str]] = field(default_factory=dict)
+    deaf: list[BaseException] = field(default_factory=list)
 
     def recognises(self, delivery: Delivery) -> bool:
         raise AssertionError("scenarios begin with a trigger")
@@ -360,6 +365,17 @@ class RecordingForge:
         if self.refusals:
             raise self.refusals.pop(0)
         self.reported.append(status)
+
+    def comment(self, said: Said, api_url: str, token: Secret) -> str:
+        """`comments` are the texts that each had, in order; `deaf` is raised after a comment was taken."""
+        if self.refusals:
+            raise self.refusals.pop(0)
+        marked = (id for id, texts in self.comments.items() if said.marked in texts[-1])
+        id = said.id or next(marked, "") or f"comment-{len(self.comments) + 1}"
+        self.comments.setdefault(id, []).append(said.body)
+        if self.deaf:
+            raise self.deaf.pop(0)
+        return id
 
 
 @dataclass
@@ -464,6 +480,7 @@ class World:
         self.room = Room(self.books, self._provider, self.inventories, self.clock)
         self.scale = Scale(self.tools, self.inventories, self.room, ("cloud",))
         self.stagings = Stagings(self.tools, self.templates, self.gate, self.front, "test.example")
+        self.pulls = Pulls(self.tools, self.requests, self.front, "test.example")
         self.switching = Switching(self.stagings, self.requests, Commands(self.tools))
         self.registry = Registry(
             self.books, self._stock, self.hands, self.inventories, self.gate, "world", self.clock, ("cloud",)
@@ -576,6 +593,8 @@ class World:
             Care(self.books, self._stock, self.hands, "world", self.clock),
             self.pools,
             self.handouts,
+            self.pulls,
+            Remarks(self.books, {"github": self.forge}, self.secrets, self.clock, self.ids, "http://{}".format),
         )
 
     def _qos_checks(self) -> QosChecks:
@@ -619,6 +638,7 @@ class World:
             doors=Doors(self.books, self.front, "test.example"),
             pools=self.pools,
             handouts=self.handouts,
+            pulls=Pulls(self.tools, self.requests, self.front, "test.example"),
         )
 
     def _machine_of(self, environment_id: str, node: str) -> str:
