@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 import pytest
 
@@ -23,6 +23,7 @@ from pipeline.adapters.forges.github import GithubForge
 from pipeline.adapters.forges.gitlab import GitlabForge
 from pipeline.adapters.forges.plain import PlainForge
 from pipeline.domain.errors import BadSignature, PermanentError, TransientError, UserError
+from pipeline.domain.pulls import Said
 from pipeline.domain.triggers import ZERO_SHA, Ignored, Trigger, TriggerKind
 from pipeline.ports.common import Secret
 from pipeline.ports.forges import CommitStatus, Delivery, Forge, StatusState
@@ -145,8 +146,11 @@ GITHUB_PULL = Trigger(
     actor="Codertocat",
     message="Update the README with new information.",
     url=f"{CODERTOCAT}/pull/2",
+    happened_at=1557933633.0,  # 2019-05-15T15:20:33Z
 )
 
+#: 2017-12-10 17:01:11 UTC and 2018-07-02T21:51:39.532546+00:00, as they stand in the samples.
+GITLABS, BITBUCKETS = 1512925271.0, 1530568299.532546
 #: file, event, what becomes of it
 SAMPLES: list[tuple[str, str, Trigger | Ignored]] = [
     ("github/ping.json", "ping", Ignored("ping: the webhook works")),
@@ -173,7 +177,7 @@ SAMPLES: list[tuple[str, str, Trigger | Ignored]] = [
     (
         "github/pull_request-closed.json",
         "pull_request",
-        Ignored("pull request 2 was closed", ended_lane=f"{CODERTOCAT}.git#pull/2"),
+        Ignored("pull request 2 was closed", ended_lane=f"{CODERTOCAT}.git#pull/2", happened_at=1557933678.0),
     ),
     (
         "gitlab/push.json",
@@ -206,6 +210,7 @@ SAMPLES: list[tuple[str, str, Trigger | Ignored]] = [
             actor="sytses",
             message="update readme",
             url="https://gitlab.com/gitlab-org/hello-world/merge_requests/1",
+            happened_at=GITLABS,
         ),
     ),
     (
@@ -241,6 +246,7 @@ SAMPLES: list[tuple[str, str, Trigger | Ignored]] = [
             actor="jcitizen",
             message="Add License File",
             url="https://try.gitea.io/jcitizen/my-repo/pulls/1",
+            happened_at=1530837467.0,  # 2018-07-06T00:37:47Z
         ),
     ),
     (
@@ -276,6 +282,7 @@ SAMPLES: list[tuple[str, str, Trigger | Ignored]] = [
             actor="brydzewski",
             message="Awesome new feature",
             url="https://bitbucket.org/brydzewski/foo/pull-requests/1",
+            happened_at=BITBUCKETS,
         ),
     ),
 ]
@@ -706,7 +713,7 @@ def test_merge_requests_run_with_new_commits(changes: Mapping[str, Any], runs: b
 @pytest.mark.parametrize(("action", "how"), [("close", "closed"), ("merge", "merged")])
 def test_an_ended_merge_request_ends_its_lane(action: str, how: str) -> None:
     lane = "https://gitlab.com/gitlab-org/hello-world.git#pull/1"
-    assert merge_request(action=action) == Ignored(f"pull request 1 was {how}", ended_lane=lane)
+    assert merge_request(action=action) == Ignored(f"pull request 1 was {how}", ended_lane=lane, happened_at=GITLABS)
 
 
 def test_forks_are_told() -> None:
@@ -721,10 +728,29 @@ def test_forks_are_told() -> None:
     assert trigger.fork
 
 
+def test_a_fork_at_bitbucket_names_the_repository_that_it_wants_into() -> None:
+    body = payload("bitbucket/pr_created.json")
+    source = body["pullrequest"]["source"]["repository"]
+    source["full_name"], source["links"]["html"]["href"] = "stranger/foo", "https://bitbucket.org/stranger/foo"
+    trigger = receive("bitbucket", "pullrequest:created", body)
+    assert isinstance(trigger, Trigger)
+    assert (trigger.fork, trigger.home) == (True, "https://bitbucket.org/brydzewski/foo.git")
+    assert trigger.repository == "https://bitbucket.org/stranger/foo.git"
+
+
+@pytest.mark.parametrize("told", ["", "yesterday", "2019-13-01T00:00:00Z"])
+def test_what_is_no_time_is_none(told: str) -> None:
+    body = payload("github/pull_request-opened.json")
+    body["pull_request"]["updated_at"] = told
+    trigger = receive("github", "pull_request", body)
+    assert isinstance(trigger, Trigger)
+    assert trigger.happened_at == 0.0
+
+
 @pytest.mark.parametrize(("event", "how"), [("pullrequest:fulfilled", "merged"), ("pullrequest:rejected", "declined")])
 def test_an_ended_bitbucket_pull_request_ends_its_lane(event: str, how: str) -> None:
     lane = "https://bitbucket.org/brydzewski/foo.git#pull/1"
-    expected = Ignored(f"pull request 1 was {how}", ended_lane=lane)
+    expected = Ignored(f"pull request 1 was {how}", ended_lane=lane, happened_at=BITBUCKETS)
     assert receive("bitbucket", event, payload("bitbucket/pr_created.json")) == expected
 
 
@@ -958,3 +984,174 @@ def test_a_token_with_line_breaks_is_never_sent_or_told(name: str, api: Api) -> 
         KITS[name].forge.report(STATUS, api.url, Secret("tok\r\nx: y"))
     assert "tok" not in str(caught.value).replace("token", "")
     assert api.requests == []
+
+
+# Comments
+
+SAID = Said("group/shop", 12, "at http://shop", mark="m1")
+
+
+@dataclass
+class Comments:
+    """The comments of pull request 12 as a forge's API keeps them; whoever brings another token gets 401.
+
+    `lost`: the next so many comments are written, and not answered. `asked` are the requests, without their bodies.
+    """
+
+    url: str = ""
+    texts: dict[int, str] = field(default_factory=dict)
+    lost: int = 0
+    asked: list[str] = field(default_factory=list)
+
+
+#: Where each forge has the comments and one of them, the method that changes one, and the header with the token.
+PLACES: Mapping[str, tuple[str, str, str, tuple[str, str]]] = {
+    "github": (
+        "/repos/group/shop/issues/12/comments",
+        "/repos/group/shop/issues/comments/{}",
+        "PATCH",
+        ("authorization", "Bearer tok-123"),
+    ),
+    "gitlab": (
+        "/api/v4/projects/group%2Fshop/merge_requests/12/notes",
+        "/api/v4/projects/group%2Fshop/merge_requests/12/notes/{}",
+        "PUT",
+        ("private-token", "tok-123"),
+    ),
+    "gitea": (
+        "/api/v1/repos/group/shop/issues/12/comments",
+        "/api/v1/repos/group/shop/issues/comments/{}",
+        "PATCH",
+        ("authorization", "token tok-123"),
+    ),
+    "bitbucket": (
+        "/2.0/repositories/group/shop/pullrequests/12/comments",
+        "/2.0/repositories/group/shop/pullrequests/12/comments/{}",
+        "PUT",
+        ("authorization", "Bearer tok-123"),
+    ),
+}
+
+
+def _kept(name: str, kept: Comments) -> type[BaseHTTPRequestHandler]:
+    """A forge that keeps comments, in its own words."""
+    every, one, change, (header, token) = PLACES[name]
+    nested = name == "bitbucket"
+
+    def shown(id: int) -> dict[str, Any]:
+        text = kept.texts[id]
+        return {"id": id, "content": {"raw": text}} if nested else {"id": id, "body": text}
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> tuple[int, Any]:
+            path, _, query = self.path.partition("?")
+            kept.asked.append(f"{self.command} {path}")
+            if self.headers.get(header) != token:
+                return 401, {"message": "no"}
+            if self.command == "GET" and path == every:
+                given = parse_qs(query)
+                size = int(given.get("per_page", given.get("pagelen", ["1000"]))[0])
+                first = 0 if name == "gitea" else size * (int(given["page"][0]) - 1)
+                page = [shown(id) for id in sorted(kept.texts)][first : first + size]
+                return 200, {"values": page} if nested else page
+            sent = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            text = sent["content"]["raw"] if nested else sent["body"]
+            if self.command == "POST" and path == every:
+                id = len(kept.texts) + 1
+                kept.texts[id] = text
+                return 201, shown(id)
+            id = next((known for known in kept.texts if path == one.format(known)), 0)
+            if self.command != change or not id:
+                return 404, {"message": "no such thing"}
+            kept.texts[id] = text
+            return 200, shown(id)
+
+        def do_GET(self) -> None:
+            code, answer = self._answer()
+            if code == 201 and kept.lost:
+                kept.lost -= 1
+                self.close_connection = True
+                return
+            body = json.dumps(answer).encode()
+            self.send_response(code)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def do_PATCH(self) -> None:
+            self.do_GET()
+
+        def do_PUT(self) -> None:
+            self.do_GET()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing on stderr."""
+
+    return Handler
+
+
+@pytest.fixture(params=REPORTING)
+def commented(request: pytest.FixtureRequest, api: Api) -> Iterator[tuple[Forge, Comments]]:
+    del api  # it sees to it that no proxy is asked
+    kept = Comments()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _kept(request.param, kept)) as server:
+        kept.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield KITS[request.param].forge, kept
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_comment_is_written_once_and_changed_from_then_on(commented: tuple[Forge, Comments]) -> None:
+    forge, kept = commented
+    kept.texts[1] = "looks good"
+    id = forge.comment(SAID, kept.url, TOKEN)
+    assert forge.comment(replace(SAID, id=id, text="at http://other"), kept.url, TOKEN) == id
+    assert set(kept.texts) == {1, int(id)}
+    assert kept.texts[1] == "looks good"
+    assert kept.texts[int(id)].startswith("at http://other\n\n[greenroom-m1]: #")
+    assert len([one for one in kept.asked if one.startswith("POST")]) == 1
+
+
+@pytest.mark.parametrize("before", [0, 250])
+def test_a_comment_that_was_written_and_not_noted_is_found_again(
+    commented: tuple[Forge, Comments], before: int
+) -> None:
+    forge, kept = commented
+    kept.texts.update({id: f"remark {id}" for id in range(1, before + 1)})
+    kept.lost = 1
+    with pytest.raises(TransientError):
+        forge.comment(SAID, kept.url, TOKEN)
+    id = forge.comment(replace(SAID, text="again"), kept.url, TOKEN)
+    assert len(kept.texts) == before + 1
+    assert kept.texts[int(id)].startswith("again")
+
+
+def test_another_ones_mark_is_none_of_ours(commented: tuple[Forge, Comments]) -> None:
+    forge, kept = commented
+    kept.texts[1] = replace(SAID, mark="m2").body
+    assert forge.comment(SAID, kept.url, TOKEN) == "2"
+
+
+def test_a_comment_that_somebody_deleted_is_written_anew(commented: tuple[Forge, Comments]) -> None:
+    forge, kept = commented
+    kept.texts[1] = "looks good"
+    assert forge.comment(replace(SAID, id="77"), kept.url, TOKEN) == "2"
+
+
+def test_a_comment_with_a_wrong_token_is_refused_for_good(commented: tuple[Forge, Comments]) -> None:
+    forge, kept = commented
+    with pytest.raises(PermanentError, match="comments of pull requests") as refused:
+        forge.comment(SAID, kept.url, Secret("another"))
+    assert "another" not in str(refused.value)
+    assert kept.texts == {}
+
+
+def test_a_bare_repository_takes_no_comment() -> None:
+    assert KITS["plain"].forge.comment(SAID, "", TOKEN) == ""

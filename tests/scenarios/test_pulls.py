@@ -389,11 +389,11 @@ def test_a_comment_whose_writer_died_is_not_written_twice(world: World, forge: F
 
 def whole_life(world: World, forge: Forge) -> None:
     forge.push(forge.commit("one"))
-    world.advance(12)
+    world.advance(9)
     forge.push(forge.commit("two"))
-    world.advance(60)
+    world.advance(20)
     forge.close()
-    world.advance(60)
+    world.advance(20)
 
 
 def places(tmp_path: Path) -> list[tuple[str, int]]:
@@ -410,14 +410,14 @@ def test_whoever_dies_at_whichever_write_nothing_is_left_and_nothing_is_made_twi
         world.grave.dig(where, count)
         forge = Forge(world)
         forge.push(forge.commit("one"))
-        world.advance(12)
+        world.advance(9)
         forge.push(forge.commit("two"))
-        world.advance(60)
+        world.advance(20)
         place = (where, count)
         assert len(leads_to(world)) == 1, place
         assert len(standing(world)) == 1, place
         forge.close()
-        world.advance(60)
+        world.advance(20)
         assert standing(world) == [], place
         assert world.provider.driver.list().environments == (), place
         assert len(world.forge.comments) == 1, place
