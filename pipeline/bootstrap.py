@@ -586,9 +586,12 @@ class Application:
     @cached_property
     def requests(self) -> Requests:
         from pipeline.adapters.keys import SshKeys
+        from pipeline.adapters.user_keys import HttpsUserKeys
 
-        names = tuple(self.settings.providers)
-        return Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), self.handouts, names)
+        names, keys = tuple(self.settings.providers), SshKeys()
+        return Requests(
+            self.tools, self.templates, self.control, self.reaper, keys, HttpsUserKeys(), self.handouts, names
+        )
 
     @cached_property
     def login_keys(self) -> LoginKeys:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -993,15 +994,48 @@ SAID = Said("group/shop", 12, "at http://shop", mark="m1")
 
 @dataclass
 class Comments:
-    """The comments of pull request 12 as a forge's API keeps them; whoever brings another token gets 401.
+    """The comments of pull request 12 as the API of forge `name` keeps them; whoever brings another token gets 401.
 
     `lost`: the next so many comments are written, and not answered. `asked` are the requests, without their bodies.
     """
 
+    name: str
     url: str = ""
     texts: dict[int, str] = field(default_factory=dict)
     lost: int = 0
     asked: list[str] = field(default_factory=list)
+
+    def answer(self, method: str, target: str, headers: Message, body: bytes) -> tuple[int, Any]:
+        every, _, change, (header, token) = PLACES[self.name]
+        path, _, query = target.partition("?")
+        self.asked.append(f"{method} {path}")
+        if headers.get(header) != token:
+            return 401, {"message": "no"}
+        if (method, path) == ("GET", every):
+            return 200, self._page(parse_qs(query))
+        if (method, path) == ("POST", every):
+            return 201, self._set(len(self.texts) + 1, body)
+        id = self._named(path)
+        return (200, self._set(id, body)) if method == change and id else (404, {"message": "no such thing"})
+
+    def _named(self, path: str) -> int:
+        return next((id for id in self.texts if path == PLACES[self.name][1].format(id)), 0)
+
+    def _page(self, query: Mapping[str, list[str]]) -> Any:
+        """Gitea tells all of them, whatever page is asked for."""
+        size = int(query.get("per_page", query.get("pagelen", ["1000"]))[0])
+        first = 0 if self.name == "gitea" else size * (int(query["page"][0]) - 1)
+        page = [self._shown(id) for id in sorted(self.texts)][first : first + size]
+        return {"values": page} if self.name == "bitbucket" else page
+
+    def _set(self, id: int, body: bytes) -> Mapping[str, Any]:
+        sent = json.loads(body)
+        self.texts[id] = sent["content"]["raw"] if self.name == "bitbucket" else sent["body"]
+        return self._shown(id)
+
+    def _shown(self, id: int) -> Mapping[str, Any]:
+        text = self.texts[id]
+        return {"id": id, "content": {"raw": text}} if self.name == "bitbucket" else {"id": id, "body": text}
 
 
 #: Where each forge has the comments and one of them, the method that changes one, and the header with the token.
@@ -1033,41 +1067,11 @@ PLACES: Mapping[str, tuple[str, str, str, tuple[str, str]]] = {
 }
 
 
-def _kept(name: str, kept: Comments) -> type[BaseHTTPRequestHandler]:
-    """A forge that keeps comments, in its own words."""
-    every, one, change, (header, token) = PLACES[name]
-    nested = name == "bitbucket"
-
-    def shown(id: int) -> dict[str, Any]:
-        text = kept.texts[id]
-        return {"id": id, "content": {"raw": text}} if nested else {"id": id, "body": text}
-
+def _server(kept: Comments) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> tuple[int, Any]:
-            path, _, query = self.path.partition("?")
-            kept.asked.append(f"{self.command} {path}")
-            if self.headers.get(header) != token:
-                return 401, {"message": "no"}
-            if self.command == "GET" and path == every:
-                given = parse_qs(query)
-                size = int(given.get("per_page", given.get("pagelen", ["1000"]))[0])
-                first = 0 if name == "gitea" else size * (int(given["page"][0]) - 1)
-                page = [shown(id) for id in sorted(kept.texts)][first : first + size]
-                return 200, {"values": page} if nested else page
-            sent = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            text = sent["content"]["raw"] if nested else sent["body"]
-            if self.command == "POST" and path == every:
-                id = len(kept.texts) + 1
-                kept.texts[id] = text
-                return 201, shown(id)
-            id = next((known for known in kept.texts if path == one.format(known)), 0)
-            if self.command != change or not id:
-                return 404, {"message": "no such thing"}
-            kept.texts[id] = text
-            return 200, shown(id)
-
         def do_GET(self) -> None:
-            code, answer = self._answer()
+            sent = self.rfile.read(int(self.headers.get("content-length", 0)))
+            code, answer = kept.answer(self.command, self.path, self.headers, sent)
             if code == 201 and kept.lost:
                 kept.lost -= 1
                 self.close_connection = True
@@ -1090,14 +1094,14 @@ def _kept(name: str, kept: Comments) -> type[BaseHTTPRequestHandler]:
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing on stderr."""
 
-    return Handler
+    return ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
 
 @pytest.fixture(params=REPORTING)
 def commented(request: pytest.FixtureRequest, api: Api) -> Iterator[tuple[Forge, Comments]]:
     del api  # it sees to it that no proxy is asked
-    kept = Comments()
-    with ThreadingHTTPServer(("127.0.0.1", 0), _kept(request.param, kept)) as server:
+    kept = Comments(request.param)
+    with _server(kept) as server:
         kept.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

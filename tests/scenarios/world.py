@@ -34,6 +34,7 @@ from pipeline.domain.errors import (
     Fenced,
     GreenroomError,
     InfraError,
+    NotFound,
     PermanentError,
     TransientError,
     UserError,
@@ -379,6 +380,18 @@ class RecordingForge:
 
 
 @dataclass
+class PeopleTwin:
+    """Forges with users, each with the text of their keys by `<forge>/<user>`."""
+
+    keys: dict[str, str] = field(default_factory=dict)
+
+    def of(self, forge: str, user: str) -> str:
+        if f"{forge}/{user}" not in self.keys:
+            raise NotFound(f"{forge}/{user}.keys: there is no such user")
+        return self.keys[f"{forge}/{user}"]
+
+
+@dataclass
 class SuiteTwin:
     """A testinfra verifier that answers as it was told, by the suite's path."""
 
@@ -430,6 +443,7 @@ class World:
         self.repositories = MemoryRepositories()
         self.logs = MemoryLogStore()
         self.forge = RecordingForge()
+        self.people = PeopleTwin()
         self.suites = SuiteTwin()
         self.chef = Converger("chef")
         self.script = Converger("script")
@@ -472,7 +486,7 @@ class World:
         self.pools = Pools(self.books, self.templates, self._provider, "cloud", keys, self.gate, self.clock, self.ids)
         self.handouts = Handouts(self.tools, self.pools, keys, self.control)
         self.requests = Requests(
-            self.tools, self.templates, self.control, self.reaper, SshKeys(), self.handouts, ("cloud",)
+            self.tools, self.templates, self.control, self.reaper, SshKeys(), self.people, self.handouts, ("cloud",)
         )
         self.acceptances = Acceptances(self.tools, self.inventories, self.templates, PROFILES)
         self.schedules = Schedules(self.books, self.gate, self.clock, self.ids)
