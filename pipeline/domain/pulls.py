@@ -108,6 +108,11 @@ class Pull:
         return bool(self.wanted or self.coming or self.leaving)
 
     @property
+    def environments(self) -> frozenset[str]:
+        """All that it knows of."""
+        return frozenset(one.environment for one in (self.coming, self.serving, *self.leaving) if one is not None)
+
+    @property
     def newest(self) -> str:
         """The commit of its newest environment, whatever became of it; empty: of none."""
         newest = self.wanted or self.coming or self.serving
@@ -208,8 +213,7 @@ def begin(pull: Pull, number: int, environment: str, now: float) -> Pull:
     """The environment of wish `number` was asked for; one of an older wish leaves at once."""
     if pull.wanted is not None and pull.wanted.number == number:
         return replace(pull, wanted=None, coming=Given(environment, pull.wanted.sha))
-    known = {one.environment for one in (pull.coming, pull.serving, *pull.leaving) if one is not None}
-    if environment in known:
+    if environment in pull.environments:
         return pull
     return replace(pull, leaving=(*pull.leaving, Leaving(environment, now, "a newer commit was pushed meanwhile")))
 
@@ -301,9 +305,9 @@ def comment(pull: Pull, shown: Shown) -> str:
 
 
 def _serving(pull: Pull, serving: Given, shown: Shown) -> str:
-    where = shown.address or "no address: its blueprint names no port"
+    where = f": {shown.address}" if shown.address else ", which has no address of its own"
     return (
-        f"Environment of {serving.sha[:SHORT_SHA]}: {where}\n\n"
+        f"Environment of {serving.sha[:SHORT_SHA]}{where}\n\n"
         f"It ends when the pull request is closed, at the latest {shown.lives} after it stood. Log in with "
         f"`greenroom env ssh {pull.name}`."
     )

@@ -190,8 +190,10 @@ class Pulls:
             serving = loaded.value.serving
             if serving is not None and not self._stands(standing.get(serving.environment)):
                 self._is_over(loaded.value.id, serving.environment)
-        for environment in standing.values():
-            self._adopt(environment)
+        named = {id: _named(environment) for id, environment in standing.items()}
+        known = {one.value.id: one.value for one in self.books.pulls.many(sorted({pull for pull, _ in named.values()}))}
+        for id, (pull, number) in named.items():
+            self._adopt(id, pull, number, known.get(pull))
 
     def _stands(self, environment: Environment | None) -> bool:
         return environment is not None and environment.state in STANDING
@@ -206,17 +208,13 @@ class Pulls:
 
         self._change(id, over)
 
-    def _adopt(self, environment: Environment) -> None:
+    def _adopt(self, environment: str, id: str, number: int, pull: Pull | None) -> None:
         """One that its pull request does not know and does not wait for leaves."""
-        contract = environment.contract
-        id, _, number = (contract.pull if contract is not None else "").rpartition("#")
-        known = self.books.pulls.find(id)
-        pull = known.value if known is not None else None
         if pull is None:
             why = f"its pull request {id} is known no more"
-            self._release_alone(environment.id, Asking(f"pull request {id}", why, again=True))
-        elif pull.wanted is None or pull.wanted.number != int(number):
-            self._change(id, lambda one, now: pulls.begin(one, int(number), environment.id, now))
+            self._release_alone(environment, Asking(f"pull request {id}", why, again=True))
+        elif environment not in pull.environments and (pull.wanted is None or pull.wanted.number != number):
+            self._change(id, lambda one, now: pulls.begin(one, number, environment, now))
 
     def _release_alone(self, id: str, asking: Asking) -> None:
         try:
@@ -250,6 +248,12 @@ class Pulls:
 
 def _names_itself(environment: Environment, name: str) -> bool:
     return environment.contract is not None and environment.contract.name == name
+
+
+def _named(environment: Environment) -> tuple[str, int]:
+    """The pull request that it was made for, and the number of the wish."""
+    id, _, number = (environment.contract.pull if environment.contract is not None else "").rpartition("#")
+    return id, int(number)
 
 
 def _request(pull: Pull) -> Request:

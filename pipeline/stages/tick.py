@@ -134,7 +134,7 @@ class Tick:
         self._enqueue([request for request in requests if request.queue != jobs.TICK_QUEUE])
         for request in requests:
             if request.queue == jobs.TICK_QUEUE and request.task == jobs.END_LANE:
-                self._survive(request.id, self.control.end_lane, *request.args[:3])
+                self._survive(request.id, self.control.end_lane, *request.args)
                 self._survive(f"pull request of {request.id}", self.pulls.close, *request.args)
         if jobs.ADMIT in requests:
             self._admit(fence)

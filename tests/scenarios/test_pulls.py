@@ -21,6 +21,7 @@ from pipeline.domain.triggers import PULL, Trigger, TriggerKind
 from pipeline.envs import jobs
 from pipeline.envs.gate import Asking
 from pipeline.ports.stores import JobRequest
+from pipeline.stages.requests import Answer, Request
 from tests.scenarios.player import USUAL, usual_world
 from tests.scenarios.world import World, repository_of
 
@@ -250,10 +251,64 @@ def test_a_late_push_changes_nothing(world: World, forge: Forge) -> None:
     assert len(of_pulls(world)) == 1
 
 
-def test_a_late_close_changes_nothing(world: World, forge: Forge) -> None:
+@pytest.mark.parametrize("seconds", [0, 3])
+def test_a_late_close_changes_nothing(world: World, forge: Forge, seconds: float) -> None:
     forge.push(forge.commit("one"), at=1_010)
-    world.advance(3)
+    world.advance(seconds)
     forge.close(at=1_005)
+    world.advance(3)
+    assert len(standing(world)) == 1
+    assert [run.verdict for run in world.all_runs()] == [Verdict.PASSED] * 2
+
+
+def test_one_whose_asker_died_before_he_wrote_it_down_leaves_when_a_newer_commit_comes(
+    world: World, forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = world.requests.make
+
+    def dies(request: Request) -> Answer:
+        monkeypatch.undo()
+        make(request)
+        world.grave.die("begin_pull")
+
+    monkeypatch.setattr(world.requests, "make", dies)
+    forge.push(forge.commit("one"))
+    world._step()  # so that nobody asks again before the next push
+    world._do_jobs()
+    world._step()
+    world._do_jobs()
+    forge.push(forge.commit("two"))
+    world.advance(60)
+    assert len(of_pulls(world)) == 2
+    (one,) = standing(world)
+    assert leads_to(world) == [one.id]
+
+
+def test_a_name_that_somebody_has_is_left_to_them(world: World, forge: Forge) -> None:
+    text = json.dumps({**USUAL, "deploy": [], "test": [], "environment": {"image": "debian-12", "roles": {"web": {}}}})
+    theirs = world.requests.make(Request("shop", "ada", blueprint=text, name="pr-12")).environment
+    forge.push(forge.commit("one"))
+    world.advance(3)
+    assert world.requests.find("pr-12", "shop").id == theirs.id
+    assert len(leads_to(world)) == 1
+
+
+def test_a_project_goes_with_what_is_known_of_its_pull_requests(world: World, forge: Forge) -> None:
+    forge.push(forge.commit("one"))
+    world.advance(3)
+    world.requests.release(of_pulls(world)[0].id, Asking("ada", "done"))
+    world.advance(3)
+    world.projects.remove("shop", Asking("ada", "done"))
+    assert world.books.pulls.find("shop-pr-12") is None
+
+
+def test_without_a_router_it_is_told_how_to_log_in(world: World, forge: Forge) -> None:
+    world.tick.pulls.router, world.tick.pulls.base_domain = None, ""
+    for name in ("one", "two"):
+        forge.push(forge.commit(name))
+        world.advance(3)
+    assert "which has no address of its own" in said(world)
+    assert "`greenroom env ssh pr-12`" in said(world)
     world.advance(3)
     assert len(standing(world)) == 1
 
