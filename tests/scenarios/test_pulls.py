@@ -18,7 +18,7 @@ from pipeline.domain.intake import TriggerState
 from pipeline.domain.projects import Quota
 from pipeline.domain.pulls import Pull
 from pipeline.domain.runs import RunState, Verdict
-from pipeline.domain.traffic import Reading
+from pipeline.domain.traffic import Backend, Reading
 from pipeline.domain.triggers import PULL, Trigger, TriggerKind
 from pipeline.envs import jobs
 from pipeline.envs.gate import Asking
@@ -163,6 +163,25 @@ def test_a_push_takes_its_place_when_it_is_ready(world: World, forge: Forge) -> 
     assert len(world.forge.comments) == 1
 
 
+def test_there_is_no_moment_at_which_its_name_leads_nowhere(
+    world: World, forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forge.push(forge.commit("one"))
+    world.advance(3)
+    register, seen = world.router.register, list[list[str]]()
+
+    def watched(backend: Backend) -> None:
+        register(backend)
+        seen.append(leads_to(world))
+
+    monkeypatch.setattr(world.router, "register", watched)
+    for name in ("two", "three", "four"):
+        forge.push(forge.commit(name))
+        world.advance(6)
+    assert len({one for led in seen for one in led}) == 4
+    assert all(len(led) == 1 for led in seen)
+
+
 def test_what_is_open_at_the_old_one_may_end_by_itself(world: World, forge: Forge) -> None:
     forge.push(forge.commit("one"))
     world.advance(3)
@@ -260,6 +279,16 @@ def test_a_late_close_changes_nothing(world: World, forge: Forge, seconds: float
     forge.close(at=1_005)
     world.advance(3)
     assert len(standing(world)) == 1
+    assert [run.verdict for run in world.all_runs()] == [Verdict.PASSED] * 2
+
+
+def test_a_late_close_ends_no_run_of_a_newer_push(world: World, forge: Forge) -> None:
+    forge.push(forge.commit("one"), at=1_010)
+    world._step()  # its plan is asked for
+    world._do_jobs()
+    assert [run.state for run in world.all_runs()] == [RunState.PENDING]
+    forge.close(at=1_005)
+    world.advance(3)
     assert [run.verdict for run in world.all_runs()] == [Verdict.PASSED] * 2
 
 
