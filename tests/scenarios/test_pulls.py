@@ -15,6 +15,7 @@ import pytest
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import TransientError
 from pipeline.domain.intake import TriggerState
+from pipeline.domain.leases import may_end
 from pipeline.domain.projects import Quota
 from pipeline.domain.pulls import Pull
 from pipeline.domain.runs import RunState, Verdict
@@ -124,6 +125,7 @@ def test_an_opened_one_gets_an_environment_with_a_name_and_a_comment(world: Worl
     assert (one.state, contract.owner, contract.name) == (E.LEASED, "pull request 12", "pr-12")
     assert (contract.url, contract.host) == ("https://forge.test/acme/shop/pull/12", HOST)
     assert contract.why == f"{sha[:12]}: A new door"
+    assert "its pull request is closed, or an environment of a newer commit takes its place" in may_end(one)
     assert leads_to(world) == [one.id]
     assert f"Environment of {sha[:12]}: http://{HOST}" in said(world)
     assert "at the latest 2h after it stood" in said(world)
