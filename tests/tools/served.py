@@ -29,11 +29,15 @@ ROUND_S, PATIENCE_S = 0.1, 90.0
 
 
 class Servers(dict[tuple[str, str], NodeView]):
-    """The nodes of a cloud, each with a server at an address of its own; `port` is the same of all."""
+    """The nodes of a cloud, each with a server at an address of its own; `port` is the same of all.
 
-    def __init__(self, port: int) -> None:
+    Its answers carry the name of its node, or of its `environment`.
+    """
+
+    def __init__(self, port: int, *, environment: bool = False) -> None:
         super().__init__()
         self.port = port
+        self._says = 0 if environment else 1
         self._made = 0
         self._running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
 
@@ -41,7 +45,7 @@ class Servers(dict[tuple[str, str], NodeView]):
         if key not in self:
             self._made += 1
             view = replace(view, address=f"127.0.3.{self._made}")
-            argv = [sys.executable, "-m", "tests.bench.slot_server", key[1], str(view.address), str(self.port)]
+            argv = [sys.executable, "-m", "tests.bench.slot_server", key[self._says], str(view.address), str(self.port)]
             self._running[key] = subprocess.Popen(argv)
         super().__setitem__(key, view)
 
@@ -53,12 +57,32 @@ class Servers(dict[tuple[str, str], NodeView]):
 
 
 @dataclass
-class Served:
-    """One live slot; the world's clock goes with the real one."""
+class Going:
+    """A world whose clock goes with the real one."""
 
     world: World
+    _at: float = field(default_factory=time.monotonic, kw_only=True)
+
+    def run(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        self.until(lambda: time.monotonic() >= end)
+
+    def until(self, told: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not told():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"it does not come to rest: {self.world.all_environments()}")
+            time.sleep(ROUND_S)
+            moment, self._at = self._at, time.monotonic()
+            self.world.clock.sleep(self._at - moment)
+            self.world.settle()
+
+
+@dataclass
+class Served(Going):
+    """One live slot."""
+
     router: HaproxyRouter
-    _at: float = field(default_factory=time.monotonic)
 
     @property
     def environment(self) -> Environment:
@@ -71,20 +95,6 @@ class Served:
         self.world.scale.scale(self.environment.id, "web", count, ASKING)
         self.until(lambda: self._rests(count))
         return time.monotonic() - began
-
-    def run(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        self.until(lambda: time.monotonic() >= end)
-
-    def until(self, told: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not told():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"it does not come to rest: {self.environment}")
-            time.sleep(ROUND_S)
-            moment, self._at = self._at, time.monotonic()
-            self.world.clock.sleep(self._at - moment)
-            self.world.settle()
 
     def _rests(self, count: int) -> bool:
         up = self.router.reading(self.environment.id).up
