@@ -21,6 +21,8 @@ from pipeline.ports.forges import Delivery
 
 #: How far a signed time may be from ours, in seconds: the window of the Standard Webhooks specification.
 WINDOW_S = 300.0
+#: Pull requests have numbers below it; a name in DNS is made of them.
+NUMBERS = 2**31
 
 _FORM = "application/x-www-form-urlencoded"
 _MESSAGE_LIMIT = 2000
@@ -120,9 +122,9 @@ class Fields:
         return text
 
     def number(self, *path: str | int) -> int:
-        """The whole number at a path; UserError when there is none."""
+        """The number of a pull request at a path; UserError when there is none."""
         value = self.any(*path)
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < NUMBERS:
             raise UserError(f"the payload has no number {'.'.join(map(str, path))}")
         return value
 

@@ -132,10 +132,10 @@ class Planner:
 
     def _local_refusal(self, record: TriggerRecord) -> str:
         """Why a delivery may not name a repository of this machine; empty when it may, or names another one."""
-        path = local_path(record.trigger.repository)
+        named = (local_path(record.trigger.repository), local_path(record.trigger.home))
+        allowed = self._books.projects.get(record.project).value.local_repositories
+        path = next((one for one in named if one and one not in allowed), "")
         if not path or record.trigger.kind in PRIORITIES:
-            return ""
-        if path in self._books.projects.get(record.project).value.local_repositories:
             return ""
         return (
             f"project {record.project} may not use {path} of this machine; "

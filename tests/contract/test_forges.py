@@ -739,6 +739,14 @@ def test_a_fork_at_bitbucket_names_the_repository_that_it_wants_into() -> None:
     assert trigger.repository == "https://bitbucket.org/stranger/foo.git"
 
 
+@pytest.mark.parametrize("number", [0, -1, 2**31, 10**400, 1.5, True, "12"])
+def test_what_is_no_number_of_a_pull_request_is_a_user_error(number: object) -> None:
+    body = payload("github/pull_request-opened.json")
+    body["number"] = number
+    with pytest.raises(UserError, match="no number"):
+        receive("github", "pull_request", body)
+
+
 @pytest.mark.parametrize("told", ["", "yesterday", "2019-13-01T00:00:00Z"])
 def test_what_is_no_time_is_none(told: str) -> None:
     body = payload("github/pull_request-opened.json")

@@ -386,6 +386,22 @@ def test_a_fork_that_the_target_branch_lets_in_runs_and_has_no_environment(world
     assert (of_pulls(world), world.forge.comments) == ([], {})
 
 
+def test_a_fork_is_judged_where_it_wants_to_merge_into(world: World, forge: Forge) -> None:
+    lets_in, own = json.dumps(asking(forks=True)).encode(), json.dumps(asking()).encode()
+    theirs = "https://forge.test/stranger/shop.git"
+    for repository, text in ((repository_of("shop"), own), (theirs, lets_in)):
+        world.repositories.commit(repository, "main", {"greenroom.yml": text})
+    sha = world.repositories.commit(theirs, "door", {"greenroom.yml": lets_in})
+    trigger = forge.push(sha, fork=True, repository=theirs, home=repository_of("shop"))
+    world.advance(3)
+    assert "does not let those in" in world.books.triggers.get(trigger).value.reason
+    secret = forge.push(sha, fork=True, repository=theirs, home="/srv/secret.git")
+    world.advance(3)
+    (run,) = world.all_runs()
+    assert run.trigger_id == secret
+    assert "may not use /srv/secret.git" in run.reason
+
+
 def limited(world: World, most: int) -> None:
     loaded = world.books.projects.get("shop")
     project = replace(loaded.value, quota=Quota(environments=most))
