@@ -16,6 +16,8 @@ from pipeline.stages.context import Tools
 
 Puts = tuple[tuple[Put, ...], tuple[Event, ...], tuple[JobRequest, ...]]
 NOTHING: Puts = ((), (), ())
+#: The subject of what becomes of all pull requests: their documents go by themselves, and a subject of each would stay.
+EVENTS = "pulls"
 #: What comes so long after a pull request was closed, in seconds, is not known to be late any more.
 CLOSED_TTL_S = 30 * 86_400
 
@@ -118,7 +120,7 @@ def _told(old: Pull | None, new: Pull, now: float) -> tuple[Event, ...]:
         told.append(("without", new.fault))
     if old is not None and old.open and not new.open:
         told.append(("closed", ""))
-    return tuple(Event(f"pull.{new.id}", f"pull.{what}", now, {"pull": new.id, "what": more}) for what, more in told)
+    return tuple(Event(EVENTS, f"pull.{what}", now, {"pull": new.id, "what": more}) for what, more in told)
 
 
 def _jobs(old: Pull | None, new: Pull, now: float) -> tuple[JobRequest, ...]:

@@ -224,6 +224,23 @@ def test_closed_it_ends(world: World, forge: Forge) -> None:
     assert world.router.backends == {}
     told = [event.data["target"] for event in world.store.events("audit") if event.type == "audit.destroy"]
     assert of_pulls(world)[0].id in told
+    history = [(event.type, event.data["pull"]) for event in world.store.events("pulls")]
+    assert history == [(f"pull.{what}", "shop-pr-12") for what in ("wanted", "serving", "closed")]
+
+
+def test_a_closed_one_is_known_for_a_month(world: World, forge: Forge) -> None:
+    sha = forge.commit("one")
+    forge.close(at=2_000)
+    world.advance(1)
+    assert not pull(world).open
+    forge.push(sha, at=2_001)
+    world.advance(3)
+    forge.close(at=2_002)
+    world.advance(3)
+    world.clock.sleep(29 * 86_400)
+    assert not pull(world).open
+    world.clock.sleep(2 * 86_400)
+    assert world.books.pulls.find("shop-pr-12") is None
 
 
 def test_opened_again_it_gets_another_one(world: World, forge: Forge) -> None:
