@@ -76,6 +76,8 @@ from pipeline.stages.moving import Moving
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
+from pipeline.stages.pulls import Pulls
+from pipeline.stages.remarks import Remarks
 from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Pulse, Runner
@@ -590,9 +592,12 @@ class Application:
     @cached_property
     def requests(self) -> Requests:
         from pipeline.adapters.keys import SshKeys
+        from pipeline.adapters.user_keys import HttpsUserKeys
 
-        names = tuple(self.settings.providers)
-        return Requests(self.tools, self.templates, self.control, self.reaper, SshKeys(), self.handouts, names)
+        names, keys = tuple(self.settings.providers), SshKeys()
+        return Requests(
+            self.tools, self.templates, self.control, self.reaper, keys, HttpsUserKeys(), self.handouts, names
+        )
 
     @cached_property
     def login_keys(self) -> LoginKeys:
@@ -633,6 +638,15 @@ class Application:
     @cached_property
     def switching(self) -> Switching:
         return Switching(self.stagings, self.requests, self.commands)
+
+    @cached_property
+    def pulls(self) -> Pulls:
+        return Pulls(self.tools, self.requests, self.haproxy, self.settings.base_domain)
+
+    @cached_property
+    def remarks(self) -> Remarks:
+        by_name = {forge.name: forge for forge in self.forges}
+        return Remarks(self.books, by_name, self.secrets, self.clock, self.ids, self.settings.router.address_of)
 
     @cached_property
     def commands(self) -> Commands:
@@ -679,6 +693,8 @@ class Application:
             Care(self.books, self.stock, self.hands, self.settings.deployment, self.clock),
             self.pools,
             self.handouts,
+            self.pulls,
+            self.remarks,
         )
 
     @cached_property
@@ -714,6 +730,7 @@ class Application:
             doors=Doors(self.books, self.haproxy, self.settings.base_domain),
             pools=self.pools,
             handouts=self.handouts,
+            pulls=self.pulls,
         )
 
     def run_router(self) -> None:

@@ -161,6 +161,12 @@ class RouterSettings(BaseModel):
     sticky_backends: int = Field(default=8, ge=0, le=1000)
     targets: int = Field(default=16, ge=1, le=256)
 
+    def address_of(self, host: str) -> str:
+        """The URL of a name, as visitors say it."""
+        scheme, bind, usual = ("https", self.tls_bind, "443") if self.tls_bind else ("http", self.bind, "80")
+        port = bind.rpartition(":")[2]
+        return f"{scheme}://{host}" + ("" if port == usual else f":{port}")
+
 
 class Settings(BaseSettings):
     """All settings; times in seconds, sizes in bytes.

@@ -106,5 +106,13 @@ def begin_deploy(staging: str, number: str) -> None:
     work().begin_deploy(staging, number)
 
 
+def begin_pull(pull: str, number: str) -> None:
+    work().begin_pull(pull, number)
+
+
+def write_remark(pull: str) -> None:
+    work().write_remark(pull)
+
+
 def run_command(command_id: str) -> None:
     work().run_command(command_id)

@@ -154,6 +154,7 @@ class AuditView(BaseModel):
     overridden: dict[str, str] = {}
     verified: bool | None = Field(default=None, description="whether it was seen to be gone; null: this tells the act")
     still: str = Field(default="", description="what was still there")
+    keys: list[str] = Field(default=[], description="fingerprints and words of the public keys that were installed")
 
 
 def router(app: Application) -> APIRouter:

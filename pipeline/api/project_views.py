@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, Field, StrictFloat, StrictInt, StrictStr
 
 from pipeline.api.views import Wish
 from pipeline.domain.admission import Use
 from pipeline.domain.projects import Quota
 from pipeline.domain.rules import OperatorRule, Stance
+from pipeline.domain.user_keys import MOST_FORGES
 from pipeline.stages.projects import Overview
 
 
@@ -58,6 +61,7 @@ class ProjectView(BaseModel):
     weight: float
     ttl_s: float = Field(description="an environment on request lives so long where nobody says how long")
     most_ttl_s: float = Field(description="and so long at most, with all extensions and holds")
+    key_forges: list[str] = Field(description="forges whose users' public keys its environments may take")
     rules: list[RuleView]
 
     @classmethod
@@ -70,6 +74,7 @@ class ProjectView(BaseModel):
             weight=project.weight,
             ttl_s=project.ttl_s,
             most_ttl_s=project.most_ttl_s,
+            key_forges=list(project.key_forges),
             rules=[RuleView.of(rule) for rule in project.rules],
             name=project.name,
             repository=project.repository,
@@ -98,7 +103,8 @@ class NewProject(Wish):
 class ProjectWish(Wish):
     """What is to change; what is left out stays. `quota`: amounts by limit, sizes with their unit (`"64GiB"`), null
     for no limit; `"quota": null` takes all limits away. An empty `provider` is the deployment's own.
-    `ttl` and `most_ttl` are durations such as `2h`.
+    `ttl` and `most_ttl` are durations such as `2h`. `key_forges`, such as `https://github.com`, take the place of those
+    that it had.
     """
 
     quota: dict[str, StrictInt | StrictFloat | StrictStr | None] | None = Field(default_factory=dict)
@@ -107,6 +113,7 @@ class ProjectWish(Wish):
     provider: str | None = None
     ttl: str | None = Field(default=None, max_length=40)
     most_ttl: str | None = Field(default=None, max_length=40)
+    key_forges: list[Annotated[str, Field(max_length=300)]] | None = Field(default=None, max_length=MOST_FORGES)
 
 
 class NewRules(Wish):

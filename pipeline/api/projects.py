@@ -110,6 +110,7 @@ def _changes(app: Application, routes: APIRouter) -> None:
                 wish.provider,
                 ttl=wish.ttl,
                 most_ttl=wish.most_ttl,
+                key_forges=None if wish.key_forges is None else tuple(wish.key_forges),
             ),
         )
         return ProjectView.of(app.projects.overview(name))

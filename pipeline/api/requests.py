@@ -35,7 +35,8 @@ Duration = Annotated[str, Field(min_length=2, max_length=40, description="such a
 
 class NewEnvironment(Wish):
     """Exactly one of `blueprint` (the text of a greenroom.yml), `template`, or neither: then the greenroom.yml of `ref`
-    is taken. `repository` is the project's, where it is left out; `ref` its HEAD. Without `public_keys` a key is made.
+    is taken. `repository` is the project's, where it is left out; `ref` its HEAD. Without `public_keys` and
+    `ssh_keys_from` a key is made.
     """
 
     project: str
@@ -48,13 +49,17 @@ class NewEnvironment(Wish):
     why: str = Field(default="", max_length=500)
     ttl: Duration | None = None
     public_keys: list[Annotated[str, Field(max_length=LONGEST_KEY)]] = Field(default=[], max_length=MOST_KEYS)
+    ssh_keys_from: str = Field(
+        default="", max_length=300, description="`USER` or `HOST/USER` at a forge from which the project may take keys"
+    )
 
     def request(self, repeat: str) -> Request:
         """The wish; the same wish has the same `body`, however its JSON was written."""
         body = hashlib.sha256(self.model_dump_json().encode()).hexdigest()
-        fields = self.model_dump(exclude={"ttl", "public_keys"})
+        fields = self.model_dump(exclude={"ttl", "public_keys", "ssh_keys_from"})
         ttl_s = None if self.ttl is None else duration("ttl", self.ttl)
-        return Request(**fields, ttl_s=ttl_s, keys=tuple(self.public_keys), repeat=repeat, body=body)
+        keys, keys_of = tuple(self.public_keys), self.ssh_keys_from
+        return Request(**fields, ttl_s=ttl_s, keys=keys, keys_of=keys_of, repeat=repeat, body=body)
 
 
 class NewEnvironmentView(EnvironmentView):

@@ -254,6 +254,8 @@ class ContractView(BaseModel):
     may_end_earlier: list[str]
     costs: CostView
     pool: str = Field(description="the warm pool that was asked for it, if there was one")
+    url: str = Field(description="the page of the pull request that it was made for, if so")
+    host: str = Field(description="the name at which it answers requests instead of at its id, if so")
 
     @classmethod
     def of(cls, environment: Environment) -> ContractView | None:
@@ -275,6 +277,8 @@ class ContractView(BaseModel):
             may_end_earlier=may_end(environment),
             costs=CostView(**vars(admission.use_of(environment))),
             pool=contract.pool,
+            url=contract.url,
+            host=contract.host,
         )
 
 

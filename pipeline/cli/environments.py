@@ -214,6 +214,8 @@ def _facts(found: Json) -> dict[str, str]:
         "name": contract["name"],
         "owner": contract["owner"],
         "why": contract["why"],
+        "for": contract["url"],
+        "answers at": contract["host"],
         "now": progress(found),
         "nodes": scaling(found),
         "degraded": found["degraded"],

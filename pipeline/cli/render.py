@@ -245,6 +245,7 @@ def project(out: Output, one: Json) -> None:
         "api": one["api_url"],
         "since": moment(one["created_at"]),
         "weight": f"{one['weight']:g}",
+        "keys from": ", ".join(one["key_forges"]),
     }
     out.show(plain(one["name"]))
     for name, value in facts.items():

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -20,6 +21,8 @@ from pipeline.ports.forges import Delivery
 
 #: How far a signed time may be from ours, in seconds: the window of the Standard Webhooks specification.
 WINDOW_S = 300.0
+#: Pull requests have numbers below it; a name in DNS is made of them.
+NUMBERS = 2**31
 
 _FORM = "application/x-www-form-urlencoded"
 _MESSAGE_LIMIT = 2000
@@ -119,9 +122,9 @@ class Fields:
         return text
 
     def number(self, *path: str | int) -> int:
-        """The whole number at a path; UserError when there is none."""
+        """The number of a pull request at a path; UserError when there is none."""
         value = self.any(*path)
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < NUMBERS:
             raise UserError(f"the payload has no number {'.'.join(map(str, path))}")
         return value
 
@@ -172,7 +175,16 @@ def gone(forge: str, repository: str, kind: TriggerKind, name: str) -> Ignored:
     return Ignored(f"the {word} {name[:200]} was deleted", ended_lane=lane)
 
 
-def closed(forge: str, repository: str, number: int, how: str) -> Ignored:
+def closed(forge: str, repository: str, number: int, how: str, happened_at: float) -> Ignored:
     """A pull request that was merged or declined; its runs are to end."""
     lane = Trigger(TriggerKind.PULL_REQUEST, forge, repository, ZERO_SHA, number=number).lane
-    return Ignored(f"pull request {number} was {how}", ended_lane=lane)
+    return Ignored(f"pull request {number} was {how}", ended_lane=lane, happened_at=happened_at)
+
+
+def moment(text: str) -> float:
+    """Epoch seconds of a time as forges write it, UTC where it names no zone; 0 where it is none."""
+    try:
+        told = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
+    except ValueError:
+        return 0.0
+    return (told if told.tzinfo is not None else told.replace(tzinfo=UTC)).timestamp()

@@ -42,10 +42,17 @@ class PushFilter:
 
 @dataclass(frozen=True)
 class PullRequestFilter:
-    """Which pull requests run, by the branch they want to merge into."""
+    """Which pull requests run, by the branch they want to merge into.
+
+    With `environment` each has one beside its runs, which lives for `ttl_s` after a push (None: as long as the project
+    says). Those of `forks` run only if the branch that they want to merge into says so, and have no environment.
+    """
 
     branches: tuple[str, ...] = ()
     paths_ignore: tuple[str, ...] = ()
+    environment: bool = False
+    ttl_s: float | None = None
+    forks: bool = False
 
 
 class Overlap(StrEnum):

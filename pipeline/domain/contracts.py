@@ -32,7 +32,9 @@ class Contract:
     It lives `ttl_s` from the moment at which its nodes are in service, and with extensions and holds `most_s`. `name`
     is another word for its id within its project. `keys` are the public OpenSSH lines that may log in beside its own
     key. `began_at` is when its nodes were in service, `ready_at` when it was configured and deployed, too. `warned`
-    is the end that was warned of. `pool` is the warm pool that was asked for it, if there was one.
+    is the end that was warned of. `pool` is the warm pool that was asked for it, if there was one. `pull` is the pull
+    request that it was made for and the number of that wish, as `<pull request>#<number>`; `url` is that one's page,
+    and `host` its name, at which the environment answers requests instead of at its own.
     """
 
     owner: str
@@ -45,6 +47,9 @@ class Contract:
     ready_at: float = 0.0
     warned: float = 0.0
     pool: str = ""
+    pull: str = ""
+    url: str = ""
+    host: str = ""
 
     @property
     def last_end(self) -> float:

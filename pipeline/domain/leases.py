@@ -84,6 +84,8 @@ def may_end(environment: Environment) -> list[str]:
     found = ["it is given back, or an operator destroys it, giving a reason"]
     if environment.owner and environment.contract is not None and not environment.contract.ready_at:
         found.append(f"run {environment.owner}, which prepares it, fails or is cancelled")
+    if environment.contract is not None and environment.contract.pull:
+        found.append("its pull request is closed, or an environment of a newer commit takes its place")
     if _may_be_preempted(environment):
         found.append("somebody else needs its room: all its nodes are best-effort, and it would get notice")
     if environment.state not in LIVING:

@@ -11,6 +11,7 @@ from pipeline.domain.durations import parse_positive_duration
 from pipeline.domain.errors import UserError
 from pipeline.domain.resources import parse_size
 from pipeline.domain.rules import OperatorRule
+from pipeline.domain.user_keys import checked_forges
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 
@@ -37,7 +38,8 @@ class Project:
     `local_repositories` are the paths of this machine that its deliveries may name; a delivery that names another one
     is refused, so that who may sign deliveries cannot read what else lies here. `max_runs` run at a time; `weight` is
     its share of what several projects want at once. `rules` are laid on all that it requests. An environment on request
-    lives `ttl_s` where nobody says how long, and never longer than `most_ttl_s`, in seconds.
+    lives `ttl_s` where nobody says how long, and never longer than `most_ttl_s`, in seconds. `key_forges` are the
+    addresses of the forges whose users' public keys it may install.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Project:
     rules: tuple[OperatorRule, ...] = ()
     ttl_s: float = 2 * 3600.0
     most_ttl_s: float = 24 * 3600.0
+    key_forges: tuple[str, ...] = ()
 
 
 def local_path(repository: str) -> str:
@@ -101,6 +104,7 @@ class ProjectChange:
     rules: tuple[OperatorRule, ...] | None = None
     ttl: str | None = None
     most_ttl: str | None = None
+    key_forges: tuple[str, ...] | None = None
 
 
 def changed(project: Project, change: ProjectChange) -> Project:
@@ -116,6 +120,7 @@ def changed(project: Project, change: ProjectChange) -> Project:
         rules=project.rules if change.rules is None else _own(project, change.rules),
         ttl_s=project.ttl_s if change.ttl is None else _duration("ttl", change.ttl),
         most_ttl_s=project.most_ttl_s if change.most_ttl is None else _duration("most_ttl", change.most_ttl),
+        key_forges=project.key_forges if change.key_forges is None else checked_forges(change.key_forges),
     )
 
 

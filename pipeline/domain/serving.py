@@ -12,7 +12,8 @@ def backend_of(environment: Environment, door: Door, base_domain: str, *, sticky
     """Only nodes in service get requests: not one that comes, drains, is lost or goes."""
     serving = [node for node in environment.of_role(door.role) if node.state is NodeState.IN_SERVICE and node.address]
     targets = tuple(Target(str(node.address), door.port) for node in serving)
-    return Backend(environment.id, targets, f"{environment.id}.{base_domain}", door.path, sticky)
+    taken_over = environment.contract.host if environment.contract is not None else ""
+    return Backend(environment.id, targets, taken_over or f"{environment.id}.{base_domain}", door.path, sticky)
 
 
 def absent(environment: Environment, role: str) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from pipeline.domain.errors import UserError
 #: Asked for in the head commit's message, as the forges' own CI systems read it.
 SKIP = re.compile(r"\[(skip[ -]ci|ci[ -]skip|no[ -]ci)\]", re.IGNORECASE)
 ZERO_SHA = "0" * 40
+#: Between repository and number in the lane of a pull request.
+PULL = "#pull/"
 
 _SHA = re.compile(r"[0-9a-f]{40}")
 _SHORT_SHA = re.compile(r"[0-9a-f]{7,40}")
@@ -42,7 +44,8 @@ class Trigger:
     a pull request wants to merge into; `base` is the commit before, zeros when nobody knows; `slug` is the forge's own
     name of the repository. `sha` and `base` may be shortened (Bitbucket does so): resolve `sha` before it is kept.
     `message` is the head commit's, or a pull request's title where the forge does not send that. `fork`: the code comes
-    from a repository that the target's owners do not control.
+    from a repository that the target's owners do not control; `home` is theirs then, where `repository` is not.
+    `happened_at` is the forge's own time of it, epoch seconds; 0 where it tells none.
     """
 
     kind: TriggerKind
@@ -59,12 +62,14 @@ class Trigger:
     message: str = ""
     url: str = ""
     fork: bool = False
+    home: str = ""
+    happened_at: float = 0.0
 
     @property
     def lane(self) -> str:
         """Triggers of one lane supersede each other: the newest wins."""
         if self.kind is TriggerKind.PULL_REQUEST:
-            return f"{self.repository}#pull/{self.number}"
+            return f"{self.repository}{PULL}{self.number}"
         if self.kind is TriggerKind.PUSH:
             return f"{self.repository}#branch/{self.branch}"
         return ""
@@ -72,10 +77,20 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Ignored:
-    """A delivery that starts no run, and why. `ended_lane`: its runs are to be superseded (a branch that is gone)."""
+    """A delivery that starts no run, and why. `ended_lane`: its runs are to be superseded (a branch that is gone).
+
+    `happened_at` is as in `Trigger`.
+    """
 
     reason: str
     ended_lane: str = ""
+    happened_at: float = 0.0
+
+
+def pull_request_of(lane: str) -> tuple[str, int] | None:
+    """Repository and number of a pull request's lane; None for another one."""
+    repository, is_pull, number = lane.rpartition(PULL)
+    return (repository, int(number)) if is_pull and number.isdecimal() else None
 
 
 def is_sha(text: str) -> bool:
@@ -108,7 +123,7 @@ def repository_refusal(url: str) -> str | None:
 
 def checked(trigger: Trigger) -> Trigger:
     """The same trigger; UserError when a field of it could not be handed on to git or to the forge's API."""
-    refusals = [repository_refusal(trigger.repository)]
+    refusals = [repository_refusal(trigger.repository), repository_refusal(trigger.home) if trigger.home else None]
     refusals += [ref_refusal(name) for name in (trigger.branch, trigger.tag, trigger.target) if name]
     if not _SHORT_SHA.fullmatch(trigger.sha) or trigger.sha == ZERO_SHA:
         refusals.append(f"{trigger.sha[:80]!r} is no commit id")
@@ -127,7 +142,10 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def refusal(trigger: Trigger, rules: Triggers, changed: Sequence[str]) -> str | None:
-    """Why the blueprint's `on:` does not run this trigger; None when it does. `changed`: paths of the change."""
+    """Why the `on:` of a blueprint does not run this trigger; None when it does. `changed`: paths of the change.
+
+    `rules` are those of the commit itself, of a fork's pull request those of the branch that it wants to merge into.
+    """
     if trigger.kind in (TriggerKind.API, TriggerKind.SCHEDULE):
         return None
     if SKIP.search(trigger.message):
@@ -146,6 +164,8 @@ def _pull_request_refusal(trigger: Trigger, rules: Triggers, changed: Sequence[s
     wanted = rules.pull_request
     if wanted is None:
         return "on: pull_request is not set"
+    if trigger.fork and not wanted.forks:
+        return f"it comes from a fork, and on.pull_request.forks of {trigger.target} does not let those in"
     if wanted.branches and not matches(trigger.target, wanted.branches):
         return f"target branch {trigger.target} matches none of on.pull_request.branches"
     return _paths_refusal(changed, (), wanted.paths_ignore)

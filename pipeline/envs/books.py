@@ -35,6 +35,7 @@ from pipeline.domain.limits import Bucket, Slots
 from pipeline.domain.pools import Pool, is_unconfirmed
 from pipeline.domain.projects import Project
 from pipeline.domain.promises import Measured
+from pipeline.domain.pulls import Pull
 from pipeline.domain.registered import Registered, Use
 from pipeline.domain.reports import TestReport
 from pipeline.domain.resizing import is_scaled, is_watched, replaced_at
@@ -180,6 +181,8 @@ def _door_indexes(environment: Environment) -> Mapping[str, float]:
 def _contract_indexes(environment: Environment) -> Mapping[str, float]:
     contract, warning = environment.contract, warning_due(environment)
     owned = {} if contract is None else {f"environments:of:{contract.owner}": environment.created_at}
+    if contract is not None and contract.pull and environment.state not in LEAVING_STATES:
+        owned["environments:pulls"] = environment.created_at
     return owned if warning is None else {**owned, "environments:warning": warning}
 
 
@@ -237,6 +240,18 @@ def _staging_indexes(staging: Staging) -> Mapping[str, float]:
     indexes = {"stagings": staging.created_at, f"stagings:project:{staging.spec.project}": staging.created_at}
     due = due_at(staging)
     return indexes if due is None else {**indexes, "stagings:due": due}
+
+
+def _pull_indexes(pull: Pull) -> Mapping[str, float]:
+    since = pull.as_of.received_at
+    indexes = {f"pulls:project:{pull.project}": since} if pull.open or pull.busy else {}
+    if pull.busy:
+        indexes["pulls:busy"] = since
+    if pull.serving is not None:
+        indexes["pulls:serving"] = since
+    if pull.remark.due_at is not None:
+        indexes["pulls:remarks"] = pull.remark.due_at
+    return indexes
 
 
 @dataclass(frozen=True)
@@ -386,6 +401,7 @@ COMMANDS: Kind[Command] = Kind("command", Command, lambda _: {})
 SCHEDULES = Kind("schedule", Schedule, _schedule_indexes)
 TEMPLATES = Kind("template", Template, lambda template: {"templates": template.created_at})
 STAGINGS = Kind("staging", Staging, _staging_indexes)
+PULLS = Kind("pull", Pull, _pull_indexes)
 POOLS = Kind("pool", Pool, lambda pool: {"pools": pool.created_at})
 REPORTS: Kind[TestReport] = Kind("report", TestReport, lambda _: {})
 
@@ -483,6 +499,7 @@ class Books:
         self.templates = Book(store, TEMPLATES)
         self.schedules = Book(store, SCHEDULES)
         self.stagings = Book(store, STAGINGS)
+        self.pulls = Book(store, PULLS)
         self.pools = Book(store, POOLS)
         self.breakers = Book(store, BREAKERS)
         self.buckets = Book(store, BUCKETS)

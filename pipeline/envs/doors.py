@@ -1,4 +1,6 @@
-"""Environments' own names: every one that answers requests is reached at its id below the base domain."""
+"""Environments' own names: every one that answers requests is reached at its id, or a name that it took over, below the
+base domain.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class Doors:
         for id in sorted(known.keys() - wanted.keys()):
             self._forget(router, id)
         asked = {id: backend for id, backend in wanted.items() if backend.targets or id in known}
-        self._left_out = frozenset(id for id, backend in asked.items() if not self._register(router, known, backend))
+        # who takes a name over comes before who had it: the name leads to one of them at any time
+        ordered = sorted(asked.items(), key=lambda one: one[1].host.startswith(one[0]))
+        self._left_out = frozenset(id for id, backend in ordered if not self._register(router, known, backend))
 
     def _register(self, router: Router, known: Mapping[str, Backend], backend: Backend) -> bool:
         """Whether the router has it as it should; that it did not take it is told once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.domain.environments import Environment, EnvironmentState
+from pipeline.domain.pulls import Pull
 from pipeline.domain.runs import Run, StageName
 from pipeline.ports.stores import JobRequest
 
@@ -14,7 +15,8 @@ STATUS_QUEUE = "statuses"
 TICK_QUEUE = "tick"
 #: Asks the tick to look for runs that may begin and environments that may get room.
 ADMIT = JobRequest("admit", TICK_QUEUE, "admit")
-#: Asks the tick to end the runs of a lane: it hands over at least once, so that no worker's death can lose it.
+#: Asks the tick to end the runs of a lane, and the environment of its pull request: it hands over at least once, so
+#: that no worker's death can lose it.
 END_LANE = "end_lane"
 #: Asks the tick to look at the stagings that have something to do.
 STAGINGS = JobRequest("stagings", TICK_QUEUE, "stagings")
@@ -115,6 +117,16 @@ def command(command_id: str) -> JobRequest:
 def begin_deploy(staging: str, number: int) -> JobRequest:
     """A deploy of a staging may begin; a worker reads the repository for it."""
     return JobRequest(f"staging_{staging}_{number}", WORK_QUEUE, "begin_deploy", (staging, str(number)))
+
+
+def begin_pull(pull: str, number: int) -> JobRequest:
+    """An environment of a pull request may be asked for; a worker reads the repository for it."""
+    return JobRequest(f"pull_{pull}_{number}", WORK_QUEUE, "begin_pull", (pull, str(number)))
+
+
+def remark(pull: Pull) -> JobRequest:
+    """The comment at a pull request is to say something else."""
+    return JobRequest(f"pull_{pull.id}_remark_{pull.remark.tries}", STATUS_QUEUE, "write_remark", (pull.id,))
 
 
 def wake(run: Run) -> JobRequest:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from pipeline.domain.pulls import Said
 from pipeline.domain.triggers import Ignored, Trigger
 from pipeline.ports.common import Secret
 
@@ -65,3 +66,9 @@ class Forge(Protocol):
 
     def report(self, status: CommitStatus, api_url: str, token: Secret) -> None:
         """Set a commit status; may be repeated. TransientError (again later) or PermanentError (say so, give up)."""
+
+    def comment(self, said: Said, api_url: str, token: Secret) -> str:
+        """Write a comment at a pull request, or change the one of its id, or the one that bears its mark; its id.
+
+        May be repeated: while one that bears the mark is found, there is never a second. Errors as those of `report`.
+        """

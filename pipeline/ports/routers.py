@@ -22,8 +22,8 @@ class Router(Protocol):
     def register(self, backend: Backend) -> None:
         """Know what answers for an environment, and look whether it is well. Asked again: targets that stay are not
         touched; one that is left out gets no new request, and what is open there goes on. Its own host, if it has one,
-        leads there from now on. UserError: what cannot be told to a router. CapacityError: it has no room for another
-        backend, or for so many targets.
+        leads there from now on, also where another environment had it before. UserError: what cannot be told to a
+        router. CapacityError: it has no room for another backend, or for so many targets.
         """
 
     def forget(self, environment: str) -> None:

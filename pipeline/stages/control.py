@@ -93,28 +93,33 @@ class Control:
         save_run(self._tools, loaded, stopped)
         return stopped
 
-    def end_lane(self, project: str, lane: str, at: str) -> None:
+    def end_lane(self, project: str, lane: str, at: str, happened_at: str = "") -> None:
         """End the runs of a lane that is gone: its branch was deleted, its pull request closed.
 
         `at`: epoch seconds of the delivery that said so; triggers that came before it and wait start no run any more.
+        `happened_at`: when it happened at the forge; what happened there afterwards goes on, though it came before.
         """
-        self._books.again(lambda: self._end_lane(project, lane, float(at)))
+        self._books.again(lambda: self._end_lane(project, lane, float(at), float(happened_at or at)))
 
-    def _end_lane(self, project: str, lane: str, at: float) -> None:
-        older = [one for one in self._books.runs.in_index(lane_index(lane)) if one.value.project == project]
+    def _end_lane(self, project: str, lane: str, at: float, happened_at: float) -> None:
+        runs_ = [one for one in self._books.runs.in_index(lane_index(lane)) if one.value.project == project]
+        older = [one for one in runs_ if one.value.trigger.happened_at <= happened_at]
         wish = Stop(StopKind.SUPERSEDE, GONE, self._tools.clock.now())
         puts, told, work = stopped_puts(self._tools, older, wish, "")
-        ignored = self._ignored_triggers(project, lane, at)
+        ignored = self._ignored_triggers(project, lane, at, happened_at)
         if puts or ignored:
             self._books.commit(*puts, *ignored, events=told, jobs=work)
 
-    def _ignored_triggers(self, project: str, lane: str, before: float) -> list[Put]:
+    def _ignored_triggers(self, project: str, lane: str, before: float, happened_at: float) -> list[Put]:
         kind = self._books.triggers.kind
         return [
             kind.put(record.id, replace(record, state=TriggerState.IGNORED, reason=GONE), loaded.version)
             for loaded in self._books.triggers.everything("triggers:due")
             for record in (loaded.value,)
-            if record.project == project and record.trigger.lane == lane and record.received_at <= before
+            if record.project == project
+            and record.trigger.lane == lane
+            and record.received_at <= before
+            and record.trigger.happened_at <= happened_at
         ]
 
     def rerun(self, run_id: str, first: StageName | None) -> Run:

@@ -103,4 +103,5 @@ class Intake:
 def _end_lane(project: str, outcome: Ignored, key: str, now: float) -> tuple[JobRequest, ...]:
     if not outcome.ended_lane:
         return ()
-    return (JobRequest(f"{key}_end", jobs.TICK_QUEUE, jobs.END_LANE, (project, outcome.ended_lane, str(now))),)
+    args = (project, outcome.ended_lane, str(now), str(outcome.happened_at or now))
+    return (JobRequest(f"{key}_end", jobs.TICK_QUEUE, jobs.END_LANE, args),)

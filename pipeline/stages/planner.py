@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.domain import failsafe, runs
-from pipeline.domain.blueprint import Blueprint, Priority
+from pipeline.domain.blueprint import Blueprint, Priority, Triggers
 from pipeline.domain.environments import planned_nodes
 from pipeline.domain.errors import InfraError, NotFound, UserError
 from pipeline.domain.failsafe import GiveUp, OpenBreaker, RetryAt, WaitForCapacity
@@ -21,6 +21,7 @@ from pipeline.envs.wishes import unmet
 from pipeline.ports.blueprints import BlueprintReader
 from pipeline.ports.common import Secret
 from pipeline.ports.stores import Put
+from pipeline.stages import pull_books
 from pipeline.stages.context import FILE, Tools, project_token
 from pipeline.stages.control import Puts, stopped_puts
 from pipeline.stages.handover import unstaged
@@ -96,11 +97,16 @@ class Planner:
             return _Plan(record.trigger, mistake=refused)
         token = project_token(self._books, self._tools.secrets, record.project, record.trigger.repository)
         try:
+            theirs = self._home_rules(record) if record.trigger.fork else None
+            kept_out = refusal(record.trigger, theirs, ()) if theirs is not None else None
+            if kept_out:  # nothing of a fork that is not let in is read
+                return _Plan(record.trigger, ignored=kept_out)
             trigger = self._exact(record.trigger, token)
             blueprint = self._reader.read(FILE, self._content(record, trigger, token))
             self._schedule_files.take_over(record, trigger, blueprint.triggers.schedule, token)
             provider = self._tools.providers(self._provider_of(record.project, blueprint))
-            ignored = refusal(trigger, blueprint.triggers, self._changed(trigger, blueprint, token))
+            rules = theirs or blueprint.triggers
+            ignored = refusal(trigger, rules, self._changed(trigger, rules, token))
             lacking = "" if ignored else self._lacking(record.project, provider, trigger, blueprint)
             if lacking:
                 return _Plan(trigger, mistake=lacking)
@@ -126,10 +132,10 @@ class Planner:
 
     def _local_refusal(self, record: TriggerRecord) -> str:
         """Why a delivery may not name a repository of this machine; empty when it may, or names another one."""
-        path = local_path(record.trigger.repository)
+        named = (local_path(record.trigger.repository), local_path(record.trigger.home))
+        allowed = self._books.projects.get(record.project).value.local_repositories
+        path = next((one for one in named if one and one not in allowed), "")
         if not path or record.trigger.kind in PRIORITIES:
-            return ""
-        if path in self._books.projects.get(record.project).value.local_repositories:
             return ""
         return (
             f"project {record.project} may not use {path} of this machine; "
@@ -143,9 +149,21 @@ class Planner:
         sha = self._tools.repositories.resolve(trigger.repository, trigger.sha, credential=token)
         return replace(trigger, sha=sha)
 
-    def _changed(self, trigger: Trigger, blueprint: Blueprint, token: Secret | None) -> tuple[str, ...]:
+    def _home_rules(self, record: TriggerRecord) -> Triggers:
+        """The `on:` of the branch that a fork's pull request wants to merge into; a fork lets nobody in by its own."""
+        home = record.trigger.home or record.trigger.repository
+        token = project_token(self._books, self._tools.secrets, record.project, home)
+        repositories = self._tools.repositories
+        try:
+            sha = repositories.resolve(home, record.trigger.target, credential=token)
+            content = repositories.read(home, sha, FILE, limit_bytes=FILE_LIMIT, credential=token)
+            return self._reader.read(FILE, content).triggers
+        except UserError:
+            return Triggers(push=None)
+
+    def _changed(self, trigger: Trigger, rules: Triggers, token: Secret | None) -> tuple[str, ...]:
         """Changed paths, asked for only where a filter wants them."""
-        push, pull = blueprint.triggers.push, blueprint.triggers.pull_request
+        push, pull = rules.push, rules.pull_request
         by_path = (push is not None and (push.paths or push.paths_ignore)) or (pull is not None and pull.paths_ignore)
         if not by_path or trigger.kind not in {TriggerKind.PUSH, TriggerKind.PULL_REQUEST}:
             return ()
@@ -167,6 +185,8 @@ class Planner:
         loaded = self._books.triggers.get(trigger_id)
         if loaded.value.state is not TriggerState.RECEIVED:
             return
+        if not plan.ignored and pull_books.is_closed(self._books, loaded.value):
+            plan = replace(plan, ignored="its pull request was closed")
         if plan.ignored:
             ignored = replace(loaded.value, state=TriggerState.IGNORED, reason=plan.ignored)
             self._books.commit(self._books.triggers.kind.put(trigger_id, ignored, loaded.version))
@@ -186,7 +206,8 @@ class Planner:
         planned = replace(record, state=TriggerState.PLANNED, run_id=run.id)
         puts, told, work = self._superseding(run, [other for other in lane if other.value.trigger_id < record.id])
         put = self._books.triggers.kind.put(record.id, planned, loaded.version)
-        save_run(self._tools, None, run, (put, *turn, *puts), told, work)
+        own = pull_books.planned(self._tools, record, plan.trigger, plan.blueprint, plan.mistake)
+        save_run(self._tools, None, run, (put, *turn, *puts, *own[0]), (*told, *own[1]), (*work, *own[2]))
 
     def _turn(self, run: Run) -> tuple[Put, ...]:
         """Two triggers of one lane must not be planned past each other: whoever plans one writes its lane."""

@@ -140,9 +140,11 @@ class Projects:
         self._books.commit(*gone, *passed.writes, events=passed.events)
 
     def _own(self, name: str) -> Iterator[Delete]:
-        """What goes with the project: its schedules."""
+        """What goes with the project: its schedules, and what is known of its pull requests."""
         for one in self._books.schedules.everything(f"schedules:project:{name}"):
             yield Delete(self._books.schedules.kind.name, one.value.id, one.version)
+        for pull in self._books.pulls.everything(f"pulls:project:{name}"):
+            yield Delete(self._books.pulls.kind.name, pull.value.id, pull.version)
 
     def _left(self, name: str) -> Iterator[str]:
         """What still needs the project: triggers, runs, environments."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-from pipeline.domain import admission, pools
+from pipeline.domain import admission, pools, user_keys
 from pipeline.domain.admission import Use
 from pipeline.domain.blueprint import Blueprint, Priority
 from pipeline.domain.contracts import Contract, checked_keys, checked_name
@@ -22,14 +22,15 @@ from pipeline.domain.runs import Run, RunState, StageName, StageRun, StageState
 from pipeline.domain.triggers import Trigger, TriggerKind, is_sha, ref_refusal, repository_refusal
 from pipeline.envs import events, jobs
 from pipeline.envs.books import POOLED, Loaded
-from pipeline.envs.gate import Asking
+from pipeline.envs.gate import AUDIT, Asking
 from pipeline.envs.reaper import Reaper
 from pipeline.envs.templates import LIMIT, Templates
 from pipeline.envs.uses import uses
 from pipeline.envs.wishes import unmet
 from pipeline.ports.common import Secret
 from pipeline.ports.secrets import KeyMaker
-from pipeline.ports.stores import Put
+from pipeline.ports.stores import Event, Put
+from pipeline.ports.user_keys import UserKeys
 from pipeline.stages.context import FILE, Tools, project_token
 from pipeline.stages.control import Control
 from pipeline.stages.handouts import Handouts
@@ -48,9 +49,10 @@ class Request:
     """What somebody asks for: the blueprint itself, a template, or the greenroom.yml of a commit.
 
     The files that it names come from `repository` (the project's where empty) at `ref`. `ttl_s` None: the project's
-    own. Without `keys` a key is made. `repeat` names the request: sent again with the same `body`, it is answered with
+    own. `keys_of` is a user of a forge, `USER` or `HOST/USER`, whose keys are taken beside `keys`. Without either a key
+    is made. `repeat` names the request: sent again with the same `body`, it is answered with
     the environment of the first time. `tested`: its tests run, too, and it is handed over only when they pass.
-    `protected`: why nothing but its owner may end it, its time included.
+    `protected`: why nothing but its owner may end it, its time included. `pull` and `url` are as in its contract.
     """
 
     project: str
@@ -63,10 +65,14 @@ class Request:
     ref: str = ""
     ttl_s: float | None = None
     keys: tuple[str, ...] = ()
+    keys_of: str = ""
     repeat: str = ""
     body: str = ""
     tested: bool = False
     protected: str = ""
+    priority: Priority = Priority.INTERACTIVE
+    pull: str = ""
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,7 @@ class Requests:
         control: Control,
         reaper: Reaper,
         keys: KeyMaker,
+        people: UserKeys,
         handouts: Handouts,
         provider_names: tuple[str, ...],
     ) -> None:
@@ -120,6 +127,7 @@ class Requests:
         self._control = control
         self._reaper = reaper
         self._keys = keys
+        self._people = people
         self._handouts = handouts
         self._provider_names = provider_names
 
@@ -136,6 +144,7 @@ class Requests:
         project = self._books.projects.get(request.project).value
         ttl_s, keys = granted(project, request.ttl_s), checked_keys(request.keys)
         plan = self._plan(project, request)
+        keys = checked_keys((*keys, *self._keys_of(project, request.keys_of)))
         made, contract = self._contract(project, request, ttl_s, keys)
         pool = self._handouts.pools.of(project.name, request.template) if request.template else None
         if pool is not None:
@@ -143,7 +152,7 @@ class Requests:
             ready = self._hand_out(pool, request, plan, made, contract, asked_at)
             if ready is not None:
                 return ready
-        environment = self._environment(project, contract, plan)
+        environment = self._environment(project, contract, plan, request.priority)
         self._check_quota(project, environment)
         try:
             return self._books.again(lambda: self._store(request, environment, plan, made))
@@ -250,6 +259,13 @@ class Requests:
         )
         return "", self._templates.read(FILE, content.decode(errors="replace"))
 
+    def _keys_of(self, project: Project, user: str) -> tuple[str, ...]:
+        """The public keys of a forge's user, where the project may take them from there."""
+        if not user:
+            return ()
+        forge, name = user_keys.chosen(project.name, project.key_forges, user)
+        return user_keys.taken(forge, name, self._people.of(forge, name))
+
     def _contract(
         self, project: Project, request: Request, ttl_s: float, keys: tuple[str, ...]
     ) -> tuple[Secret | None, Contract]:
@@ -258,9 +274,10 @@ class Requests:
         if not keys:
             made, public = self._keys.ed25519(request.owner)
             keys = (public,)
-        return made, Contract(request.owner, request.why, ttl_s, project.most_ttl_s, name, keys)
+        contract = Contract(request.owner, request.why, ttl_s, project.most_ttl_s, name, keys)
+        return made, replace(contract, pull=request.pull, url=request.url)
 
-    def _environment(self, project: Project, contract: Contract, plan: _Plan) -> Environment:
+    def _environment(self, project: Project, contract: Contract, plan: _Plan, priority: Priority) -> Environment:
         now = self._tools.clock.now()
         return Environment(
             id=self._tools.ids.new("env"),
@@ -270,7 +287,7 @@ class Requests:
             provider=plan.provider,
             state=EnvironmentState.REQUESTED,
             nodes=planned_nodes(plan.blueprint.environment),
-            priority=Priority.INTERACTIVE,
+            priority=priority,
             created_at=now,
             state_since=now,
             ends_at=now + contract.ttl_s,
@@ -313,7 +330,10 @@ class Requests:
             note = {"environment": environment.id, "body": request.body}
             writes.append(Put(REPEATS, _repeat_id(request), noted, note, ttl_s=REPEAT_TTL_S))
         was = before.value if before is not None else None
-        told = tuple(events.of_environment(was, environment, self._tools.clock.now()))
+        told = (
+            *events.of_environment(was, environment, self._tools.clock.now()),
+            self._installed(request, environment),
+        )
         if environment.owner:
             save_run(
                 self._tools, None, _run(environment, plan, self._tools.clock.now()), tuple(writes), told, (jobs.ADMIT,)
@@ -321,6 +341,15 @@ class Requests:
         else:
             self._books.commit(*writes, events=told, jobs=[jobs.ADMIT] if before is None else [])
         return Answer(environment, made)
+
+    def _installed(self, request: Request, environment: Environment) -> Event:
+        """Which keys log in there, for the audit: by their fingerprints and words."""
+        contract = environment.contract
+        keys = contract.keys if contract is not None else ()
+        told = [f"{user_keys.fingerprint(key)} {' '.join(key.split()[2:])}".rstrip() for key in keys]
+        why = f"of {request.keys_of}" if request.keys_of else ("given" if request.keys else "made")
+        data = {"target": environment.id, "who": request.owner, "why": why, "dry_run": False, "keys": told}
+        return Event(AUDIT, "audit.install-keys", self._tools.clock.now(), data)
 
     def _name(self, environment: Environment) -> list[Put]:
         """The write that takes a name; AlreadyExists while another environment has it."""

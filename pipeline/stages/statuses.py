@@ -97,7 +97,8 @@ class Statuses:
     def _send(self, run: Run, state: str) -> None:
         project = self._books.projects.find(run.project)
         token = project_token(self._books, self._secrets, run.project, run.trigger.repository)
-        if project is None or token is None or not self._is_its_forge(project.value, run.trigger.forge):
+        forge = run.trigger.forge
+        if project is None or token is None or forge not in self._forges or not is_its_forge(project.value, forge):
             return
         status = CommitStatus(
             slug=run.trigger.slug,
@@ -106,7 +107,7 @@ class Statuses:
             description=describe(run, self._waits(run)),
             url=f"{self._public_url}/v1/runs/{run.id}",
         )
-        self._forges[run.trigger.forge].report(status, project.value.api_url, token)
+        self._forges[forge].report(status, project.value.api_url, token)
 
     def _waits(self, run: Run) -> str:
         """Why its environment waits, if it does."""
@@ -114,12 +115,6 @@ class Statuses:
             return ""
         environment = self._books.environments.find(run.environment_id)
         return environment.value.reason if environment is not None and environment.value.wait is not None else ""
-
-    def _is_its_forge(self, project: Project, forge: str) -> bool:
-        """Whether a token of the project may go to this forge's API: to a named one, else to its repository's own."""
-        if forge not in self._forges:
-            return False
-        return bool(project.api_url) or PUBLIC_HOSTS.get(forge) == host_of(project.repository)
 
     def _after(self, run: Run, state: str, error: InfraError) -> StatusReport:
         tries = run.status.tries + 1
@@ -137,6 +132,11 @@ class Statuses:
             report = replace(report, due_at=self._clock.now())
         noted = replace(run, status=report)
         self._books.commit(self._books.runs.kind.put(run_id, noted, loaded.version))
+
+
+def is_its_forge(project: Project, forge: str) -> bool:
+    """Whether a token of the project may go to this forge's API: to a named one, else to its repository's own."""
+    return bool(project.api_url) or PUBLIC_HOSTS.get(forge) == host_of(project.repository)
 
 
 def describe(run: Run, waits: str = "") -> str:

@@ -13,7 +13,6 @@ from pipeline.domain import stagings
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import GuardRefused, InfraError, InvalidTransition, NotFound, UserError, VersionConflict
 from pipeline.domain.guards import Act, Facts
-from pipeline.domain.runs import RunState, Verdict
 from pipeline.domain.serving import absent, backend_of
 from pipeline.domain.stagings import (
     OWNER,
@@ -34,14 +33,13 @@ from pipeline.envs.telling import tell
 from pipeline.ports.routers import Router
 from pipeline.ports.stores import Delete, JobRequest
 from pipeline.stages.commands import Commands
+from pipeline.stages.outcomes import STANDING, outcome
 from pipeline.stages.requests import Request, Requests
 from pipeline.stages.stagings import Stagings
 
 log = logging.getLogger(__name__)
 #: How long a slot that is to get the traffic may take to answer the router's health checks, in seconds.
 WELL_S = 15.0
-#: A slot in one of these states stands.
-STANDING = frozenset({EnvironmentState.LEASED, EnvironmentState.HELD})
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class Switching:
 
     def _deploying(self, router: Router, staging: Staging) -> Staging:
         slot = staging.slot(staging.idle)
-        fault = self._outcome(slot)
+        fault = outcome(self.stagings.books, slot.environment)
         if fault is None:
             return staging
         environment = self._environment(slot.environment)
@@ -154,18 +152,6 @@ class Switching:
             open_ = replace(loaded.value, protected="")
             self.stagings.books.commit(self.stagings.books.environments.kind.put(open_.id, open_, loaded.version))
         return stagings.deployed(staging, slot.number, fault, self._now())
-
-    def _outcome(self, slot: Slot) -> str | None:
-        """Why a deployment failed; empty when it went well, None while it is under way."""
-        environment = self._environment(slot.environment)
-        run = self.stagings.books.runs.find(environment.owner) if environment.owner else None
-        if run is not None and run.value.state is RunState.FINISHED and run.value.verdict is not Verdict.PASSED:
-            return f"run {run.value.id} {run.value.verdict}: {run.value.reason}"
-        if environment.state not in STANDING:
-            over = environment.final or environment.state is EnvironmentState.DESTROYING
-            return f"environment {environment.id} is {environment.state}: {environment.reason}" if over else None
-        ready = environment.contract is not None and environment.contract.ready_at > 0
-        return "" if ready and (run is None or run.value.state is RunState.FINISHED) else None
 
     def _checking(self, router: Router, staging: Staging) -> Staging:
         promotion = _promotion(staging)

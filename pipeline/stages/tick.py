@@ -31,6 +31,7 @@ from pipeline.stages.deliver import GRACE_S
 from pipeline.stages.handouts import Handouts
 from pipeline.stages.planner import planning
 from pipeline.stages.preempted import Preempted
+from pipeline.stages.pulls import Pulls
 from pipeline.stages.runner import save_run
 from pipeline.stages.scaling import Scale
 from pipeline.stages.schedules import Schedules
@@ -81,6 +82,7 @@ class Tick:
     doors: Doors
     pools: Pools
     handouts: Handouts
+    pulls: Pulls
     _chores_at: float = 0.0
     _reap_at: float = 0.0
     _forget_at: float = 0.0
@@ -133,8 +135,11 @@ class Tick:
         for request in requests:
             if request.queue == jobs.TICK_QUEUE and request.task == jobs.END_LANE:
                 self._survive(request.id, self.control.end_lane, *request.args)
+                self._survive(f"pull request of {request.id}", self.pulls.close, *request.args)
         if jobs.ADMIT in requests:
             self._admit(fence)
+        if any(request.task == jobs.END_LANE for request in requests):
+            self._survive("pull requests", self._look_at_pulls)
         if jobs.STAGINGS in requests:
             self._survive("stagings", self._look_at_stagings)
         self.outbox.drop(len(requests), fence)
@@ -219,6 +224,7 @@ class Tick:
         self._survive("ends of leases", self._end_leases)
         self._survive("warnings of ends", warnings.warn, self.tools.books, self.tools.clock.now())
         self._survive("stagings", self._look_at_stagings)
+        self._survive("pull requests", self._look_at_pulls)
         self._survive(
             "names of environments", self.doors.round
         )  # both before lost nodes: they are out of traffic first
@@ -266,6 +272,9 @@ class Tick:
 
     def _look_at_stagings(self) -> None:
         self._enqueue_missing(self.switching.round())
+
+    def _look_at_pulls(self) -> None:
+        self._enqueue_missing(self.pulls.round())
 
     def _due_triggers(self) -> None:
         due = self.tools.books.triggers.due("triggers:due", self.tools.clock.now())

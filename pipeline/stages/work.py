@@ -23,6 +23,8 @@ from pipeline.envs.watch import Watch
 from pipeline.stages.commands import Commands
 from pipeline.stages.handouts import Handouts
 from pipeline.stages.planner import Planner
+from pipeline.stages.pulls import Pulls
+from pipeline.stages.remarks import Remarks
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import Runner
 from pipeline.stages.statuses import Statuses
@@ -54,6 +56,8 @@ class Work:
     care: Care
     pools: Pools
     handouts: Handouts
+    pulls: Pulls
+    remarks: Remarks
 
     def plan_trigger(self, trigger_id: str) -> None:
         self.planner.plan(trigger_id)
@@ -128,6 +132,12 @@ class Work:
 
     def begin_deploy(self, staging: str, number: str) -> None:
         self.switching.begin_deploy(staging, int(number))
+
+    def begin_pull(self, pull: str, number: str) -> None:
+        self.pulls.begin(pull, int(number))
+
+    def write_remark(self, pull: str) -> None:
+        self.remarks.write(pull)
 
     def check_pool(self, pool: str) -> None:
         self.pools.check(pool)

@@ -23,9 +23,11 @@ from pipeline.adapters.forges.github import GithubForge
 from pipeline.adapters.forges.gitlab import GitlabForge
 from pipeline.adapters.forges.plain import PlainForge
 from pipeline.domain.errors import BadSignature, PermanentError, TransientError, UserError
+from pipeline.domain.pulls import Said
 from pipeline.domain.triggers import ZERO_SHA, Ignored, Trigger, TriggerKind
 from pipeline.ports.common import Secret
 from pipeline.ports.forges import CommitStatus, Delivery, Forge, StatusState
+from tests.tools.commented import Comments, server_of
 
 DATA = Path(__file__).parents[1] / "data/webhooks"
 NOW = 1_700_000_000.0
@@ -145,8 +147,11 @@ GITHUB_PULL = Trigger(
     actor="Codertocat",
     message="Update the README with new information.",
     url=f"{CODERTOCAT}/pull/2",
+    happened_at=1557933633.0,  # 2019-05-15T15:20:33Z
 )
 
+#: 2017-12-10 17:01:11 UTC and 2018-07-02T21:51:39.532546+00:00, as they stand in the samples.
+GITLABS, BITBUCKETS = 1512925271.0, 1530568299.532546
 #: file, event, what becomes of it
 SAMPLES: list[tuple[str, str, Trigger | Ignored]] = [
     ("github/ping.json", "ping", Ignored("ping: the webhook works")),
@@ -173,7 +178,7 @@ SAMPLES: list[tuple[str, str, Trigger | Ignored]] = [
     (
         "github/pull_request-closed.json",
         "pull_request",
-        Ignored("pull request 2 was closed", ended_lane=f"{CODERTOCAT}.git#pull/2"),
+        Ignored("pull request 2 was closed", ended_lane=f"{CODERTOCAT}.git#pull/2", happened_at=1557933678.0),
     ),
     (
         "gitlab/push.json",
@@ -206,6 +211,7 @@ SAMPLES: list[tuple[str, str, Trigger | Ignored]] = [
             actor="sytses",
             message="update readme",
             url="https://gitlab.com/gitlab-org/hello-world/merge_requests/1",
+            happened_at=GITLABS,
         ),
     ),
     (
@@ -241,6 +247,7 @@ SAMPLES: list[tuple[str, str, Trigger | Ignored]] = [
             actor="jcitizen",
             message="Add License File",
             url="https://try.gitea.io/jcitizen/my-repo/pulls/1",
+            happened_at=1530837467.0,  # 2018-07-06T00:37:47Z
         ),
     ),
     (
@@ -276,6 +283,7 @@ SAMPLES: list[tuple[str, str, Trigger | Ignored]] = [
             actor="brydzewski",
             message="Awesome new feature",
             url="https://bitbucket.org/brydzewski/foo/pull-requests/1",
+            happened_at=BITBUCKETS,
         ),
     ),
 ]
@@ -706,7 +714,7 @@ def test_merge_requests_run_with_new_commits(changes: Mapping[str, Any], runs: b
 @pytest.mark.parametrize(("action", "how"), [("close", "closed"), ("merge", "merged")])
 def test_an_ended_merge_request_ends_its_lane(action: str, how: str) -> None:
     lane = "https://gitlab.com/gitlab-org/hello-world.git#pull/1"
-    assert merge_request(action=action) == Ignored(f"pull request 1 was {how}", ended_lane=lane)
+    assert merge_request(action=action) == Ignored(f"pull request 1 was {how}", ended_lane=lane, happened_at=GITLABS)
 
 
 def test_forks_are_told() -> None:
@@ -721,10 +729,37 @@ def test_forks_are_told() -> None:
     assert trigger.fork
 
 
+def test_a_fork_at_bitbucket_names_the_repository_that_it_wants_into() -> None:
+    body = payload("bitbucket/pr_created.json")
+    source = body["pullrequest"]["source"]["repository"]
+    source["full_name"], source["links"]["html"]["href"] = "stranger/foo", "https://bitbucket.org/stranger/foo"
+    trigger = receive("bitbucket", "pullrequest:created", body)
+    assert isinstance(trigger, Trigger)
+    assert (trigger.fork, trigger.home) == (True, "https://bitbucket.org/brydzewski/foo.git")
+    assert trigger.repository == "https://bitbucket.org/stranger/foo.git"
+
+
+@pytest.mark.parametrize("number", [0, -1, 2**31, 10**400, 1.5, True, "12"])
+def test_what_is_no_number_of_a_pull_request_is_a_user_error(number: object) -> None:
+    body = payload("github/pull_request-opened.json")
+    body["number"] = number
+    with pytest.raises(UserError, match="no number"):
+        receive("github", "pull_request", body)
+
+
+@pytest.mark.parametrize("told", ["", "yesterday", "2019-13-01T00:00:00Z"])
+def test_what_is_no_time_is_none(told: str) -> None:
+    body = payload("github/pull_request-opened.json")
+    body["pull_request"]["updated_at"] = told
+    trigger = receive("github", "pull_request", body)
+    assert isinstance(trigger, Trigger)
+    assert trigger.happened_at == 0.0
+
+
 @pytest.mark.parametrize(("event", "how"), [("pullrequest:fulfilled", "merged"), ("pullrequest:rejected", "declined")])
 def test_an_ended_bitbucket_pull_request_ends_its_lane(event: str, how: str) -> None:
     lane = "https://bitbucket.org/brydzewski/foo.git#pull/1"
-    expected = Ignored(f"pull request 1 was {how}", ended_lane=lane)
+    expected = Ignored(f"pull request 1 was {how}", ended_lane=lane, happened_at=BITBUCKETS)
     assert receive("bitbucket", event, payload("bitbucket/pr_created.json")) == expected
 
 
@@ -958,3 +993,72 @@ def test_a_token_with_line_breaks_is_never_sent_or_told(name: str, api: Api) -> 
         KITS[name].forge.report(STATUS, api.url, Secret("tok\r\nx: y"))
     assert "tok" not in str(caught.value).replace("token", "")
     assert api.requests == []
+
+
+# Comments
+
+SAID = Said("group/shop", 12, "at http://shop", mark="m1")
+
+
+@pytest.fixture(params=REPORTING)
+def commented(request: pytest.FixtureRequest, api: Api) -> Iterator[tuple[Forge, Comments]]:
+    del api  # it sees to it that no proxy is asked
+    kept = Comments(request.param)
+    with server_of(kept) as server:
+        kept.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield KITS[request.param].forge, kept
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_comment_is_written_once_and_changed_from_then_on(commented: tuple[Forge, Comments]) -> None:
+    forge, kept = commented
+    kept.texts[1] = "looks good"
+    id = forge.comment(SAID, kept.url, TOKEN)
+    assert forge.comment(replace(SAID, id=id, text="at http://other"), kept.url, TOKEN) == id
+    assert set(kept.texts) == {1, int(id)}
+    assert kept.texts[1] == "looks good"
+    assert kept.texts[int(id)].startswith("at http://other\n\n[greenroom-m1]: #")
+    assert len([one for one in kept.asked if one.startswith("POST")]) == 1
+
+
+@pytest.mark.parametrize("before", [0, 250])
+def test_a_comment_that_was_written_and_not_noted_is_found_again(
+    commented: tuple[Forge, Comments], before: int
+) -> None:
+    forge, kept = commented
+    kept.texts.update({id: f"remark {id}" for id in range(1, before + 1)})
+    kept.lost = 1
+    with pytest.raises(TransientError):
+        forge.comment(SAID, kept.url, TOKEN)
+    id = forge.comment(replace(SAID, text="again"), kept.url, TOKEN)
+    assert len(kept.texts) == before + 1
+    assert kept.texts[int(id)].startswith("again")
+
+
+def test_another_ones_mark_is_none_of_ours(commented: tuple[Forge, Comments]) -> None:
+    forge, kept = commented
+    kept.texts[1] = replace(SAID, mark="m2").body
+    assert forge.comment(SAID, kept.url, TOKEN) == "2"
+
+
+def test_a_comment_that_somebody_deleted_is_written_anew(commented: tuple[Forge, Comments]) -> None:
+    forge, kept = commented
+    kept.texts[1] = "looks good"
+    assert forge.comment(replace(SAID, id="77"), kept.url, TOKEN) == "2"
+
+
+def test_a_comment_with_a_wrong_token_is_refused_for_good(commented: tuple[Forge, Comments]) -> None:
+    forge, kept = commented
+    with pytest.raises(PermanentError, match="comments of pull requests") as refused:
+        forge.comment(SAID, kept.url, Secret("another"))
+    assert "another" not in str(refused.value)
+    assert kept.texts == {}
+
+
+def test_a_bare_repository_takes_no_comment() -> None:
+    assert KITS["plain"].forge.comment(SAID, "", TOKEN) == ""

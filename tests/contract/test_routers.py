@@ -132,6 +132,23 @@ def test_its_own_host_is_no_traffic_that_a_guard_would_mind(subject: Subject) ->
     assert (dict(subject.router.routes()), set(subject.router.serving())) == ({}, set())
 
 
+def test_a_host_of_its_own_goes_to_whoever_takes_it_over(subject: Subject) -> None:
+    router, (one, other) = subject.router, subject.targets[:2]
+
+    def hosts() -> dict[str, str]:
+        return {id: backend.host for id, backend in router.known().items()}
+
+    router.register(Backend("env-1", (one,), host="pr-12.test.example"))
+    router.register(Backend("env-2", (other,), host="env-2.test.example"))
+    router.register(Backend("env-2", (other,), host="pr-12.test.example"))
+    assert hosts() == {"env-1": "", "env-2": "pr-12.test.example"}
+    router.register(Backend("env-1", (one,), host="env-1.test.example"))
+    assert hosts() == {"env-1": "env-1.test.example", "env-2": "pr-12.test.example"}
+    router.register(Backend("env-3", (one,), host="pr-12.test.example"))
+    router.forget("env-2")
+    assert hosts() == {"env-1": "env-1.test.example", "env-3": "pr-12.test.example"}
+
+
 def test_what_a_host_is_switched_to_is_not_forgotten(subject: Subject) -> None:
     subject.register("env-1", 0)
     subject.router.switch(HOST, "env-1")

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from pipeline.adapters.keys import SshKeys
+from pipeline.adapters.user_keys import HttpsUserKeys
 from pipeline.bootstrap import Application
 from pipeline.domain.environments import EnvironmentState, NodeState
 from pipeline.domain.leases import begun
@@ -21,6 +22,7 @@ from tests.tools.deployment import memory_settings
 
 pytestmark = pytest.mark.redis
 BLUEPRINT = "version: 1\nservice: s\nenvironment: {image: debian-12, roles: {web: {count: 2}}}\ntest: []\n"
+FORGE = "https://git.example"
 KEY = SshKeys().ed25519("ada@laptop")[1]
 WISH: dict[str, Any] = {"project": "shop", "blueprint": BLUEPRINT, "owner": "ada", "public_keys": [KEY]}
 
@@ -67,6 +69,28 @@ async def test_a_key_that_is_made_is_shown_once_and_lies_nowhere(app: Applicatio
     secret = made["private_key"].splitlines()[2].encode()
     assert not [key for key in app.redis.scan_iter() if secret in (app.redis.dump(key) or b"")]
     assert "private_key" not in (await client.get(made["links"]["self"])).json()
+
+
+async def test_keys_of_a_forge_s_user_come_from_where_the_project_may_take_them(
+    app: Application, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HttpsUserKeys, "of", lambda _, forge, user: KEY if (forge, user) == (FORGE, "ada") else "")
+    body = {**WISH, "public_keys": [], "ssh_keys_from": "ada"}
+    answer = await client.post("/v1/environments", json=body)
+    check_problem(answer, 400, "bad-request")
+    assert "project set shop --keys-from" in answer.json()["detail"]
+    refused = await client.patch("/v1/projects/shop", json={"key_forges": ["http://git.example"]})
+    check_problem(refused, 400, "bad-request")
+    changed = await client.patch("/v1/projects/shop", json={"key_forges": [FORGE]})
+    assert changed.json()["key_forges"] == [FORGE]
+    made = (await client.post("/v1/environments", json=body)).json()
+    assert made["private_key"] is None
+    (key,) = app.books.environments.get(made["id"]).value.contract.keys  # type: ignore[union-attr]  # it has one
+    assert key == f"{' '.join(KEY.split()[:2])} ada@git.example"
+    audit = (await client.get("/v1/audit")).json()
+    told = next(one for one in audit if one["target"] == made["id"])
+    assert (told["act"], told["who"], told["keys"][0].startswith("SHA256:")) == ("install-keys", "ada", True)
+    check_problem(await client.post("/v1/environments", json={**body, "ssh_keys_from": "eve"}), 400, "bad-request")
 
 
 async def test_the_idempotency_key_names_one_request(app: Application, client: httpx.AsyncClient) -> None:

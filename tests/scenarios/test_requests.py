@@ -31,6 +31,7 @@ from pipeline.domain.errors import (
 )
 from pipeline.domain.projects import ProjectChange
 from pipeline.domain.runs import RunState, StageName, Verdict
+from pipeline.domain.user_keys import fingerprint
 from pipeline.envs.gate import Asking
 from pipeline.stages.control import BY_HAND
 from pipeline.stages.requests import Request
@@ -166,6 +167,23 @@ def test_the_given_keys_reach_the_driver(world: World) -> None:
     environment = made(world)
     assert contract(world, environment).keys == (KEY,)
     assert world.cloud.login_keys[environment.id] == (KEY,)
+
+
+def test_keys_of_a_forge_s_user_are_installed_where_the_project_lets_that(world: World) -> None:
+    world.people.keys["https://github.com/ada"] = f"{KEY}\nssh-dss AAAAB3NzaC1kc3M=\n"
+    asked = replace(INLINE, keys=(), keys_of="ada")
+    with pytest.raises(UserError, match="takes keys from no forge"):
+        world.requests.make(asked)
+    world.projects.change("shop", ProjectChange(key_forges=("https://github.com",)))
+    answer = world.requests.make(asked)
+    assert answer.private_key is None
+    (key,) = contract(world, answer.environment).keys
+    assert key == f"{' '.join(KEY.split()[:2])} ada@github.com"
+    (told,) = [event.data for event in world.store.events("audit") if event.type == "audit.install-keys"]
+    assert (told["target"], told["who"], told["why"]) == (answer.environment.id, "ada", "of ada")
+    assert told["keys"] == [f"{fingerprint(KEY)} ada@github.com"]
+    with pytest.raises(NotFound, match="there is no such user"):
+        world.requests.make(replace(asked, keys_of="eve"))
 
 
 def test_the_same_request_makes_one_environment_and_another_body_is_refused(world: World) -> None:

@@ -34,12 +34,14 @@ from pipeline.domain.errors import (
     Fenced,
     GreenroomError,
     InfraError,
+    NotFound,
     PermanentError,
     TransientError,
     UserError,
 )
 from pipeline.domain.intake import TriggerRecord
 from pipeline.domain.inventory import Inventory, Machine, Zone
+from pipeline.domain.pulls import Said
 from pipeline.domain.qos import PROFILES
 from pipeline.domain.registered import Login, Registered, Use
 from pipeline.domain.runs import Run, StageName
@@ -93,6 +95,8 @@ from pipeline.stages.moving import Moving
 from pipeline.stages.planner import Planner
 from pipeline.stages.preempted import Preempted
 from pipeline.stages.projects import Projects
+from pipeline.stages.pulls import Pulls
+from pipeline.stages.remarks import Remarks
 from pipeline.stages.requests import Requests
 from pipeline.stages.retention import Retention
 from pipeline.stages.runner import BEAT_TTL_S, Runner
@@ -350,6 +354,8 @@ class RecordingForge:
     name: str = "github"
     reported: list[CommitStatus] = field(default_factory=list)
     refusals: list[InfraError] = field(default_factory=list)
+    comments: dict[str, list[str]] = field(default_factory=dict)
+    deaf: list[BaseException] = field(default_factory=list)
 
     def recognises(self, delivery: Delivery) -> bool:
         raise AssertionError("scenarios begin with a trigger")
@@ -361,6 +367,29 @@ class RecordingForge:
         if self.refusals:
             raise self.refusals.pop(0)
         self.reported.append(status)
+
+    def comment(self, said: Said, api_url: str, token: Secret) -> str:
+        """`comments` are the texts that each had, in order; `deaf` is raised after a comment was taken."""
+        if self.refusals:
+            raise self.refusals.pop(0)
+        marked = (id for id, texts in self.comments.items() if said.marked in texts[-1])
+        id = said.id or next(marked, "") or f"comment-{len(self.comments) + 1}"
+        self.comments.setdefault(id, []).append(said.body)
+        if self.deaf:
+            raise self.deaf.pop(0)
+        return id
+
+
+@dataclass
+class PeopleTwin:
+    """Forges with users, each with the text of their keys by `<forge>/<user>`."""
+
+    keys: dict[str, str] = field(default_factory=dict)
+
+    def of(self, forge: str, user: str) -> str:
+        if f"{forge}/{user}" not in self.keys:
+            raise NotFound(f"{forge}/{user}.keys: there is no such user")
+        return self.keys[f"{forge}/{user}"]
 
 
 @dataclass
@@ -417,6 +446,7 @@ class World:
         self.repositories = MemoryRepositories()
         self.logs = MemoryLogStore()
         self.forge = RecordingForge()
+        self.people = PeopleTwin()
         self.suites = SuiteTwin()
         self.chef = Converger("chef")
         self.script = Converger("script")
@@ -459,7 +489,7 @@ class World:
         self.pools = Pools(self.books, self.templates, self._provider, "cloud", keys, self.gate, self.clock, self.ids)
         self.handouts = Handouts(self.tools, self.pools, keys, self.control)
         self.requests = Requests(
-            self.tools, self.templates, self.control, self.reaper, SshKeys(), self.handouts, ("cloud",)
+            self.tools, self.templates, self.control, self.reaper, SshKeys(), self.people, self.handouts, ("cloud",)
         )
         self.acceptances = Acceptances(self.tools, self.inventories, self.templates, PROFILES)
         self.schedules = Schedules(self.books, self.gate, self.clock, self.ids)
@@ -468,6 +498,7 @@ class World:
         self.scale = Scale(self.tools, self.inventories, self.room, ("cloud",))
         self.moving = Moving(self.scale)
         self.stagings = Stagings(self.tools, self.templates, self.gate, self.front, "test.example")
+        self.pulls = Pulls(self.tools, self.requests, self.front, "test.example")
         self.switching = Switching(self.stagings, self.requests, Commands(self.tools))
         self.registry = Registry(
             self.books, self._stock, self.hands, self.inventories, self.gate, "world", self.clock, ("cloud",)
@@ -580,6 +611,8 @@ class World:
             Care(self.books, self._stock, self.hands, "world", self.clock),
             self.pools,
             self.handouts,
+            self.pulls,
+            Remarks(self.books, {"github": self.forge}, self.secrets, self.clock, self.ids, "http://{}".format),
         )
 
     def _qos_checks(self) -> QosChecks:
@@ -623,6 +656,7 @@ class World:
             doors=Doors(self.books, self.front, "test.example"),
             pools=self.pools,
             handouts=self.handouts,
+            pulls=Pulls(self.tools, self.requests, self.front, "test.example"),
         )
 
     def _machine_of(self, environment_id: str, node: str) -> str:

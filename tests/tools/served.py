@@ -33,11 +33,15 @@ METAL, KEEP_S = "127.0.4", 3.0
 
 
 class Servers(dict[tuple[str, str], NodeView]):
-    """The nodes of a cloud, each with a server at an address of its own; `port` is the same of all."""
+    """The nodes of a cloud, each with a server at an address of its own; `port` is the same of all.
 
-    def __init__(self, port: int) -> None:
+    Its answers carry the name of its node, or of its `environment`.
+    """
+
+    def __init__(self, port: int, *, environment: bool = False) -> None:
         super().__init__()
         self.port = port
+        self._says = 0 if environment else 1
         self._made = 0
         self._running: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
 
@@ -45,7 +49,7 @@ class Servers(dict[tuple[str, str], NodeView]):
         if key not in self:
             self._made += 1
             view = replace(view, address=f"127.0.3.{self._made}")
-            argv = [sys.executable, "-m", "tests.bench.slot_server", key[1], str(view.address), str(self.port)]
+            argv = [sys.executable, "-m", "tests.bench.slot_server", key[self._says], str(view.address), str(self.port)]
             self._running[key] = subprocess.Popen(argv)
         super().__setitem__(key, view)
 
@@ -83,13 +87,33 @@ class Posing(dict[str, Marks]):
 
 
 @dataclass
-class Served:
-    """One live slot; the world's clock goes with the real one."""
+class Going:
+    """A world whose clock goes with the real one."""
 
     world: World
+    _at: float = field(default_factory=time.monotonic, kw_only=True)
+
+    def run(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        self.until(lambda: time.monotonic() >= end)
+
+    def until(self, told: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not told():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"it does not come to rest: {self.world.all_environments()}")
+            time.sleep(ROUND_S)
+            moment, self._at = self._at, time.monotonic()
+            self.world.clock.sleep(self._at - moment)
+            self.world.settle()
+
+
+@dataclass
+class Served(Going):
+    """One live slot."""
+
     router: HaproxyRouter
     drain_s: float
-    _at: float = field(default_factory=time.monotonic)
 
     @property
     def environment(self) -> Environment:
@@ -114,20 +138,6 @@ class Served:
         """The kinds of machines that its nodes stand on."""
         machines = {one.name: str(one.kind) for one in self.world.inventories.view("cloud").inventory.machines}
         return sorted({machines[node.machine] for node in self.environment.nodes})
-
-    def run(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        self.until(lambda: time.monotonic() >= end)
-
-    def until(self, told: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not told():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"it does not come to rest: {self.environment}")
-            time.sleep(ROUND_S)
-            moment, self._at = self._at, time.monotonic()
-            self.world.clock.sleep(self._at - moment)
-            self.world.settle()
 
     def _rests(self, count: int) -> bool:
         up = self.router.reading(self.environment.id).up

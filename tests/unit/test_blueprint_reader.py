@@ -312,6 +312,21 @@ def test_on_is_a_key_and_names_what_runs() -> None:
     assert read(SHORT).triggers == Triggers(push=PushFilter())
 
 
+def test_a_pull_request_may_ask_for_an_environment() -> None:
+    rules = read(with_(on="{pull_request: {environment: true, ttl: 8h, branches: [main]}}")).triggers.pull_request
+    assert rules == PullRequestFilter(branches=("main",), environment=True, ttl_s=8 * 3600.0)
+    rules = read(with_(on="{pull_request: {forks: true, environment: false}}")).triggers.pull_request
+    assert rules == PullRequestFilter(forks=True)
+
+
+def test_every_key_of_triggers_is_documented() -> None:
+    document = (Path(__file__).parents[2] / "docs/greenroom-yml.md").read_text(encoding="utf-8")
+    triggers = load_schema()["$defs"]["triggers"]["properties"]
+    for kind in ("push", "pull_request"):
+        for key in triggers[kind]["properties"]:
+            assert f"`{kind}.{key}`" in document
+
+
 @pytest.mark.parametrize("word", ["yes", "no", "on", "off", "1:30", "0o", "1_000", "2024-01-01", "1e", "0b1", "٣", "="])
 def test_texts_stay_texts(word: str) -> None:
     blueprint = read(with_(configure=f"{{attributes: {{a: {word}}}}}"))
@@ -367,6 +382,9 @@ MISTAKES: list[tuple[str, str, str]] = [
         "on.push.staging",
         "expected the key `branches` beside it: patterns of branches",
     ),
+    (with_(on="{pull_request: {§ttl: 8h}}"), "on.pull_request.ttl", "environment"),
+    (with_(on="{pull_request: {environment: true, ttl: §0s}}"), "on.pull_request.ttl", "more than no time"),
+    (with_(on="{pull_request: {environment: §yes}}"), "on.pull_request.environment", "true or false"),
     (with_(on="{push: {branches: [main], staging: §Shop}}"), "on.push.staging", "expected the name of a staging"),
     (with_(on="{schedule: [§{cron: '0 0 * * *'}]}"), "on.schedule[0]", "expected the key `branch`: a branch"),
     (with_(on="{schedule: [{cron: '0 0 * * *', branch: §-x}]}"), "on.schedule[0].branch", "like an option"),

@@ -19,7 +19,7 @@ COSTS = {"environments": 1, "nodes": 2, "vcpu": 2.0, "memory_mib": 1024.0, "disk
 CONTRACT = {
     "owner": "ada", "why": "a bug", "name": "demo", "ttl_s": 7200.0, "most_s": 86400.0, "ready_at": 2.0,
     "dies_at": 7202.0, "last_end": 86402.0, "warned": True, "protected": "", "may_end_earlier": ["it is given back"],
-    "costs": COSTS,
+    "costs": COSTS, "url": "https://forge.test/pull/12", "host": "shop-pr-12.test.example",
 }  # fmt: skip
 READY: dict[str, Any] = {
     "id": "env-1", "state": "leased", "project": "shop", "owner": "", "reason": "", "fault": "", "position": None,
@@ -123,6 +123,17 @@ def test_the_contract_is_shown(speak: Speak, capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr().out
     for part in ("a bug", "2 nodes, 2 vcpu, 1 GiB memory", "it is given back", "greenroom env extend"):
         assert part in said
+    assert "https://forge.test/pull/12" in said
+    assert "shop-pr-12.test.example" in said
+
+
+def test_keys_of_a_forge_s_user_are_asked_for(speak: Speak, tmp_path: Path) -> None:
+    api = speak(**{MADE: [READY]})
+    env.create(keys_of="ada")
+    ((_, body),) = [one for one in api.asked if one[0] == MADE]
+    assert body["ssh_keys_from"] == "ada"
+    with pytest.raises(Complaint, match="no key is made where one is given"):
+        env.create(keys_of="ada", key_out=tmp_path / "key")
 
 
 def test_it_is_shown_how_nodes_are_connected(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from pipeline.cli.output import Complaint
 
 SHOP: dict[str, Any] = {
     "name": "shop", "repository": "/srv/shop.git", "provider": "lab", "api_url": "", "reports_status": False,
-    "created_at": 0.0, "max_runs": 20, "active_runs": 1, "weight": 2.0,
+    "created_at": 0.0, "max_runs": 20, "active_runs": 1, "weight": 2.0, "key_forges": ["https://github.com"],
     "quota": {
         "nodes": {"limit": 20, "used": 3}, "vcpu": {"limit": None, "used": 1.5},
         "memory_mib": {"limit": 65536.0, "used": 1536.0}, "disk_gib": {"limit": None, "used": 15.0},

@@ -29,6 +29,15 @@ def test_a_quota_changes_by_limit(quota: dict[str, Amount], expected: Quota) -> 
     assert changed(SHOP, ProjectChange(quota)).quota == expected
 
 
+def test_forges_of_keys_take_the_place_of_those_before() -> None:
+    asked = changed(SHOP, ProjectChange(key_forges=("https://github.com/",)))
+    assert asked.key_forges == ("https://github.com",)
+    assert changed(asked, ProjectChange()).key_forges == asked.key_forges
+    assert changed(asked, ProjectChange(key_forges=("none",))).key_forges == ()
+    with pytest.raises(UserError, match="no forge to take keys from"):
+        changed(SHOP, ProjectChange(key_forges=("http://github.com",)))
+
+
 def test_all_limits_go_at_once() -> None:
     assert changed(SHOP, ProjectChange(unlimited=True)).quota == Quota()
     assert changed(SHOP, ProjectChange({"nodes": 1}, unlimited=True)).quota == Quota(nodes=1)

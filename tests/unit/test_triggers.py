@@ -22,6 +22,7 @@ from pipeline.domain.triggers import (
 PUSH = Trigger(TriggerKind.PUSH, "plain", "/srv/git/shop.git", "a" * 40, branch="main")
 TAG = replace(PUSH, kind=TriggerKind.TAG, branch="", tag="v1.0")
 PULL = replace(PUSH, kind=TriggerKind.PULL_REQUEST, branch="feature/x", target="main", number=7)
+FORK = replace(PULL, fork=True)
 DOCS = ("docs/a.md", "docs/deep/b.md")
 MIXED = ("docs/a.md", "src/a.py")
 
@@ -53,6 +54,10 @@ def rules(push: PushFilter | None = None, pull: PullRequestFilter | None = None)
         (PULL, rules(None, PullRequestFilter(branches=("release/*",))), (), "on.pull_request.branches"),
         (PULL, rules(None, PullRequestFilter(paths_ignore=("docs/*",))), DOCS, "paths_ignore"),
         (PULL, rules(None, PullRequestFilter(paths_ignore=("docs/*",))), MIXED, None),
+        (FORK, rules(None, PullRequestFilter()), (), "on.pull_request.forks of main does not let those in"),
+        (FORK, rules(None, PullRequestFilter(environment=True)), (), "forks"),
+        (FORK, rules(None, PullRequestFilter(forks=True)), (), None),
+        (FORK, rules(None, PullRequestFilter(branches=("release/*",), forks=True)), (), "on.pull_request.branches"),
         (replace(PUSH, kind=TriggerKind.API), rules(), DOCS, None),
         (replace(PUSH, kind=TriggerKind.SCHEDULE), rules(), DOCS, None),
     ],

@@ -7,11 +7,15 @@ is taken, else the last tag, else the last deletion is told. Commits of pull req
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
+from typing import Any
 
-from pipeline.clients import webhooks
-from pipeline.clients.statuses import post_status, shortened, with_root
+from pipeline.clients import comments, webhooks
+from pipeline.clients.forge_api import with_root
+from pipeline.clients.statuses import post_status, shortened
 from pipeline.clients.webhooks import Fields
 from pipeline.domain.errors import UserError
+from pipeline.domain.pulls import Said
 from pipeline.domain.triggers import ZERO_SHA, Ignored, Trigger, TriggerKind, checked
 from pipeline.ports.common import Secret
 from pipeline.ports.forges import CommitStatus, Delivery, Received, StatusState
@@ -75,8 +79,28 @@ class BitbucketForge:
                 "description": shortened(status.description),
             },
             token,
-            {"Authorization": _authorization(token), "Accept": "application/json"},
+            _headers(token),
         )
+
+    def comment(self, said: Said, api_url: str, token: Secret) -> str:
+        def at(*parts: str) -> str:
+            requests = (*said.slug.split("/"), "pullrequests", str(said.number), "comments")
+            return with_root(api_url or _CLOUD, "/2.0", "repositories", *requests, *parts)
+
+        words = comments.Words(at(), at, "PUT", _content, _raw, "pagelen", "values")
+        return comments.keep(said, words, token, _headers(token))
+
+
+def _headers(token: Secret) -> dict[str, str]:
+    return {"Authorization": _authorization(token), "Accept": "application/json"}
+
+
+def _content(text: str) -> Mapping[str, Any]:
+    return {"content": {"raw": text}}
+
+
+def _raw(comment: Mapping[str, Any]) -> str:
+    return Fields(comment).text("content", "raw")
 
 
 def _authorization(token: Secret) -> str:
@@ -142,8 +166,10 @@ def _pull_request(event: str, payload: Fields) -> Trigger | Ignored:
     # Bitbucket keeps no ref for pull requests at the target, so a fork's commit is fetched from the fork.
     repository = _clone_url(request.within("source", "repository"))
     if event in _CLOSED:
-        return webhooks.closed("bitbucket", repository, number, _CLOSED[event])
+        happened_at = webhooks.moment(request.text("updated_on"))
+        return webhooks.closed("bitbucket", repository, number, _CLOSED[event], happened_at)
     slug = request.need("destination", "repository", "full_name")
+    fork = request.text("source", "repository", "full_name") != slug
     return checked(
         Trigger(
             kind=TriggerKind.PULL_REQUEST,
@@ -158,7 +184,9 @@ def _pull_request(event: str, payload: Fields) -> Trigger | Ignored:
             actor=_actor(payload),
             message=webhooks.message_of(request.text("title")),
             url=request.text("links", "html", "href"),
-            fork=request.text("source", "repository", "full_name") != slug,
+            fork=fork,
+            home=_clone_url(request.within("destination", "repository")) if fork else "",
+            happened_at=webhooks.moment(request.text("updated_on")),
         )
     )
 

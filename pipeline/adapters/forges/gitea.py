@@ -6,10 +6,12 @@ it in a form. A `secret` inside the body (old versions) proves nothing and is no
 
 from __future__ import annotations
 
-from pipeline.clients import webhooks
-from pipeline.clients.statuses import post_status, shortened, with_root
+from pipeline.clients import comments, webhooks
+from pipeline.clients.forge_api import with_root
+from pipeline.clients.statuses import post_status, shortened
 from pipeline.clients.webhooks import Fields
 from pipeline.domain.errors import UserError
+from pipeline.domain.pulls import Said
 from pipeline.domain.triggers import ZERO_SHA, Ignored, Trigger, TriggerKind, checked
 from pipeline.ports.common import Secret
 from pipeline.ports.forges import CommitStatus, Delivery, Received
@@ -52,8 +54,21 @@ class GiteaForge:
                 "context": status.context,
             },
             token,
-            {"Authorization": f"token {token.reveal()}", "Accept": "application/json"},
+            _headers(token),
         )
+
+    def comment(self, said: Said, api_url: str, token: Secret) -> str:
+        def at(*parts: str) -> str:
+            return with_root(api_url, "/api/v1", "repos", *said.slug.split("/"), "issues", *parts)
+
+        every = at(str(said.number), "comments")
+        plain, body_of = comments.plain, comments.body_of
+        words = comments.Words(every, lambda one: at("comments", one), "PATCH", plain, body_of, "limit")
+        return comments.keep(said, words, token, _headers(token))
+
+
+def _headers(token: Secret) -> dict[str, str]:
+    return {"Authorization": f"token {token.reveal()}", "Accept": "application/json"}
 
 
 def _outcome(event: str, payload: Fields) -> Trigger | Ignored:
@@ -100,9 +115,10 @@ def _push(payload: Fields) -> Trigger | Ignored:
 def _pull_request(payload: Fields) -> Trigger | Ignored:
     action, number = payload.need("action"), payload.number("number")
     repository = payload.need("repository", "clone_url")
+    happened_at = webhooks.moment(payload.text("pull_request", "updated_at"))
     if action == "closed":
         how = "merged" if payload.any("pull_request", "merged") is True else "closed"
-        return webhooks.closed("gitea", repository, number, how)
+        return webhooks.closed("gitea", repository, number, how, happened_at)
     if action not in _OPENED:
         return Ignored(f"pull request {number}: {action[:80]} brings no new commit")
     slug, request = payload.need("repository", "full_name"), payload.within("pull_request")
@@ -121,6 +137,7 @@ def _pull_request(payload: Fields) -> Trigger | Ignored:
             message=webhooks.message_of(request.text("title")),
             url=request.text("html_url"),
             fork=request.text("head", "repo", "full_name") != slug,
+            happened_at=happened_at,
         )
     )
 

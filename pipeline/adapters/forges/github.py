@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from pipeline.clients import webhooks
-from pipeline.clients.statuses import post_status, shortened, with_root
+from pipeline.clients import comments, webhooks
+from pipeline.clients.forge_api import with_root
+from pipeline.clients.statuses import post_status, shortened
 from pipeline.clients.webhooks import Fields
 from pipeline.domain.errors import UserError
+from pipeline.domain.pulls import Said
 from pipeline.domain.triggers import ZERO_SHA, Ignored, Trigger, TriggerKind, checked
 from pipeline.ports.common import Secret
 from pipeline.ports.forges import CommitStatus, Delivery, Received
@@ -59,12 +61,24 @@ class GithubForge:
                 "context": status.context,
             },
             token,
-            {
-                "Authorization": f"Bearer {token.reveal()}",
-                "Accept": "application/vnd.github+json",
-                "X-GitHub-Api-Version": "2022-11-28",
-            },
+            _headers(token),
         )
+
+    def comment(self, said: Said, api_url: str, token: Secret) -> str:
+        def at(*parts: str) -> str:
+            return with_root(api_url or _CLOUD, "", "repos", *said.slug.split("/"), "issues", *parts)
+
+        every = at(str(said.number), "comments")
+        words = comments.Words(every, lambda one: at("comments", one), "PATCH", comments.plain, comments.body_of)
+        return comments.keep(said, words, token, _headers(token))
+
+
+def _headers(token: Secret) -> dict[str, str]:
+    return {
+        "Authorization": f"Bearer {token.reveal()}",
+        "Accept": "application/vnd.github+json",
+        "X-GitHub-Api-Version": "2022-11-28",
+    }
 
 
 def _outcome(event: str, payload: Fields) -> Trigger | Ignored:
@@ -118,9 +132,10 @@ def _commit(payload: Fields, kind: TriggerKind) -> str:
 def _pull_request(payload: Fields) -> Trigger | Ignored:
     action, number = payload.need("action"), payload.number("number")
     repository = payload.need("repository", "clone_url")
+    happened_at = webhooks.moment(payload.text("pull_request", "updated_at"))
     if action == "closed":
         how = "merged" if payload.any("pull_request", "merged") is True else "closed"
-        return webhooks.closed("github", repository, number, how)
+        return webhooks.closed("github", repository, number, how, happened_at)
     if action not in _OPENED:
         return Ignored(f"pull request {number}: {action[:80]} brings no new commit")
     slug = payload.need("repository", "full_name")
@@ -139,6 +154,7 @@ def _pull_request(payload: Fields) -> Trigger | Ignored:
             message=webhooks.message_of(payload.text("pull_request", "title")),
             url=payload.text("pull_request", "html_url"),
             fork=payload.text("pull_request", "head", "repo", "full_name") != slug,
+            happened_at=happened_at,
         )
     )
 

@@ -10,10 +10,12 @@ import base64
 import binascii
 import hmac
 
-from pipeline.clients import webhooks
-from pipeline.clients.statuses import post_status, shortened, with_root
+from pipeline.clients import comments, webhooks
+from pipeline.clients.forge_api import with_root
+from pipeline.clients.statuses import post_status, shortened
 from pipeline.clients.webhooks import Fields
 from pipeline.domain.errors import BadSignature, UserError
+from pipeline.domain.pulls import Said
 from pipeline.domain.triggers import ZERO_SHA, Ignored, Trigger, TriggerKind, checked
 from pipeline.ports.common import Secret
 from pipeline.ports.forges import CommitStatus, Delivery, Received, StatusState
@@ -58,9 +60,21 @@ class GitlabForge:
                 "name": status.context,
             },
             token,
-            {"PRIVATE-TOKEN": token.reveal(), "Accept": "application/json"},
+            _headers(token),
             done_already="Cannot transition status",
         )
+
+    def comment(self, said: Said, api_url: str, token: Secret) -> str:
+        def at(*parts: str) -> str:
+            requests = ("projects", said.slug, "merge_requests", str(said.number), "notes")
+            return with_root(api_url or _CLOUD, "/api/v4", *requests, *parts)
+
+        words = comments.Words(at(), at, "PUT", comments.plain, comments.body_of)
+        return comments.keep(said, words, token, _headers(token))
+
+
+def _headers(token: Secret) -> dict[str, str]:
+    return {"PRIVATE-TOKEN": token.reveal(), "Accept": "application/json"}
 
 
 def _check_token(delivery: Delivery, secret: Secret) -> None:
@@ -150,8 +164,9 @@ def _push(payload: Fields) -> Trigger | Ignored:
 def _merge_request(payload: Fields) -> Trigger | Ignored:
     request, repository = payload.within("object_attributes"), payload.need("project", "git_http_url")
     action, number = request.text("action"), request.number("iid")
+    happened_at = webhooks.moment(request.text("updated_at"))
     if action in _CLOSED:
-        return webhooks.closed("gitlab", repository, number, _CLOSED[action])
+        return webhooks.closed("gitlab", repository, number, _CLOSED[action], happened_at)
     # An update carries `oldrev` only when it brings new commits.
     if action not in _OPENED and not (action == "update" and request.text("oldrev")):
         return Ignored(f"merge request {number}: {action[:80] or 'this'} brings no new commit")
@@ -169,5 +184,6 @@ def _merge_request(payload: Fields) -> Trigger | Ignored:
             message=webhooks.message_of(request.text("last_commit", "message")),
             url=request.text("url"),
             fork=request.any("source_project_id") != request.any("target_project_id"),
+            happened_at=happened_at,
         )
     )

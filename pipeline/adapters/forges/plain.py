@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pipeline.clients import webhooks
 from pipeline.clients.webhooks import Fields
+from pipeline.domain.pulls import Said
 from pipeline.domain.triggers import ZERO_SHA, Ignored, Trigger, TriggerKind, checked
 from pipeline.ports.common import Secret
 from pipeline.ports.forges import CommitStatus, Delivery, Received
@@ -36,6 +37,10 @@ class PlainForge:
 
     def report(self, status: CommitStatus, api_url: str, token: Secret) -> None:
         """Do nothing: a bare repository has no place for a commit status."""
+
+    def comment(self, said: Said, api_url: str, token: Secret) -> str:  # noqa: ARG002  # as every forge
+        """Do nothing: it has no pull requests either."""
+        return ""
 
 
 def _outcome(payload: Fields) -> Trigger | Ignored:

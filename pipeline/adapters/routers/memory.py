@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.domain.errors import CapacityError, InvalidTransition, NotFound, TransientError
 from pipeline.domain.traffic import Backend, Reading, Target, checked_backend, checked_host
@@ -40,6 +40,9 @@ class MemoryRouter:
             )
         if backend.environment not in self.backends and len(self.backends) >= self.room:
             raise CapacityError(f"router {self.name} has no room for environment {backend.environment}")
+        for id, other in self.backends.items():
+            if backend.host and other.host == backend.host:
+                self.backends[id] = replace(other, host="")
         self.backends[backend.environment] = backend
 
     def forget(self, environment: str) -> None:

@@ -47,6 +47,8 @@ def _outcome(one: dict[str, Any]) -> str:
         return f"refused by {one['refused']}: {one['because']}"
     if one["verified"] is not None:
         return "verified: it is gone" if one["verified"] else f"not verified: still there: {one['still']}"
+    if one["keys"]:
+        return ", ".join(one["keys"])
     told = "dry run" if one["dry_run"] else "passed"
     overridden = ", ".join(f"{guard} ({reason})" for guard, reason in one["overridden"].items())
     return f"{told}, overriding {overridden}" if overridden else told

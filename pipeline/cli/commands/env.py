@@ -33,6 +33,9 @@ def create(
         list[Path] | None,
         typer.Option("--key", "-k", help="file with public SSH keys; else one is made", exists=True, dir_okay=False),
     ] = None,
+    keys_of: Annotated[
+        str, typer.Option("--keys-of", metavar="USER", help="take this forge user's public keys; or HOST/USER")
+    ] = "",
     key_out: Annotated[Path | None, typer.Option(help="where to write the key that is made")] = None,
     wait: Annotated[
         bool, typer.Option("--wait", "-w", help="until it is ready; exit status 1 if it will not be")
@@ -44,13 +47,14 @@ def create(
     from pipeline.cli.client import connect
     from pipeline.cli.targets import project_of, repository_url
 
-    if key and key_out:
-        raise Complaint("--key and --key-out: no key is made where one is given", USAGE)
+    if (key or keys_of) and key_out:
+        raise Complaint("--key or --keys-of, and --key-out: no key is made where one is given", USAGE)
     client, out, place = connect(), Output(json), repository_url(repository)
     body = {
         "project": project_of(client, project, place), "template": template, "repository": place, "ref": ref,
         "blueprint": file.read_text() if file else "", "name": name, "why": why, "ttl": ttl or None,
         "owner": shown.person(), "public_keys": [line for one in key or () for line in shown.key_lines(one)],
+        "ssh_keys_from": keys_of,
     }  # fmt: skip
     made = client.post("/v1/environments", body)
     if key_out:

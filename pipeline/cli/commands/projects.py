@@ -99,6 +99,10 @@ def change(
     provider: Annotated[str | None, typer.Option(help="where its nodes are made; empty for the usual one")] = None,
     ttl: Annotated[str | None, typer.Option(help="how long its environments live where nobody says it")] = None,
     most_ttl: Annotated[str | None, typer.Option(help="and how long at most")] = None,
+    keys_from: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="forge whose users' public keys it may take; `none` alone: no forge"),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Change what a project may use."""
@@ -106,11 +110,12 @@ def change(
     from pipeline.cli.client import connect
 
     amounts = {"max_runs": max_runs, "weight": weight, "provider": provider, "ttl": ttl, "most_ttl": most_ttl}
-    given = {**amounts, **_quota(quota or [])}
+    given = {**amounts, "key_forges": keys_from or None, **_quota(quota or [])}
     wish = {key: value for key, value in given.items() if value is not None or key == "quota"}
     if not wish:
         raise Complaint(
-            "nothing is to change; name a --quota, --max-runs, --weight, --provider, --ttl or --most-ttl", USAGE
+            "nothing is to change; name a --quota, --max-runs, --weight, --provider, --ttl, --most-ttl or --keys-from",
+            USAGE,
         )
     now = connect().patch(f"/v1/projects/{name}", wish)
     out = Output(json)

@@ -80,7 +80,7 @@ def _tuples(data: Data | None) -> dict[str, tuple[str, ...]]:
 def _triggers(data: Data) -> Triggers:
     return Triggers(
         push=_push(data["push"] or {}) if "push" in data else None,
-        pull_request=PullRequestFilter(**_tuples(data["pull_request"])) if "pull_request" in data else None,
+        pull_request=_pull_request(data["pull_request"] or {}) if "pull_request" in data else None,
         schedule=tuple(_schedule(item) for item in data.get("schedule", ())),
     )
 
@@ -88,6 +88,13 @@ def _triggers(data: Data) -> Triggers:
 def _push(data: Data) -> PushFilter:
     patterns = {name: given for name, given in data.items() if name != "staging"}
     return PushFilter(**_tuples(patterns), staging=data.get("staging", ""))
+
+
+def _pull_request(data: Data) -> PullRequestFilter:
+    patterns = {name: data[name] for name in ("branches", "paths_ignore") if name in data}
+    ttl_s = parse_duration(data["ttl"]) if "ttl" in data else None
+    environment, forks = data.get("environment", False), data.get("forks", False)
+    return PullRequestFilter(**_tuples(patterns), environment=environment, ttl_s=ttl_s, forks=forks)
 
 
 def _schedule(data: Data) -> ScheduleSpec:

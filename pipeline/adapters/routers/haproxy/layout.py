@@ -72,7 +72,7 @@ class Told:
         return next((place for place, one in self.placed.items() if one.environment == environment), None)
 
     def with_backend(self, layout: Layout, backend: Backend) -> Told:
-        """CapacityError when it does not fit."""
+        """A host of its own that another one had is that one's no more. CapacityError when it does not fit."""
         if len(backend.targets) > layout.targets:
             raise CapacityError(
                 f"the router takes {layout.targets} targets of a backend, and environment {backend.environment} has "
@@ -86,10 +86,15 @@ class Told:
                 f"all {len(kind)} backends of the router that are {'' if backend.sticky else 'not '}sticky are taken, "
                 f"and environment {backend.environment} needs one; give environments back, or raise their number"
             )
-        return replace(self, placed={**self.without(backend.environment).placed, place: backend})
+        others = {at: _without_host(one, backend.host) for at, one in self.without(backend.environment).placed.items()}
+        return replace(self, placed={**others, place: backend})
 
     def without(self, environment: str) -> Told:
         return replace(self, placed={k: one for k, one in self.placed.items() if one.environment != environment})
+
+
+def _without_host(backend: Backend, host: str) -> Backend:
+    return replace(backend, host="") if host and backend.host == host else backend
 
 
 def locked(layout: Layout) -> AbstractContextManager[None]:
