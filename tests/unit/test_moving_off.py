@@ -25,8 +25,13 @@ FENCED = Asking("alice", "it is dead", {"dead": "its power is off"})
 M = MoveState
 
 
-def server(number: int, status: str = "active", **more: str) -> Server:
-    return Server(f"id-{number}", f"vm-{number}", status, machine=MACHINE.name, project="their", **more)
+def server(
+    number: int, status: str = "active", deployment: str = "", environment_id: str = "", node: str = ""
+) -> Server:
+    return Server(
+        f"id-{number}", f"vm-{number}", status, machine=MACHINE.name, project="their", deployment=deployment,
+        environment_id=environment_id, node=node,
+    )  # fmt: skip
 
 
 class Floor(Scene):
