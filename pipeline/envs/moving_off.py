@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.domain import moving_off
+from pipeline.domain import moving_off, resizing
 from pipeline.domain.cloud_acts import CloudAct, CloudObject
 from pipeline.domain.drift import Server
+from pipeline.domain.environments import NodeState
 from pipeline.domain.errors import GuardRefused, InfraError, PermanentError
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.moving_off import UNCONFIRMED, WAYS, How, Move, MoveState, Policy
+from pipeline.envs import events
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Asking, Gate
 from pipeline.envs.inventories import Inventories
@@ -22,6 +24,8 @@ from pipeline.ports.clouds import Estate
 from pipeline.ports.common import Clock
 from pipeline.ports.stores import Event
 
+#: Why a node of ours is lost that was evacuated.
+ANEW = "its machine died, and it was built anew elsewhere without what was on its disk"
 #: What the gate is asked of one server. An evacuation throws away what is on its disk, as a rebuild does.
 ACTS: Mapping[Policy, Act] = {Policy.MIGRATE: Act.MOVE, Policy.EVACUATE: Act.REBUILD}
 
@@ -116,6 +120,7 @@ class MovingOff:
             self.books.again(lambda: self._moved(act, server, zone))
 
     def _moved(self, act: CloudAct, server: Server, zone: str) -> None:
+        """One that was built anew has nothing any more of what was done to it: it is lost, and replaced as such."""
         ledger = self.inventories.ledger_version()  # first of all: what is reserved after this look makes another one
         loaded = self.books.environments.find(server.environment_id)
         nodes = () if loaded is None or loaded.value.final else loaded.value.named({server.node})
@@ -125,7 +130,11 @@ class MovingOff:
             replace(node, machine=server.machine, zone=zone) if node.name == server.node else node
             for node in loaded.value.nodes
         )
+        now = self.clock.now()
         data = {"node": server.node, "from": nodes[0].machine, "to": server.machine, "why": act.why, "who": act.who}
-        told = Event(after.id, "environment.node-moved", self.clock.now(), data)
+        told = [Event(after.id, "environment.node-moved", now, data)]
+        if act.policy is Policy.EVACUATE and resizing.is_watched(after) and nodes[0].state is NodeState.IN_SERVICE:
+            told.append(events.node_lost(after, server.node, ANEW, now))
+            after = resizing.lose(after, {server.node: ANEW})
         put = self.inventories.ledger_put(ledger)
-        Steps(self.books, self.clock).save(loaded, after, told=[told], writes=(put,))
+        Steps(self.books, self.clock).save(loaded, after, told=told, writes=(put,))

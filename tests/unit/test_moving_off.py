@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.domain import moving_off
 from pipeline.domain.cloud_acts import CloudAct, CloudObject, ObjectKind, Verb
 from pipeline.domain.drift import Server
+from pipeline.domain.environments import NodeState, Purpose
 from pipeline.domain.errors import PermanentError, TransientError, UserError
 from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone
 from pipeline.domain.moving_off import TRIES, How, Move, MoveState, Policy, Trial
@@ -145,6 +146,7 @@ def test_what_is_not_ours_is_moved_but_never_built_anew() -> None:
 def own(floor: Floor) -> None:
     """The first server is the only node of an environment of ours, placed on the machine."""
     stands = environment(replace(NODE, machine=MACHINE.name, zone="rack-1"), id="env-9")
+    stands = replace(stands, purpose=Purpose.STAGING)
     floor.books.commit(floor.books.environments.kind.put(stands.id, stands, 0))
     marked = server(1, deployment="scene", environment_id="env-9", node="web-0")
     floor.estate.servers["id-1"] = marked
@@ -159,6 +161,16 @@ def test_the_books_follow_a_node_of_ours() -> None:
     told = [event.data for event in floor.books.store.events("env-9") if event.type == "environment.node-moved"]
     assert [(one["from"], one["to"]) for one in told] == [(MACHINE.name, OTHER.name)]
     assert floor.state is MachineState.MAINTENANCE  # nothing stands there in the books any more
+
+
+def test_a_node_that_was_built_anew_is_lost() -> None:
+    floor = Floor()
+    own(floor)
+    floor.estate.dead.add(MACHINE.id)
+    floor.to_the_end(floor.ask(Policy.EVACUATE, Asking("alice", "dead", {"last-node": "it is dead"})))
+    (node,) = floor.books.environments.get("env-9").value.nodes
+    assert (node.state, node.machine) == (NodeState.LOST, OTHER.name)
+    assert "environment.node-lost" in [event.type for event in floor.books.store.events("env-9")]
 
 
 def test_the_last_healthy_node_of_a_role_stays_unless_somebody_says_why() -> None:

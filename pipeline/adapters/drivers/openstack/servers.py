@@ -16,7 +16,12 @@ from pipeline.domain.allowances import not_allowed
 from pipeline.domain.errors import PermanentError
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
 
-_STATUS: Mapping[str, NodeStatus] = {"BUILD": NodeStatus.BUILDING, "ACTIVE": NodeStatus.ACTIVE}
+#: A server runs while it is migrated live.
+_STATUS: Mapping[str, NodeStatus] = {
+    "BUILD": NodeStatus.BUILDING,
+    "ACTIVE": NodeStatus.ACTIVE,
+    "MIGRATING": NodeStatus.ACTIVE,
+}
 
 
 def deployment_tag(deployment: str) -> str:
