@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from pipeline.adapters.drivers.openstack import servers
+from pipeline.adapters.drivers.openstack import apart, servers
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.groups import existing
 from pipeline.clients.openstack import each, marks, told
@@ -30,6 +30,9 @@ def remove(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
     network = cloud.connection.network
     _delete(network.delete_port, mine, f"deleting ports of environment {mark.environment_id}")
     if nodes is None:
+        kept_apart = apart.of_environment(cloud, mark)
+        compute = cloud.connection.compute
+        _delete(compute.delete_server_group, kept_apart, f"deleting server groups of environment {mark.environment_id}")
         own = cloud.described(network.networks, "networks", mark)
         _delete(network.delete_network, own, f"deleting networks of environment {mark.environment_id}")
         groups = existing(cloud, mark)
