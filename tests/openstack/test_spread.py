@@ -1,4 +1,4 @@
-"""Roles that are kept apart, by an account that may not choose machines: where Nova put them, as an operator sees it."""
+"""Roles that are kept apart by an account that may not choose machines: where Nova put them, as an operator sees it."""
 
 from __future__ import annotations
 

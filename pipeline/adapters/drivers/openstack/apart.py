@@ -15,7 +15,7 @@ from pipeline.clients.openstack import Mark, each, named_group, told, whole
 from pipeline.ports.drivers import NodeRequest
 
 #: How long a server may take until it has a machine, and how often it is looked at, in seconds.
-PLACED_S, LOOK_S = 20.0, 1.0
+PLACED_S, LOOK_S = 20.0, 1.5
 
 
 def ensure(cloud: Cloud, mark: Mark, nodes: Sequence[NodeRequest], *, fresh: bool) -> Mapping[str, str]:
