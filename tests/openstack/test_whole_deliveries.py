@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from pipeline.clients.openstack import Mark, described, named_group
 from pipeline.clients.openstack.marks import DEPLOYMENT, ENVIRONMENT
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState, Node
+from pipeline.domain.errors import TransientError
 from pipeline.domain.resources import Resources
 from pipeline.domain.rules import EnvironmentRules, PlacementRules, Spread
 from pipeline.envs.books import Books
@@ -94,10 +95,11 @@ class Scene:
         deadline = time.monotonic() + PATIENCE_S
         while self.environment.state not in SETTLED:
             assert time.monotonic() < deadline, (self.environment, self.proxy.happened)
-            if self.environment.state is EnvironmentState.RESERVED:
-                self.lifecycle.advance(ID)
-            else:
-                self.lifecycle.poll("cloud")
+            with suppress(TransientError):  # the job fails, and the next one comes
+                if self.environment.state is EnvironmentState.RESERVED:
+                    self.lifecycle.advance(ID)
+                else:
+                    self.lifecycle.poll("cloud")
             time.sleep(1.0)
         return self.environment.state
 
