@@ -176,7 +176,7 @@ def _scene(id: str, proxy: FaultyProxy, driver: OpenStackDriver) -> Scene:
     gate = Gate(books, clock)
     inventories = Inventories(books, clock, gate)
     watched = WatchedDriver("cloud", driver, books, clock, CallLimits())
-    provider = Provider("cloud", watched, MemoryTransport(clock), build_s=120.0)
+    provider = Provider("cloud", watched, MemoryTransport(clock), build_s=600.0)
     removals = Removals(books, gate, clock)
     lifecycle = Lifecycle(
         books,
