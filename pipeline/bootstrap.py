@@ -33,6 +33,7 @@ from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.lifecycle import Lifecycle
 from pipeline.envs.login_keys import LoginKeys
 from pipeline.envs.measuring import Measuring
+from pipeline.envs.moving_off import MovingOff
 from pipeline.envs.orders import Orders
 from pipeline.envs.placements import Placements
 from pipeline.envs.pools import Pools
@@ -173,8 +174,17 @@ class Application:
 
     @cached_property
     def cloud_acts(self) -> CloudActs:
+        moving = MovingOff(self.books, self.inventories, self.gate, self.clock, self.settings.deployment)
         return CloudActs(
-            self.books, self.provider, self.inventories, self.leftovers, self.removals, self.gate, self.clock, self.ids
+            self.books,
+            self.provider,
+            self.inventories,
+            self.leftovers,
+            self.removals,
+            moving,
+            self.gate,
+            self.clock,
+            self.ids,
         )
 
     @cached_property
@@ -721,6 +731,7 @@ class Application:
             control=self.control,
             preempted=Preempted(self.tools),
             verdicts=Verdicts(self.books, self.inventories, self.clock),
+            cloud_acts=self.cloud_acts,
             schedules=self.schedules,
             scale=self.scale,
             queue=self.queue,

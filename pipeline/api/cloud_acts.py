@@ -9,6 +9,7 @@ from pipeline.api.views import Reasoned
 from pipeline.bootstrap import Application
 from pipeline.domain.cloud_acts import CloudAct, ObjectKind, Verb
 from pipeline.domain.leftovers import Finding, Leftover, ThingKind
+from pipeline.domain.moving_off import AT_ONCE, MOST_AT_ONCE, How, Move, MoveState, Policy
 from pipeline.envs.books import LeftoverReport
 
 
@@ -18,6 +19,24 @@ class NewCloudAct(Reasoned):
     verb: Verb
     kind: ObjectKind
     name: str = Field(min_length=1, max_length=255)
+    policy: Policy = Field(Policy.DISABLE, description="of `take-out`: what becomes of the servers on the machine")
+    at_once: int = Field(AT_ONCE, ge=1, le=MOST_AT_ONCE, description="how many servers move at a time")
+
+
+class MoveView(BaseModel):
+    """A server on its way off a machine."""
+
+    server: str
+    name: str
+    project: str = Field(description="the cloud's")
+    state: MoveState
+    how: How | None
+    to: str = Field(description="the machine where it was seen in the end")
+    fault: str = Field(description="why it stays: the cloud's own words, or the guard's")
+
+    @classmethod
+    def of(cls, move: Move) -> MoveView:
+        return cls(**{name: getattr(move, name) for name in cls.model_fields})
 
 
 class CloudActView(BaseModel):
@@ -37,11 +56,14 @@ class CloudActView(BaseModel):
     refused: str = Field(description="the guard that refused it; empty: none did")
     fault: str = Field(description="why nothing, or not all of it, was done")
     left: list[str] = Field(description="what is still on a machine")
+    policy: Policy
+    at_once: int
+    moves: list[MoveView] = Field(description="the servers that leave a machine")
 
     @classmethod
     def of(cls, act: CloudAct) -> CloudActView:
-        shown = {name: getattr(act, name) for name in cls.model_fields if name != "left"}
-        return cls(**shown, left=list(act.left))
+        shown = {name: getattr(act, name) for name in cls.model_fields if name not in {"left", "moves"}}
+        return cls(**shown, left=list(act.left), moves=[MoveView.of(move) for move in act.moves])
 
 
 class LeftoverView(BaseModel):
@@ -96,7 +118,8 @@ def router(app: Application) -> APIRouter:
     @routes.post("/providers/{name}/acts", status_code=202, summary="Let a worker change something of a cloud itself")
     def ask(name: str, wish: NewCloudAct) -> CloudActView:
         provider = app.provider(name).name
-        return CloudActView.of(app.cloud_acts.ask(provider, wish.verb, wish.kind, wish.name, wish.asking()))
+        asked = app.cloud_acts.ask(provider, wish.verb, wish.kind, wish.name, wish.asking(), wish.policy, wish.at_once)
+        return CloudActView.of(asked)
 
     @routes.get("/acts/{id}", summary="An act on a cloud, finished or not")
     def act(id: str) -> CloudActView:

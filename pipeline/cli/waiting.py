@@ -12,9 +12,26 @@ if TYPE_CHECKING:
     from pipeline.cli.client import Client
 
 
-def finished(client: Client, path: str, *, within_s: float, look_s: float, late: str) -> dict[str, Any]:
-    """What stands at `path` once it has a `finished_at`; Complaint `late` when it has none in time."""
-    return until(client, path, lambda one: one["finished_at"] is not None, within_s=within_s, look_s=look_s, late=late)
+def finished(
+    client: Client,
+    path: str,
+    *,
+    within_s: float,
+    look_s: float,
+    late: str,
+    seen: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """What stands at `path` once it has a `finished_at`; Complaint `late` when it has none in time.
+
+    `seen` is shown every look.
+    """
+
+    def done(one: dict[str, Any]) -> bool:
+        if seen is not None:
+            seen(one)
+        return one["finished_at"] is not None
+
+    return until(client, path, done, within_s=within_s, look_s=look_s, late=late)
 
 
 def until(

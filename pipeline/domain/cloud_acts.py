@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pipeline.domain.errors import UserError
+from pipeline.domain.moving_off import AT_ONCE, Move, Policy
 
 
 class ObjectKind(StrEnum):
@@ -57,6 +58,9 @@ class CloudAct:
 
     `outcome` is what came of it. `refused` is the guard that refused it, and `fault` why nothing, or not all, was done.
     `left` are users that a machine still has.
+
+    `policy`, `at_once` and `moves`: what becomes of the servers on a machine that goes out. `due_at` is when it is to
+    be looked at again while it is not done.
     """
 
     id: str
@@ -74,10 +78,16 @@ class CloudAct:
     refused: str = ""
     fault: str = ""
     left: tuple[str, ...] = ()
+    policy: Policy = Policy.DISABLE
+    at_once: int = AT_ONCE
+    moves: tuple[Move, ...] = ()
+    due_at: float = 0.0
 
 
-def check_fits(verb: Verb, kind: ObjectKind) -> None:
+def check_fits(verb: Verb, kind: ObjectKind, policy: Policy = Policy.DISABLE) -> None:
     """UserError when such a thing cannot be done to such an object."""
+    if policy is not Policy.DISABLE and verb is not Verb.TAKE_OUT:
+        raise UserError(f"policy {policy} is for {Verb.TAKE_OUT} alone, not for {verb}")
     fitting = FITTING.get(verb, (ObjectKind.MACHINE,))
     if kind not in fitting:
         raise UserError(f"{verb} of a {kind}: expected a {' or '.join(fitting)}")

@@ -132,6 +132,8 @@ def limits_of(quota: Quota, *, floating: bool) -> Mapping[str, int]:
         "servers": nodes,
         "cores": None if quota.vcpu is None else max(math.ceil(quota.vcpu), nodes or 0),
         "memory_mib": None if quota.memory_mib is None else math.ceil(quota.memory_mib),
+        "server_groups": groups,
+        "server_group_members": nodes,
         "ports": None if nodes is None else (nodes + 1) * PORTS_A_NODE,
         "security_groups": groups,
         "security_group_rules": None if groups is None else groups * RULES_A_GROUP,

@@ -23,6 +23,8 @@ class Act(StrEnum):
     TAKE_OUT = "take-out"
     RESTART_AGENT = "restart-agent"
     SET_UP = "set-up"
+    MOVE = "move"
+    EVACUATE = "evacuate"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Facts:
     `sightings` counts how often a thing that is in no book was seen. `in_traffic` is the router that sends traffic to
     it. `last_of` is the role of which it is the last healthy node. `used_by` is what else uses it. `budget` is how many
     such acts `provider` allows in an interval, of which `spent` are; None: it is not counted. `unwell` says which
-    of its nodes do not answer a router.
+    of its nodes do not answer a router. `agent_up`: the cloud counts a machine's agent as alive.
     """
 
     who: str
@@ -51,6 +53,7 @@ class Facts:
     budget: int | None = None
     in_service: bool = False
     unwell: str = ""
+    agent_up: bool = False
     now: float = 0.0
 
 
@@ -120,6 +123,10 @@ def _unwell(facts: Facts) -> str:
     return facts.unwell
 
 
+def _agent_up(facts: Facts) -> str:
+    return "its agent is alive, so its servers may be running" if facts.agent_up else ""
+
+
 _TAKES_NODES = frozenset({Act.DESTROY, Act.REBUILD, Act.SCALE_IN, Act.PREEMPT, Act.REAP})
 #: These count against the budget of the provider whoever asks, a destroy when nobody asked for it.
 COUNTED = frozenset({Act.REAP, Act.PREEMPT, Act.REBUILD, Act.DELETE_OBJECT})
@@ -144,7 +151,7 @@ GUARDS: tuple[Guard, ...] = (
     ),
     Guard(
         "traffic",
-        _TAKES_NODES,
+        _TAKES_NODES | {Act.MOVE},
         "a router sends traffic to it",
         _in_traffic,
         "drain it first",
@@ -152,7 +159,7 @@ GUARDS: tuple[Guard, ...] = (
     ),
     Guard(
         "last-node",
-        frozenset({Act.SCALE_IN, Act.REBUILD}),
+        frozenset({Act.SCALE_IN, Act.REBUILD, Act.MOVE}),
         "it is the last healthy node of its role",
         _last,
         "add a node of the role first, or destroy the whole environment",
@@ -201,6 +208,14 @@ GUARDS: tuple[Guard, ...] = (
         "nodes of it do not answer the router's health checks",
         _unwell,
         "wait until its nodes are well, or deploy again",
+        passing=True,
+    ),
+    Guard(
+        "dead",
+        frozenset({Act.EVACUATE}),
+        "the cloud counts the machine's agent as alive: its servers may run, and would run twice",
+        _agent_up,
+        "move its servers with policy migrate, or end the machine (power it off) and override: it is forced down then",
         passing=True,
     ),
 )

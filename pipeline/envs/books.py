@@ -394,7 +394,9 @@ SURVEYS: Kind[Survey] = Kind("survey", Survey, lambda _: {})
 #: One a provider.
 LEFTOVERS: Kind[LeftoverReport] = Kind("leftovers", LeftoverReport, lambda _: {})
 QOS_CHECKS: Kind[QosCheck] = Kind("qos_check", QosCheck, lambda _: {})
-CLOUD_ACTS: Kind[CloudAct] = Kind("cloud_act", CloudAct, lambda _: {})
+CLOUD_ACTS: Kind[CloudAct] = Kind(
+    "cloud_act", CloudAct, lambda act: {} if act.finished_at is not None else {"cloud_acts:open": act.due_at}
+)
 CLOUD_SETUPS: Kind[CloudSetup] = Kind("cloud_setup", CloudSetup, lambda _: {})
 LEDGERS: Kind[Ledger] = Kind("ledger", Ledger, lambda _: {})
 COMMANDS: Kind[Command] = Kind("command", Command, lambda _: {})

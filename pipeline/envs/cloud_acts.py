@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from pipeline.domain import moving_off
 from pipeline.domain.cloud_acts import CloudAct, CloudObject, ObjectKind, Verb, check_fits
-from pipeline.domain.errors import GreenroomError, GuardRefused, TransientError, UserError
+from pipeline.domain.errors import GreenroomError, GuardRefused, TransientError, UserError, VersionConflict
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import MachineState
+from pipeline.domain.moving_off import AT_ONCE, Move, MoveState, Policy
 from pipeline.envs import jobs
-from pipeline.envs.books import CLOUD_ACTS, Books
+from pipeline.envs.books import CLOUD_ACTS, Books, Loaded
 from pipeline.envs.gate import Asking, Gate, check_names
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leftovers import Leftovers
+from pipeline.envs.moving_off import MovingOff
 from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
 from pipeline.ports.clouds import Estate
 from pipeline.ports.common import Clock, Ids
 
+log = logging.getLogger(__name__)
 #: What came of an act is kept for so long, in seconds.
 KEPT_S = 7 * 86400
 #: How long an object may take to be gone, and the pause between two looks, in seconds.
 GONE_S, LOOK_S = 30.0, 0.5
+#: An act of which nothing was heard for so long has lost its worker, in seconds.
+LOST_S = 300.0
+#: Between two looks at servers that move, and how long an act goes on with that, in seconds.
+NEXT_S, MOST_S = 3.0, 6 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -34,16 +43,28 @@ class CloudActs:
     inventories: Inventories
     leftovers: Leftovers
     removals: Removals
+    moving: MovingOff
     gate: Gate
     clock: Clock
     ids: Ids
 
-    def ask(self, provider: str, verb: Verb, kind: ObjectKind, name: str, asking: Asking) -> CloudAct:
+    def ask(
+        self,
+        provider: str,
+        verb: Verb,
+        kind: ObjectKind,
+        name: str,
+        asking: Asking,
+        policy: Policy = Policy.DISABLE,
+        at_once: int = AT_ONCE,
+    ) -> CloudAct:
         """Store the wish and the job that carries it out; UserError when it makes no sense for this provider."""
-        check_fits(verb, kind)
+        check_fits(verb, kind, policy)
+        moving_off.check_at_once(at_once)
         check_names(asking)
         if verb is not Verb.TAKE_BACK:
             self._estate(provider)
+        now = self.clock.now()
         act = CloudAct(
             self.ids.new("act"),
             provider,
@@ -52,32 +73,66 @@ class CloudActs:
             name,
             asking.who,
             asking.why,
-            self.clock.now(),
+            now,
             asking.overrides,
             asking.dry_run,
+            policy=policy,
+            at_once=at_once,
+            due_at=now + LOST_S,
         )
-        put = CLOUD_ACTS.put(act.id, act, 0, ttl_s=KEPT_S)
-        self.books.commit(put, jobs=[jobs.cloud_act(provider, act.id)])
+        self.books.commit(CLOUD_ACTS.put(act.id, act, 0), jobs=[jobs.cloud_act(provider, act.id)])
         return act
 
+    def due(self) -> list[CloudAct]:
+        """Those that are to be looked at again, or have lost their worker."""
+        return [one.value for one in self.books.cloud_acts.due("cloud_acts:open", self.clock.now())]
+
     def carry_out(self, act_id: str) -> None:
-        """Do it, and keep what came of it; nothing when that was done already."""
+        """Do it, or the next step of it, and keep what came of it; nothing when that was done already."""
         loaded = self.books.cloud_acts.get(act_id)
         if loaded.value.finished_at is not None:
             return
-        done = replace(self._done(loaded.value), finished_at=self.clock.now())
-        self.books.commit(CLOUD_ACTS.put(act_id, done, loaded.version, ttl_s=KEPT_S))
+        try:
+            after = self._done(loaded.value)
+            kept = self._keep(loaded, after)
+            self._tell(kept, before=loaded.value)
+        except VersionConflict:
+            log.info("act %s: another worker has taken this step", act_id)
+
+    def _keep(self, loaded: Loaded[CloudAct], act: CloudAct) -> Loaded[CloudAct]:
+        over = not act.due_at
+        act = replace(act, finished_at=self.clock.now()) if over else act
+        self.books.commit(CLOUD_ACTS.put(act.id, act, loaded.version, ttl_s=KEPT_S if over else None))
+        return Loaded(act, loaded.version + 1)
+
+    def _tell(self, loaded: Loaded[CloudAct], before: CloudAct) -> None:
+        """Tell the cloud of the servers that began to move in this step, now that it is written."""
+        known = {one.server: one.told for one in before.moves}
+        fresh = [one for one in loaded.value.moves if one.told > known.get(one.server, 0) and not one.over]
+        if not fresh or loaded.value.dry_run:
+            return
+        moves = loaded.value.moves
+        for told in self.moving.tell(self._estate(loaded.value.provider), fresh):
+            moves = moving_off.replaced(moves, told)
+        if moves != loaded.value.moves:
+            self._keep(loaded, replace(loaded.value, moves=moves))
 
     def _done(self, act: CloudAct) -> CloudAct:
+        """The act after this step; it is over when it has no `due_at` any more."""
+        over = replace(act, due_at=0.0)
         try:
             if act.verb is Verb.TAKE_BACK:
-                return self._take_back(act)
+                return self._take_back(over)
             estate = self._estate(act.provider)
-            return self._do(act, estate, estate.find(act.kind, act.name))
+            return self._do(over, estate, estate.find(act.kind, act.name))
         except GuardRefused as error:
-            return replace(act, refused=error.guard, fault=str(error))
+            return replace(over, refused=error.guard, fault=str(error))
+        except TransientError as error:
+            if any(not move.over for move in act.moves) and self.clock.now() < act.asked_at + MOST_S:
+                return replace(act, outcome=f"servers are on their way; {error}", due_at=self.clock.now() + NEXT_S)
+            return replace(over, fault=str(error))
         except GreenroomError as error:  # whoever asked reads it, and may ask again
-            return replace(act, fault=str(error))
+            return replace(over, fault=str(error))
 
     def _do(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
         does = {
@@ -128,17 +183,41 @@ class CloudActs:
 
     def _take_out(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
         """No new nodes and servers first; out of service when nothing is on it any more."""
+        moves = act.policy is not Policy.DISABLE
+        if not act.outcome and act.policy is Policy.EVACUATE:
+            self.moving.may_evacuate(act, estate, one, _asking(act))
         if act.dry_run:
             left = tuple(estate.users(one))
-            return replace(act, left=left, outcome=f"{one} would take no more servers; {_told(left)}")
+            planned = self.moving.planned(act, estate, one, _asking(act)) if moves else ()
+            return replace(act, left=left, moves=planned, outcome=f"{one} would take no more servers; {_told(left)}")
+        if not act.outcome:
+            self._close(act, estate, one)
+        if moves:
+            act = self._moved(act, estate, one)
+        return act if act.due_at else self._emptied(act, estate, one)
+
+    def _close(self, act: CloudAct, estate: Estate, one: CloudObject) -> None:
         if self._state(act, one) is MachineState.IN_SERVICE:
             self.inventories.set_state(act.provider, one.name, MachineState.DRAINING, _asking(act))
         estate.set_service(one, on=False, reason=act.why)
+
+    def _moved(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
+        """After the next look at the servers that move; it is due again as long as any does."""
+        moves = self.moving.look(act, estate, one, _asking(act))
+        act = replace(act, moves=moves, outcome=f"{one} takes no more servers; {moving_off.summary(moves)}")
+        if all(move.over for move in moves):
+            return act
+        if self.clock.now() > act.asked_at + MOST_S:
+            return replace(act, fault=f"{act.outcome}: not done within {MOST_S / 3600:.0f} h; ask again")
+        return replace(act, due_at=self.clock.now() + NEXT_S)
+
+    def _emptied(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
         left = tuple(estate.users(one))  # after it was closed: nothing comes any more
+        how = _how_they_went(act.moves)
         if left:
-            return replace(act, left=left, outcome=f"{one} takes no more servers; {_told(left)}: ask again later")
+            return replace(act, left=left, outcome=f"{one} takes no more servers;{how} {_told(left)}: ask again later")
         self.inventories.set_state(act.provider, one.name, MachineState.MAINTENANCE, _asking(act))
-        return replace(act, outcome=f"{one} is out of service and empty: its agent may be restarted")
+        return replace(act, outcome=f"{one} is out of service and empty:{how} its agent may be restarted")
 
     def _put_back(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
         if act.dry_run:
@@ -176,3 +255,11 @@ def _asking(act: CloudAct) -> Asking:
 
 def _told(left: tuple[str, ...]) -> str:
     return f"{len(left)} are on it: {', '.join(left[:5])}" if left else "nothing is on it"
+
+
+def _how_they_went(moves: tuple[Move, ...]) -> str:
+    """How many went, and why each of the others stays."""
+    if not moves:
+        return ""
+    stay = (f" {one}: {one.fault};" for one in moves if one.state in {MoveState.FAILED, MoveState.REFUSED})
+    return f" {moving_off.summary(moves)};" + "".join(stay)

@@ -57,6 +57,12 @@ def of_environment(old: Environment | None, new: Environment, now: float) -> lis
     return [Event(subject, kind, now, data) for subject in subjects]
 
 
+def node_lost(environment: Environment, name: str, why: str, now: float) -> Event:
+    (node,) = environment.named({name})
+    data = {"environment": environment.id, "node": name, "role": node.role, "machine": node.machine, "fault": why}
+    return Event(environment.id, "environment.node-lost", now, data)
+
+
 def scaling_begins(environment: Environment, scaling: Scaling, now: float) -> Event:
     """Nodes are to come or to go."""
     kind = "environment.scaling" if scaling.moves is None else "environment.moving"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from pipeline.domain.environments import Environment, Node, NodeState
+from pipeline.domain.rules import Spread
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
 from pipeline.ports.secrets import KeyMaker, Secrets
+
+#: These have a place, or had one that is theirs still.
+PLACED = frozenset(NodeState) - {NodeState.DESTROYING, NodeState.GONE}
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,13 @@ class Orders:
             authorized_key=environment.public_key,
             login_keys=environment.contract.keys if environment.contract is not None else (),
             ends_at=environment.ends_at,
-            nodes=tuple(self._node(node) for node in nodes),
+            nodes=tuple(self._node(node, per_machine(environment, node.role)) for node in nodes),
             project=environment.project,
             networks=environment.networks,
             owner=environment.owner,
         )
 
-    def _node(self, node: Node) -> NodeRequest:
+    def _node(self, node: Node, share: int | None) -> NodeRequest:
         return NodeRequest(
             name=node.name,
             role=node.role,
@@ -67,7 +72,17 @@ class Orders:
             zone=node.zone,
             wiring=node.wiring,
             custom=node.custom,
+            per_machine=share,
         )
+
+
+def per_machine(environment: Environment, role: str) -> int | None:
+    """How many nodes of a role placement lets stand on one machine; 0 where it knew no machines, None: any number."""
+    rules = environment.rules.roles.get(role)
+    if rules is None or rules.spread is not Spread.MACHINE:
+        return None
+    standing = Counter(node.machine for node in environment.of_role(role) if node.state in PLACED)
+    return 0 if "" in standing else max(standing.values(), default=0)
 
 
 def seen_as(node: Node, view: NodeView | None) -> Node:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pipeline.domain import resizing
 from pipeline.domain.environments import Environment, NodeState
 from pipeline.domain.errors import VersionConflict
+from pipeline.envs import events
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.providers import Provider
 from pipeline.envs.steps import Steps
 from pipeline.ports.common import Clock
 from pipeline.ports.drivers import NodeStatus, NodeView
-from pipeline.ports.stores import Event, Put
+from pipeline.ports.stores import Put
 
 log = logging.getLogger(__name__)
 #: A node must be missed twice, at least so far apart, and at most, in seconds.
@@ -50,7 +51,7 @@ class Watch:
         if not faults:
             return []
         now = self.clock.now()
-        told = [_told(loaded.value, name, why, now) for name, why in faults.items()]
+        told = [events.node_lost(loaded.value, name, why, now) for name, why in faults.items()]
         try:
             Steps(self.books, self.clock).save(loaded, resizing.lose(loaded.value, faults), told=told)
         except VersionConflict:
@@ -82,9 +83,3 @@ def _faults(names: Sequence[str], views: Mapping[str, NodeView]) -> Iterator[tup
             yield name, UNSEEN
         elif view.status is NodeStatus.ERROR:
             yield name, view.fault or "the provider reports an error without saying which"
-
-
-def _told(environment: Environment, name: str, why: str, now: float) -> Event:
-    (node,) = environment.named({name})
-    data = {"environment": environment.id, "node": name, "role": node.role, "machine": node.machine, "fault": why}
-    return Event(environment.id, "environment.node-lost", now, data)

@@ -11,6 +11,7 @@ from pipeline.domain.cloud_setups import CloudSetup, Found, Part
 from pipeline.domain.drift import Server
 from pipeline.domain.inventory import Inventory
 from pipeline.domain.leftovers import Thing
+from pipeline.domain.moving_off import How, Trial
 from pipeline.ports.common import Secret
 
 
@@ -72,7 +73,28 @@ class Estate(Protocol):
         """Whether the cloud may put servers on a machine."""
 
     def set_service(self, machine: CloudObject, *, on: bool, reason: str) -> None:
-        """Let the cloud put servers on a machine, or no more; those on it stay."""
+        """Let the cloud put servers on a machine, or no more; those on it stay. On, it counts as alive again, too."""
+
+    def alive(self, machine: CloudObject) -> bool:
+        """Whether the cloud counts a machine's agent as alive."""
+
+    def count_as_dead(self, machine: CloudObject) -> None:
+        """Let the cloud count it as dead, whatever its agent says; it must be dead."""
+
+    def servers_on(self, machine: CloudObject) -> Sequence[Server]:
+        """The servers on a machine now, of whichever project."""
+
+    def server(self, id: str) -> Server | None:
+        """One server as it is now; None when there is none."""
+
+    def move(self, id: str, how: How) -> None:
+        """Tell the cloud to move a server to wherever it chooses, and return; `last_trial` tells how that went."""
+
+    def confirm(self, id: str) -> None:
+        """Let a server stay where a cold migration put it."""
+
+    def last_trial(self, id: str) -> Trial | None:
+        """The last try to move a server that the cloud keeps, by whomever; None when there was none."""
 
     def close(self) -> None:
         """Give back connections; it is not used afterwards."""

@@ -18,7 +18,9 @@ from pipeline.ports.common import Secret
 class NodeRequest:
     """One node to create. `name` is unique in its environment (`web-0`); the node's hostname is the same.
 
-    `machine` and `zone` are where placement put it: a driver that can choose builds it there.
+    `machine` and `zone` are where placement put it: a driver that can choose builds it there. `per_machine`: at most so
+    many nodes of its role stand on one machine, for a provider that chooses machines itself; 0: as few as there is room
+    for, None: any number.
     """
 
     name: str
@@ -32,6 +34,7 @@ class NodeRequest:
     zone: str = ""
     wiring: Wiring = field(default_factory=Wiring)
     custom: Custom = field(default_factory=Custom)
+    per_machine: int | None = None
 
 
 @dataclass(frozen=True)

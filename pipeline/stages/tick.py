@@ -14,6 +14,7 @@ from pipeline.domain.errors import Fenced, GuardRefused, PermanentError, Transie
 from pipeline.domain.runs import Attempt, AttemptState, Run, StageName
 from pipeline.envs import jobs, warnings
 from pipeline.envs.books import Loaded
+from pipeline.envs.cloud_acts import CloudActs
 from pipeline.envs.doors import Doors
 from pipeline.envs.gate import TICK, Asking
 from pipeline.envs.inventories import Inventories
@@ -73,6 +74,7 @@ class Tick:
     control: Control
     preempted: Preempted
     verdicts: Verdicts
+    cloud_acts: CloudActs
     schedules: Schedules
     scale: Scale
     queue: JobQueue
@@ -233,6 +235,7 @@ class Tick:
         self._survive("quarantines", self.inventories.end_quarantines, Asking(TICK, "its quarantine is over"))
         for acceptance_id in self.verdicts.due():
             self._survive(acceptance_id, self.verdicts.conclude, acceptance_id)
+        self._survive("acts on clouds", self._go_on_with_acts)
         for schedule_id in self.schedules.due():
             self._survive(schedule_id, self.schedules.start, schedule_id, fence)
         self._survive("due triggers", self._due_triggers)
@@ -244,6 +247,9 @@ class Tick:
         self._survive("requeueing", self._requeue, active)
         self._survive("lost workers", self._lose_dead, active)
         self._now_and_then()
+
+    def _go_on_with_acts(self) -> None:
+        self.queue.enqueue([jobs.cloud_act(act.provider, act.id) for act in self.cloud_acts.due()])
 
     def _end_leases(self) -> None:
         self._take_back(self.reaper.overdue())

@@ -41,10 +41,12 @@ def die_before(calls: int) -> None:
 
 
 def request(told: dict[str, Any]) -> EnvironmentRequest:
-    """Two nodes in two zones."""
+    """Two nodes in two zones, kept apart."""
     host_key = Secret(told["host_key"])
     nodes = tuple(
-        NodeRequest(f"web-{at}", "web", "plain", SMALL, QosProfile(), host_key, told["host_public"], zone=zone)
+        NodeRequest(
+            f"web-{at}", "web", "plain", SMALL, QosProfile(), host_key, told["host_public"], zone=zone, per_machine=1
+        )
         for at, zone in enumerate(ZONES)
     )
     return EnvironmentRequest(told["deployment"], told["id"], "shop", told["login"], told["ends_at"], nodes)

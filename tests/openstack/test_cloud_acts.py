@@ -24,6 +24,7 @@ from pipeline.envs.cloud_acts import CloudActs
 from pipeline.envs.gate import Asking, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leftovers import Leftovers
+from pipeline.envs.moving_off import MovingOff
 from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
 from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
@@ -109,7 +110,8 @@ def _scene(test_cloud: CloudUnderTest, admin: Connection, server: str, locks: Pa
     provider = Provider("cloud", driver, MemoryTransport(clock), estate=OpenStackEstate(operator))
     leftovers = Leftovers(books, lambda _: provider, clock, NAME)
     removals = Removals(books, gate, clock)
-    acts = CloudActs(books, lambda _: provider, inventories, leftovers, removals, gate, clock, RandomIds())
+    moving = MovingOff(books, inventories, gate, clock, NAME)
+    acts = CloudActs(books, lambda _: provider, inventories, leftovers, removals, moving, gate, clock, RandomIds())
     return Scene(acts, books, inventories, admin, server)
 
 

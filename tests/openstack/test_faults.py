@@ -5,21 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 from pipeline.adapters.drivers.openstack.terms import Terms
-from pipeline.clients.openstack import Account
 from pipeline.domain.errors import TransientError
 from pipeline.domain.failsafe import MAX_ATTEMPTS
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus
 from tests.plugins.local_nodes import Keys
-from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
+from tests.plugins.openstack_cloud import CloudUnderTest
 from tests.tools.deployment import wait_for
+from tests.tools.faulty_cloud import account_behind, upstream_of
 from tests.tools.faulty_proxy import (
     Fault,
     FaultyProxy,
@@ -36,8 +35,6 @@ NODES = ("web-0", "web-1")
 #: A list costs the cloud half a second of its time.
 LOOK_S = 1.0
 CREATES, DELETES = r"/servers$", r"/servers/[0-9a-f-]{36}$"
-#: Services that are reached by way of the proxy, and the version in their URLs, which saves looking for it.
-VERSIONS = {"compute": "v2.1", "network": "v2.0"}
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(200)]
 
@@ -45,10 +42,7 @@ pytestmark = [pytest.mark.openstack, pytest.mark.timeout(200)]
 @pytest.fixture(scope="module")
 def upstream(test_cloud: CloudUnderTest) -> dict[str, str]:
     """Where the real APIs are, by service."""
-    connection = connection_of(test_cloud, test_cloud.ours)
-    urls = {name: urlsplit(str(connection.endpoint_for(name))) for name in VERSIONS}
-    connection.close()
-    return {name: f"{url.scheme}://{url.netloc}" for name, url in urls.items()}
+    return upstream_of(test_cloud)
 
 
 @pytest.fixture
@@ -60,13 +54,8 @@ def proxy(upstream: dict[str, str]) -> Iterator[FaultyProxy]:
 @pytest.fixture
 def driver(proxy: FaultyProxy, test_cloud: CloudUnderTest, tmp_path: Path) -> Iterator[OpenStackDriver]:
     """A driver that reaches everything by way of the proxy."""
-    file = tmp_path / "clouds.yaml"
-    told = {name: f"{proxy.url(name)}/{version}" for name, version in VERSIONS.items()}
-    overrides = "".join(f"    {name}_endpoint_override: {url}\n" for name, url in told.items())
-    ours = test_cloud.clouds_file.read_text().split("  greenroom:\n")[1].split("  neighbour:")[0]
-    file.write_text("clouds:\n  greenroom:\n" + overrides + ours)
     terms = Terms(test_cloud.network, images={"plain": test_cloud.image}, login=False)
-    made = OpenStackDriver(DEPLOYMENT, Account("greenroom", str(file), timeout_s=30), {}, terms, tmp_path / "locks")
+    made = OpenStackDriver(DEPLOYMENT, account_behind(proxy, test_cloud, tmp_path), {}, terms, tmp_path / "locks")
     yield made
     made.close()
 

@@ -21,7 +21,7 @@ from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.adapters.transports.memory import MemoryTransport
-from pipeline.clients.openstack import Account, Mark, described
+from pipeline.clients.openstack import Account, Mark, described, named_group
 from pipeline.clients.openstack.marks import DEPLOYMENT, ENVIRONMENT
 from pipeline.domain.environments import EnvironmentState
 from pipeline.envs.books import Books
@@ -35,7 +35,7 @@ from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
 OURS = "doomed"
 DELIVERIES = 20
 #: A whole delivery makes no more calls than this, the first ones of a connection counted in.
-MOST_CALLS = 22
+MOST_CALLS = 25
 AT_ONCE = 4
 SEED = 20261126
 
@@ -77,6 +77,10 @@ def neighbours(connection: Connection, test_cloud: CloudUnderTest) -> Iterator[d
         stack.callback(connection.compute.wait_for_delete, server, wait=60)
         stack.callback(connection.compute.delete_server, server.id)
         connection.compute.wait_for_server(server, wait=60)
+        for name in ("web", Mark("somebody", "env-1").group_of("web")):
+            apart = connection.compute.create_server_group(name=name, policy="soft-anti-affinity")
+            stack.callback(connection.compute.delete_server_group, apart.id)
+            made |= {f"server group {name}": apart.id}
         yield {**made, "server": server.id}
 
 
@@ -92,6 +96,8 @@ def left_of_ours(connection: Connection) -> list[str]:
     kinds = {"group": net.security_groups(), "port": net.ports(), "address": net.ips(), "network": net.networks()}
     marks = [(kind, described(one.description)) for kind, found in kinds.items() for one in found]
     left = [f"{kind} of {mark.environment_id}" for kind, mark in marks if mark is not None and mark.deployment == OURS]
+    apart = [named_group(one.name) for one in connection.compute.server_groups()]
+    left += [f"server group of {mark.environment_id}" for mark in apart if mark is not None and mark.deployment == OURS]
     servers = connection.compute.servers(details=True)
     return left + [f"server {one.name}" for one in servers if one.metadata.get(DEPLOYMENT) == OURS]
 

@@ -24,6 +24,7 @@ from pipeline.envs.cloud_acts import CloudActs
 from pipeline.envs.gate import Asking, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leftovers import Leftovers
+from pipeline.envs.moving_off import MovingOff
 from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
 from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
@@ -76,7 +77,8 @@ def scene(test_cloud: CloudUnderTest, tmp_path: Path) -> Iterator[Scene]:
         gate = Gate(books, clock)
         leftovers = Leftovers(books, lambda _: provider, clock, OURS)
         inventories, removals = Inventories(books, clock, gate), Removals(books, gate, clock)
-        acts = CloudActs(books, lambda _: provider, inventories, leftovers, removals, gate, clock, RandomIds())
+        moving = MovingOff(books, inventories, gate, clock, OURS)
+        acts = CloudActs(books, lambda _: provider, inventories, leftovers, removals, moving, gate, clock, RandomIds())
         yield Scene(leftovers, acts, books, clock, ours.id, theirs.id, group.id)
 
 

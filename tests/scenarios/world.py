@@ -61,6 +61,7 @@ from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.lifecycle import Lifecycle
 from pipeline.envs.login_keys import LoginKeys
 from pipeline.envs.measuring import Measuring
+from pipeline.envs.moving_off import MovingOff
 from pipeline.envs.orders import Orders
 from pipeline.envs.pools import Pools
 from pipeline.envs.preemption import Preemptions
@@ -503,6 +504,8 @@ class World:
         self.registry = Registry(
             self.books, self._stock, self.hands, self.inventories, self.gate, "world", self.clock, ("cloud",)
         )
+        self.leftovers = Leftovers(self.books, self._provider, self.clock, "world")
+        self.cloud_acts = self._cloud_acts()
         self.work = self._work()
         self.fence = self._lead()
         self.tick = self._tick()
@@ -567,6 +570,19 @@ class World:
             ids=self.ids,
         )
 
+    def _cloud_acts(self) -> CloudActs:
+        return CloudActs(
+            self.books,
+            self._provider,
+            self.inventories,
+            self.leftovers,
+            self.removals,
+            MovingOff(self.books, self.inventories, self.gate, self.clock, "world"),
+            self.gate,
+            self.clock,
+            self.ids,
+        )
+
     def _work(self) -> Work:
         suspects = Suspects(self.books, self.inventories, self.clock)
         orders = Orders(self.secrets, SshKeys(), "world")
@@ -578,10 +594,6 @@ class World:
             self.books, {"github": self.forge}, self.secrets, self.clock, self.ids, "http://greenroom.test"
         )
         runner = Runner(self.tools, self._pulse)
-        leftovers = Leftovers(self.books, self._provider, self.clock, "world")
-        acts = CloudActs(
-            self.books, self._provider, self.inventories, leftovers, self.removals, self.gate, self.clock, self.ids
-        )
         return Work(
             self.books,
             planner,
@@ -593,9 +605,9 @@ class World:
             self._qos_checks(),
             Measuring(self._provider, self.inventories),
             Surveys(self.books, self._provider, self.inventories, self.clock, "world", lambda _: None),
-            leftovers,
+            self.leftovers,
             Commands(self.tools),
-            acts,
+            self.cloud_acts,
             CloudSetups(
                 self.books,
                 self._provider,
@@ -647,6 +659,7 @@ class World:
             control=self.control,
             preempted=Preempted(self.tools),
             verdicts=Verdicts(self.books, self.inventories, self.clock),
+            cloud_acts=self.cloud_acts,
             schedules=self.schedules,
             scale=self.scale,
             queue=self.queue,

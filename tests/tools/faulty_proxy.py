@@ -49,7 +49,7 @@ class Fault:
     """Spoils the first `times` calls of a method whose path matches; `spoil` may forward the call or not.
 
     `about`: words that its query or body must have, as those of all calls about one environment do. Methods may be
-    several, as in `POST|DELETE`.
+    several, as in `POST|DELETE`. `after`: so many such calls are let through first.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Fault:
     spoil: Spoil
     times: int = 1
     about: str = ""
+    after: int = 0
 
     def meets(self, method: str, path: str, body: bytes) -> bool:
         meant = re.fullmatch(self.method, method) is not None and re.search(self.path, path) is not None
@@ -83,7 +84,10 @@ class FaultyProxy:
         """The fault that this call meets, which is used up by it."""
         with self._lock:
             self.calls.append(f"{method} {path}")
-            found = next((one for one in self.faults if one.meets(method, path, body)), None)
+            meant = [one for one in self.faults if one.meets(method, path, body)]
+            found = next((one for one in meant if one.after <= 0), None)
+            for one in meant:
+                one.after -= 1
             if found is not None:
                 found.times -= 1
                 self.happened.append(found.name)
@@ -191,6 +195,18 @@ def late(seconds: float) -> Callable[[Forward], None]:
     def spoil(forward: Forward) -> None:
         time.sleep(seconds)
         forward()
+
+    return spoil
+
+
+def down_for(seconds: float) -> Spoil:
+    """From the first call on nobody answers for a while, and then all is well."""
+    ends: list[float] = []
+
+    def spoil(forward: Forward) -> Answer | None:
+        if not ends:
+            ends.append(time.monotonic() + seconds)
+        return None if time.monotonic() < ends[0] else forward()
 
     return spoil
 

@@ -89,6 +89,20 @@ def test_a_dry_run_is_never_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (ended.value.exit_code, api.asked[0]["dry_run"]) == (OK, True)
 
 
+def test_servers_that_move_are_told_each_with_what_became_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    move = {"server": "id-1", "name": "web-0", "project": "p", "how": "live-migration", "to": "", "fault": ""}
+    moves = [{**move, "state": "moved", "to": "m2"}, {**move, "server": "id-2", "state": "failed", "fault": "no host"}]
+    api = ask(monkeypatch, {"left": [SERVER], "outcome": "1 moved, 1 failed", "moves": moves})
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(typer.Exit) as ended:
+        cloud.machine_out("m1", reason="new kernel", provider="lab", policy=cloud.Policy.MIGRATE, at_once=4)
+    assert (api.asked[0]["policy"], api.asked[0]["at_once"], ended.value.exit_code) == ("migrate", 4, FAILED)
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("web-0 (id-1): moved to m2", "no host", "1 moved, 1 failed"))
+
+
 class LeftoversApi:
     """Answers what was seen before, and then what was seen now."""
 

@@ -154,7 +154,7 @@ def test_a_file_that_cannot_be_read_is_no_answer_of_placement(monkeypatch: pytes
 
 def line(**more: Any) -> dict[str, Any]:
     usual = {"at": 0.0, "act": "destroy", "target": "env-1", "who": "tick", "why": "over", "dry_run": False}
-    return {**usual, "refused": "", "because": "", "overridden": {}, "verified": None, "still": "", **more}
+    return {**usual, "refused": "", "because": "", "overridden": {}, "verified": None, "still": "", "keys": [], **more}
 
 
 @pytest.mark.parametrize(
@@ -165,6 +165,7 @@ def line(**more: Any) -> dict[str, Any]:
         (line(overridden={"held": "seen"}), "passed, overriding held (seen)"),
         (line(refused="held", because="it is held"), "refused by held: it is held"),
         (line(verified=True), "verified: it is gone"),
+        (line(keys=["SHA256:abc ada"]), "SHA256:abc ada"),
         (line(verified=False, still="node web-0"), "not verified: still there: node web-0"),
     ],
 )

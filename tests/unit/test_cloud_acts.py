@@ -20,6 +20,7 @@ from pipeline.envs.cloud_acts import GONE_S, CloudActs
 from pipeline.envs.gate import AUDIT, Asking, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leftovers import Leftovers
+from pipeline.envs.moving_off import MovingOff
 from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
 from tests.unit.test_drift import environment
@@ -56,6 +57,7 @@ class Scene:
             self.inventories,
             self.leftovers,
             removals,
+            MovingOff(self.books, self.inventories, self.gate, self.clock, "scene"),
             self.gate,
             self.clock,
             RandomIds(),

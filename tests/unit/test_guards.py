@@ -38,6 +38,7 @@ BAD = {
     "in-use": Facts("me", used_by=("env-1/web-0",)),
     "out-of-service": Facts("me", in_service=True),
     "healthy": Facts("me", unwell="1 of its 2 nodes does not answer"),
+    "dead": Facts("me", agent_up=True),
 }
 
 
@@ -86,8 +87,8 @@ class Rule:
 RULES = {
     "ownership": Rule("destroy rebuild scale-in preempt reap delete-object set-up", lambda f: not f.marked, firm=True),
     "known": Rule("reap delete-object", lambda f: not f.known and f.sightings < 2, firm=True, passing=True),
-    "traffic": Rule("destroy rebuild scale-in preempt reap", lambda f: f.in_traffic != "", passing=True),
-    "last-node": Rule("rebuild scale-in", lambda f: f.last_of != ""),
+    "traffic": Rule("destroy rebuild scale-in preempt reap move", lambda f: f.in_traffic != "", passing=True),
+    "last-node": Rule("rebuild scale-in move", lambda f: f.last_of != ""),
     "protected": Rule("destroy rebuild scale-in preempt reap", lambda f: f.protected != "" and f.owner != f.who),
     "held": Rule(
         "destroy rebuild scale-in preempt reap", lambda f: not f.given_back and f.now < f.held_until, passing=True
@@ -100,6 +101,7 @@ RULES = {
     "in-use": Rule("delete-object restart-agent take-out", lambda f: len(f.used_by) > 0, passing=True),
     "out-of-service": Rule("restart-agent", lambda f: f.in_service),
     "healthy": Rule("switch", lambda f: f.unwell != "", passing=True),
+    "dead": Rule("evacuate", lambda f: f.agent_up, passing=True),
 }
 NAMES = st.sampled_from(["me", "you", ""])
 FACTS = st.builds(
@@ -120,6 +122,7 @@ FACTS = st.builds(
     budget=st.none() | st.integers(0, 4),
     in_service=st.booleans(),
     unwell=st.sampled_from(["", "1 of its 2 nodes does not answer"]),
+    agent_up=st.booleans(),
     now=st.floats(0, 20),
 )
 OVERRIDES = st.dictionaries(st.sampled_from(list(RULES)), st.sampled_from(["", "  ", "it burns", "a drill"]))

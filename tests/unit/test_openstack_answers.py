@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 
-from pipeline.adapters.drivers.openstack import servers, wires
+from pipeline.adapters.drivers.openstack import apart, servers, wires
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.clients.openstack import Mark
@@ -30,7 +30,12 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "ports": {"ports": [{"id": "port-1", "name": "env-1-web-0", "fixed_ips": [{"ip_address": "10.0.0.2"}]}]},
     "floatingips": {"floatingip": {"id": "address-1", "floating_ip_address": "172.24.4.9", "port_id": "port-1"}},
     "detail": {"servers": []},
+    "os-server-groups": {
+        "server_group": {"id": "group-9", "name": "greenroom ours env-1 web"},
+        "server_groups": [{"id": "group-9", "name": "greenroom ours env-1 web"}, {"id": "group-8", "name": "web"}],
+    },
 }
+SIZE = Resources(vcpu=1, memory_mib=64, disk_gib=1)
 SPOILS = [silent_after, truncated, broken_off]
 #: What openstacksdk deprecates in itself is nothing that a test of ours can change.
 pytestmark = [
@@ -104,11 +109,15 @@ def cloud(proxy: FaultyProxy) -> Iterator[Cloud]:
 
 def connect(cloud: Cloud) -> str:
     """The address of a node with a floating one."""
-    size = Resources(vcpu=1, memory_mib=64, disk_gib=1)
     wiring = Wiring(floating=True)
-    node = NodeRequest("web-0", "web", "plain", size, QosProfile(), Secret("k"), "p", wiring=wiring)
+    node = NodeRequest("web-0", "web", "plain", SIZE, QosProfile(), Secret("k"), "p", wiring=wiring)
     request = EnvironmentRequest("ours", "env-1", "shop", "key", 0.0, (node,))
     return wires.connect(cloud, MARK, request, [node], {"": "group-1"}, fresh=True)["web-0"].address
+
+
+def make_server_group(cloud: Cloud) -> str:
+    node = NodeRequest("web-0", "web", "plain", SIZE, QosProfile(), Secret("k"), "p", per_machine=1)
+    return apart.ensure(cloud, MARK, [node], fresh=True)["web"]
 
 
 def make_network(cloud: Cloud) -> str:
@@ -119,12 +128,18 @@ ACTS: list[tuple[str, str, Callable[[Cloud], object], object]] = [
     ("POST", "/floatingips", connect, "172.24.4.9"),
     ("POST", "/ports", connect, "172.24.4.9"),
     ("POST", "/networks", make_network, "net-2"),
+    ("POST", "/os-server-groups", make_server_group, "group-9"),
     ("GET", "/servers/detail", lambda cloud: servers.servers(cloud, "tag"), []),
+    ("GET", "/os-server-groups", lambda cloud: [one.id for one in apart.of_environment(cloud, MARK)], ["group-9"]),
 ]
 
 
 @pytest.mark.parametrize("spoil", SPOILS, ids=lambda spoil: spoil.__name__)
-@pytest.mark.parametrize(("method", "path", "act", "whole"), ACTS, ids=["address", "ports", "network", "list"])
+@pytest.mark.parametrize(
+    ("method", "path", "act", "whole"),
+    ACTS,
+    ids=["address", "ports", "network", "server group", "list", "list of server groups"],
+)
 def test_what_was_not_finished_is_tried_again(
     proxy: FaultyProxy,
     cloud: Cloud,

@@ -16,7 +16,7 @@ from openstack import exceptions as sdk
 
 from pipeline.adapters.drivers.openstack.flavors import Flavor, best, made_for, wanted
 from pipeline.adapters.drivers.openstack.userdata import user_data
-from pipeline.clients.openstack import Mark, described, ends_at_of, told
+from pipeline.clients.openstack import Mark, described, ends_at_of, named_group, told
 from pipeline.clients.openstack.faults import meant
 from pipeline.domain.errors import CapacityError, PermanentError, TransientError
 from pipeline.domain.failsafe import RetryAt, decide
@@ -169,3 +169,21 @@ def test_a_cloud_that_asks_to_be_left_alone_is() -> None:
 def test_half_an_answer_may_pass_by_itself() -> None:
     with pytest.raises(TransientError, match="listing servers"), told("listing servers"):
         raise requests.JSONDecodeError("Expecting value", "{", 1)
+
+
+@given(
+    st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True),
+    st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True),
+    st.from_regex(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?", fullmatch=True),
+)
+def test_the_name_of_a_server_group_is_a_mark(deployment: str, environment: str, role: str) -> None:
+    mark = Mark(deployment, environment)
+    assert named_group(mark.group_of(role)) == mark
+    assert len(mark.group_of(role)) <= 255
+
+
+@pytest.mark.parametrize(
+    "name", ["", None, "web", "greenroom ours env-1", "greenroom ours env-1 web 2", "greenroom  a b"]
+)
+def test_other_names_of_server_groups_are_none(name: str | None) -> None:
+    assert named_group(name) is None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.domain.cloud_acts import CloudObject, ObjectKind, the_one
 from pipeline.domain.cloud_setups import CloudSetup, Found, Part, Piece
+from pipeline.domain.drift import Server
 from pipeline.domain.errors import InfraError
 from pipeline.domain.leftovers import Thing
+from pipeline.domain.moving_off import How, Trial
 from pipeline.ports.clouds import Sight
 from pipeline.ports.common import Secret
 
@@ -45,11 +47,21 @@ class MemorySky(_Twin):
 
 @dataclass
 class MemoryEstate(_Twin):
-    """`Estate` of objects by their ids, with the users of each."""
+    """`Estate` of objects by their ids, with the users of each.
+
+    `stuck`: why a server does not move, by its id. `dead`: machines that count as dead. A server that is told to move
+    is under way for one look, and then on the first other machine that is in service.
+    """
 
     objects: dict[str, CloudObject] = field(default_factory=dict)
     used_by: dict[str, list[str]] = field(default_factory=dict)
     out: dict[str, str] = field(default_factory=dict)
+    servers: dict[str, Server] = field(default_factory=dict)
+    stuck: dict[str, str] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
+    trials: dict[str, Trial] = field(default_factory=dict)
+    told: list[tuple[str, How]] = field(default_factory=list)
+    _ends: dict[str, Server] = field(default_factory=dict)
 
     def find(self, kind: ObjectKind, name: str) -> CloudObject:
         self._answer()
@@ -58,7 +70,8 @@ class MemoryEstate(_Twin):
 
     def users(self, one: CloudObject) -> Sequence[str]:
         self._answer()
-        return tuple(self.used_by.get(one.id, ()))
+        on_it = [f"server {server.name} ({server.id}) of project {server.project}" for server in self._on(one)]
+        return (*self.used_by.get(one.id, ()), *on_it)
 
     def delete(self, one: CloudObject) -> None:
         self._answer()
@@ -76,8 +89,56 @@ class MemoryEstate(_Twin):
         self._answer()
         if on:
             self.out.pop(machine.id, None)
+            self.dead.discard(machine.id)
         else:
             self.out[machine.id] = reason
+
+    def alive(self, machine: CloudObject) -> bool:
+        self._answer()
+        return machine.id not in self.dead
+
+    def count_as_dead(self, machine: CloudObject) -> None:
+        self._answer()
+        self.dead.add(machine.id)
+
+    def servers_on(self, machine: CloudObject) -> Sequence[Server]:
+        self._answer()
+        return tuple(self._on(machine))
+
+    def server(self, id: str) -> Server | None:
+        self._answer()
+        found = self.servers.get(id)
+        if id in self._ends:
+            self.servers[id] = self._ends.pop(id)
+        return found
+
+    def move(self, id: str, how: How) -> None:
+        self._answer()
+        self.told.append((id, how))
+        server, fault = self.servers[id], self.stuck.get(id, "")
+        self.trials[id] = Trial(f"trial-{len(self.told)}", over=True, fault=fault)
+        if fault:
+            return
+        others = [one for one in self.objects.values() if one.kind is ObjectKind.MACHINE and one.name != server.machine]
+        to = next((one.name for one in others if one.id not in self.out), "")
+        if not to:
+            self.trials[id] = replace(self.trials[id], fault="No valid host was found.")
+            return
+        cold = how is How.COLD
+        self._ends[id] = replace(server, machine=to, status="verify_resize" if cold else "active")
+        self.servers[id] = replace(server, status="resize" if cold else "migrating")
+
+    def confirm(self, id: str) -> None:
+        self._answer()
+        self.servers[id] = replace(self.servers[id], status="shutoff")
+
+    def last_trial(self, id: str) -> Trial | None:
+        self._answer()
+        return self.trials.get(id)
+
+    def _on(self, machine: CloudObject) -> list[Server]:
+        is_machine = machine.kind is ObjectKind.MACHINE
+        return [one for one in self.servers.values() if is_machine and one.machine == machine.name]
 
 
 @dataclass

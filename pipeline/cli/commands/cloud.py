@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,8 @@ cloud = typer.Typer(help="A provider's cloud itself: flavors, images, networks, 
 Provider = Annotated[str, typer.Option("--provider", help="whose cloud; else the usual provider")]
 #: What one act may take, and between two questions, in seconds.
 ACT_S = 300.0
+#: The same of one that moves servers off a machine.
+MOVE_S = 6 * 3600.0
 LOOK_S, AGAIN_S = 0.3, 5.0
 
 
@@ -42,12 +45,29 @@ def delete(
     _do(Output(json), provider, "delete", kind.value, name, guarded.wish(reason, override, dry_run=dry_run))
 
 
+class Policy(StrEnum):
+    """What becomes of the servers on a machine."""
+
+    DISABLE = "disable"
+    MIGRATE = "migrate"
+    EVACUATE = "evacuate"
+
+
 @cloud.command("machine-out")
 def machine_out(
     name: str,
     *,
     reason: guarded.Reason,
     provider: Provider = "",
+    policy: Annotated[
+        Policy,
+        typer.Option(
+            "--policy",
+            help="disable: servers stay until they end; migrate: they are moved away; evacuate: the machine is dead, "
+            "so they are built elsewhere from their images",
+        ),
+    ] = Policy.DISABLE,
+    at_once: Annotated[int, typer.Option("--at-once", min=1, max=16, help="servers that move at a time")] = 2,
     wait: Annotated[float, typer.Option("--wait", help="seconds to wait until nothing is on it any more")] = 0.0,
     override: guarded.Override = None,
     dry_run: guarded.DryRun = False,
@@ -55,14 +75,17 @@ def machine_out(
 ) -> None:
     """Take a machine out of service: no new servers, and when the last is gone, its agent may be restarted.
 
-    The exit status is 1 while something is on it.
+    With --policy, servers are moved or built elsewhere one by one, each past the gate and seen on another machine. It
+    goes on when this command is broken off. The exit status is 1 while something is on it.
     """
     body = _body("take-out", "machine", name, guarded.wish(reason, override, dry_run=dry_run))
+    body |= {"policy": policy.value, "at_once": at_once}
     out, deadline = Output(json), time.monotonic() + wait
     done = _act(out, provider, body)
     while done["left"] and not dry_run and time.monotonic() < deadline:
         time.sleep(AGAIN_S)
         done = _act(out, provider, body)
+    _tell_moves(out, done)
     _tell(out, done)
     raise typer.Exit(FAILED if done["left"] and not dry_run else OK)
 
@@ -216,6 +239,21 @@ def leftovers(
         out.say(f"nothing hangs about at {where}")
 
 
+def _tell_moves(out: Output, done: dict[str, Any]) -> None:
+    from pipeline.cli import render
+
+    if out.as_json or not done.get("moves"):
+        return
+    rows = [
+        (
+            render.plain(one["name"]), one["server"], one["project"], one["how"] or "", one["state"],
+            render.plain(one["to"] or one["fault"]),
+        )
+        for one in done["moves"]
+    ]  # fmt: skip
+    out.table(("server", "id", "project", "how", "state", "to, or why not"), rows)
+
+
 def _do(out: Output, provider: str, verb: str, kind: str, name: str, wish: dict[str, Any]) -> None:
     """Ask for an act, and tell what came of it."""
     _tell(out, _act(out, provider, _body(verb, kind, name, wish)))
@@ -234,11 +272,30 @@ def _act(out: Output, provider: str, body: dict[str, Any]) -> dict[str, Any]:
     client, where = connect(), provider or settings().default_provider
     id = client.post(f"/v1/providers/{where}/acts", body)["id"]
     late = f"act {id} is not finished after {ACT_S:.0f} s; see the workers' logs, and ask again"
+    moves = body.get("policy", "disable") != "disable"
     with out.waiting(f"Asking the cloud of {where}"):
-        done = finished(client, f"/v1/acts/{id}", within_s=ACT_S, look_s=LOOK_S, late=late)
+        told = Progress(out) if moves else None
+        done = finished(
+            client, f"/v1/acts/{id}", within_s=MOVE_S if moves else ACT_S, look_s=LOOK_S, late=late, seen=told
+        )
     if done["fault"]:
         raise Complaint(done["fault"], REFUSED if done["refused"] else FAILED)
     return done
+
+
+@dataclass
+class Progress:
+    """Says of servers what became of them, each once."""
+
+    out: Output
+    known: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, act: dict[str, Any]) -> None:
+        for one in act.get("moves", ()):
+            if self.known.get(one["server"], "waiting") != one["state"]:
+                where = f" to {one['to']}" if one["to"] else ""
+                self.out.say(f"{one['name']} ({one['server']}): {one['state']}{where}")
+            self.known[one["server"]] = one["state"]
 
 
 def _tell(out: Output, done: dict[str, Any]) -> None:

@@ -3,6 +3,17 @@
 from pipeline.clients.openstack.account import Account, connect
 from pipeline.clients.openstack.asking import available_zones, each
 from pipeline.clients.openstack.faults import told, whole
-from pipeline.clients.openstack.marks import Mark, described, ends_at_of
+from pipeline.clients.openstack.marks import Mark, described, ends_at_of, named_group
 
-__all__ = ["Account", "Mark", "available_zones", "connect", "described", "each", "ends_at_of", "told", "whole"]
+__all__ = [
+    "Account",
+    "Mark",
+    "available_zones",
+    "connect",
+    "described",
+    "each",
+    "ends_at_of",
+    "named_group",
+    "told",
+    "whole",
+]

@@ -20,6 +20,7 @@ INSIDE = "greenroom-inside"
 #: The same in a further network, whose name follows.
 FURTHER = "greenroom-address."
 _DESCRIBED = re.compile(r"greenroom ([a-z0-9]{1,20}) ([a-z0-9][a-z0-9-]{0,62})")
+_GROUPED = re.compile(rf"({_DESCRIBED.pattern}) [a-z0-9][a-z0-9-]*")
 _NAMED = re.compile(r"greenroom-([a-z0-9]{1,20})-until-(\d{1,12})")
 
 
@@ -38,6 +39,10 @@ class Mark:
         """What a node's things are called; its server's hostname is the node's name alone."""
         return f"{self.environment_id}-{node}"
 
+    def group_of(self, role: str) -> str:
+        """The name of a role's server group, which has neither description nor metadata."""
+        return f"{self.description} {role}"
+
     def group_name(self, ends_at: float) -> str:
         """The name of the environment's security group, which tells also when its lease ends (epoch seconds)."""
         return f"greenroom-{self.deployment}-until-{ends_at:.0f}"
@@ -47,6 +52,12 @@ def described(description: str | None) -> Mark | None:
     """The mark in a description, if it is one."""
     match = _DESCRIBED.fullmatch(description or "")
     return Mark(match[1], match[2]) if match else None
+
+
+def named_group(name: str | None) -> Mark | None:
+    """The mark in the name of a server group, if it is one."""
+    match = _GROUPED.fullmatch(name or "")
+    return described(match[1]) if match else None
 
 
 def ends_at_of(group_name: str) -> float:

@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pipeline.adapters.clouds.openstack.servers import server_of
 from pipeline.clients.openstack import Account, connect, told
 from pipeline.domain.cloud_acts import CloudObject, ObjectKind, the_one
+from pipeline.domain.drift import Server
+from pipeline.domain.moving_off import How, Trial
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -16,6 +19,13 @@ if TYPE_CHECKING:
 AGENT = "nova-compute"
 #: What Neutron makes by itself on a network, and removes with it.
 OWN_PORTS = frozenset({"network:dhcp", "network:distributed"})
+#: Nova's words for migrations that went wrong, and for those that went well.
+FAILED = frozenset({"error", "failed", "cancelled", "reverted"})
+ENDED = frozenset({"done", "completed", "confirmed"})
+#: Nova's version from which on it tells of a live migration what came of it, and not while somebody waits.
+AT_ONCE = "2.34"
+#: Nova's names of what was asked of a server in order to move it.
+MOVES = frozenset({"live-migration", "migrate", "evacuate"})
 
 
 class OpenStackEstate:
@@ -60,17 +70,83 @@ class OpenStackEstate:
             return any(found.id == one.id for found in self._all(one.kind))
 
     def in_service(self, machine: CloudObject) -> bool:
-        with told(f"asking for the service of {machine} in {self._admin}"):
-            services = list(self._connection.compute.services(binary=AGENT, host=machine.name))
-        return any(one.status == "enabled" for one in services)
+        return any(one.status == "enabled" for one in self._services(machine))
 
     def set_service(self, machine: CloudObject, *, on: bool, reason: str) -> None:
         compute = self._connection.compute
         with told(f"{'enabling' if on else 'disabling'} the service of {machine} in {self._admin}"):
             if on:
+                if any(one.is_forced_down for one in self._services(machine)):
+                    compute.update_service_forced_down(machine.id, machine.name, AGENT, forced=False)
                 compute.enable_service(machine.id, machine.name, AGENT)
             else:
                 compute.disable_service(machine.id, machine.name, AGENT, reason)
+
+    def alive(self, machine: CloudObject) -> bool:
+        return any(one.state == "up" for one in self._services(machine))
+
+    def count_as_dead(self, machine: CloudObject) -> None:
+        with told(f"forcing the service of {machine} down in {self._admin}"):
+            self._connection.compute.update_service_forced_down(machine.id, machine.name, AGENT, forced=True)
+
+    def servers_on(self, machine: CloudObject) -> Sequence[Server]:
+        with told(f"listing servers on {machine} in {self._admin}"):
+            found = self._connection.compute.servers(all_projects=True, compute_host=machine.name)
+            return [server_of(one) for one in found]
+
+    def server(self, id: str) -> Server | None:
+        from openstack.exceptions import NotFoundException
+
+        with told(f"looking for server {id} in {self._admin}"):
+            try:
+                return server_of(self._connection.compute.get_server(id))
+            except NotFoundException:
+                return None
+
+    def move(self, id: str, how: How) -> None:
+        compute = self._connection.compute
+        tells: Mapping[How, Callable[[str], object]] = {
+            How.LIVE: self._migrate_live,
+            How.COLD: compute.migrate_server,
+            How.REBUILD: compute.evacuate_server,
+        }
+        with told(f"{how} of server {id} in {self._admin}"):
+            tells[how](id)
+
+    def _migrate_live(self, id: str) -> None:
+        """By the version from which on Nova answers at once; openstacksdk would wait for all checks."""
+        from openstack.exceptions import raise_from_response
+
+        body = {"os-migrateLive": {"host": None, "block_migration": "auto"}}
+        answer = self._connection.compute.post(f"/servers/{id}/action", json=body, microversion=AT_ONCE)
+        raise_from_response(answer)
+
+    def confirm(self, id: str) -> None:
+        with told(f"confirming the cold migration of server {id} in {self._admin}"):
+            self._connection.compute.confirm_server_resize(id)
+
+    def last_trial(self, id: str) -> Trial | None:
+        with told(f"asking how the move of server {id} went in {self._admin}"):
+            found = list(self._connection.compute.migrations(server_id=id))
+            if not found:
+                return None
+            last = max(found, key=lambda one: (one.created_at or "", one.id or 0))
+            failed = last.status in FAILED
+            return Trial(str(last.uuid), last.status in ENDED or failed, self._fault(id) if failed else "")
+
+    def _fault(self, id: str) -> str:
+        """What Nova says of its last act on a server that went wrong, the most telling part first."""
+        compute = self._connection.compute
+        for action in compute.server_actions(id):
+            if action.action in MOVES:
+                events = compute.get_server_action(action.request_id, id).events or []
+                said = [str(one["details"]) for one in events if one.get("details")]
+                return "; ".join(dict.fromkeys(said)) or str(action.message or "")
+        return ""
+
+    def _services(self, machine: CloudObject) -> Sequence[Any]:
+        with told(f"asking for the service of {machine} in {self._admin}"):
+            return list(self._connection.compute.services(binary=AGENT, host=machine.name))
 
     def close(self) -> None:
         if "_connection" in vars(self):

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from openstack.connection import Connection
 
 #: Nova's and Neutron's fields for the limits of a quota, by the domain's names.
-COMPUTE = {"servers": "instances", "cores": "cores", "memory_mib": "ram"}
+COMPUTE = {
+    "servers": "instances",
+    "cores": "cores",
+    "memory_mib": "ram",
+    "server_groups": "server_groups",
+    "server_group_members": "server_group_members",
+}
 NETWORK = {
     "ports": "ports",
     "security_groups": "security_groups",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.clients.openstack import Mark, described, marks, told
+from pipeline.clients.openstack import Mark, described, marks, named_group, told
 from pipeline.domain.leftovers import Thing, ThingKind
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def things_of(connection: Connection, images: Collection[str]) -> Iterator[Thing
     for one in asked("keypairs", compute.keypairs):
         yield Thing(ThingKind.KEYPAIR, str(one.name), str(one.name), project, used=one.name in keys)
     for one in asked("server groups", compute.server_groups):
-        yield Thing(ThingKind.SERVER_GROUP, str(one.id), str(one.name), project, used=bool(one.member_ids))
+        group = Thing(ThingKind.SERVER_GROUP, str(one.id), str(one.name), project, used=bool(one.member_ids))
+        yield _marked(group, named_group(one.name))
     booted = {(one.image or {}).get("id") for one in servers}
     for one in asked("images", lambda: connection.image.images(visibility="private")):
         if one.owner_id == project:

@@ -15,12 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.adapters.drivers.openstack import groups, servers, wires
+from pipeline.adapters.drivers.openstack import apart, groups, servers, wires
 from pipeline.adapters.drivers.openstack.checks import mistakes
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.removal import remove
 from pipeline.adapters.drivers.openstack.terms import Terms
-from pipeline.clients.openstack import Account, Mark, connect, each
+from pipeline.clients.openstack import Account, Mark, connect
 from pipeline.domain.errors import PermanentError
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import (
@@ -127,9 +127,10 @@ def _create(cloud: Cloud, mark: Mark, request: EnvironmentRequest) -> None:
     if not missing:
         return
     ids = groups.ensure(cloud, mark, request, found)
+    kept_apart = apart.ensure(cloud, mark, missing, fresh=not found)
     wired = wires.connect(cloud, mark, request, missing, ids, fresh=not found)
 
-    def one(node: NodeRequest) -> None:
-        servers.create(cloud, mark, request, node, wired[node.name])
+    def one(node: NodeRequest) -> str:
+        return servers.create(cloud, mark, request, node, wired[node.name], apart.hint(kept_apart, node))
 
-    each(one, missing)
+    apart.in_turn(cloud, kept_apart, missing, one)

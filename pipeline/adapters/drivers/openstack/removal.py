@@ -7,16 +7,16 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
-from pipeline.adapters.drivers.openstack import servers
+from pipeline.adapters.drivers.openstack import apart, servers
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.groups import existing
 from pipeline.clients.openstack import each, marks, told
 from pipeline.clients.openstack.marks import Mark
 from pipeline.domain.errors import TransientError
 
-#: How long servers may take to go, and how often they are looked at, in seconds.
+#: How long servers may take to go; the first pause between two looks at them, and the longest, in seconds.
 GONE_S = 180.0
-LOOK_S = 0.5
+LOOK_S, SELDOM_S = 0.5, 2.0
 #: How Neutron's owner of a server's port begins; the zone follows.
 OF_SERVERS = "compute:"
 
@@ -35,6 +35,9 @@ def remove(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
     _let_go(network, mine, what)
     _delete(network.delete_port, mine, what)
     if nodes is None:
+        kept_apart = apart.of_environment(cloud, mark)
+        compute = cloud.connection.compute
+        _delete(compute.delete_server_group, kept_apart, f"deleting server groups of environment {mark.environment_id}")
         own = cloud.described(network.networks, "networks", mark)
         _delete(network.delete_network, own, f"deleting networks of environment {mark.environment_id}")
         groups = existing(cloud, mark)
@@ -46,15 +49,15 @@ def _remove_servers(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> 
         found = servers.of_environment(cloud, mark)
         return [one for one in found if nodes is None or one.metadata.get(marks.NODE) in nodes]
 
-    left, deadline = there(), time.monotonic() + GONE_S
+    left, deadline, pause = there(), time.monotonic() + GONE_S, LOOK_S
     what = f"deleting servers of environment {mark.environment_id}"
     _delete(cloud.connection.compute.delete_server, [one for one in left if one.task_state != "deleting"], what)
     while left:
         if time.monotonic() > deadline:
             names = ", ".join(sorted(one.name for one in left))
             raise TransientError(f"environment {mark.environment_id}: {names} did not go within {GONE_S:.0f} s")
-        time.sleep(LOOK_S)
-        left = there()
+        time.sleep(pause)
+        left, pause = there(), min(SELDOM_S, 2 * pause)
 
 
 def _remove_floating(cloud: Cloud, mark: Mark, ports: Sequence[Any], *, all_: bool) -> None:

@@ -16,7 +16,12 @@ from pipeline.domain.allowances import not_allowed
 from pipeline.domain.errors import PermanentError
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
 
-_STATUS: Mapping[str, NodeStatus] = {"BUILD": NodeStatus.BUILDING, "ACTIVE": NodeStatus.ACTIVE}
+#: A server runs while it is migrated live.
+_STATUS: Mapping[str, NodeStatus] = {
+    "BUILD": NodeStatus.BUILDING,
+    "ACTIVE": NodeStatus.ACTIVE,
+    "MIGRATING": NodeStatus.ACTIVE,
+}
 
 
 def deployment_tag(deployment: str) -> str:
@@ -100,10 +105,17 @@ def _create_flavor(cloud: Cloud, wish: flavors.Wanted) -> str:
     return id
 
 
-def create(cloud: Cloud, mark: Mark, request: EnvironmentRequest, node: NodeRequest, wires: Wires) -> None:
-    """Ask for one server on its ports."""
+def create(
+    cloud: Cloud,
+    mark: Mark,
+    request: EnvironmentRequest,
+    node: NodeRequest,
+    wires: Wires,
+    hint: Mapping[str, Any],
+) -> str:
+    """Ask for one server on its ports, and return its id; `hint` is what Nova's scheduler is told beside."""
     with told(f"creating server {node.name} of environment {mark.environment_id}"):
-        cloud.connection.compute.create_server(
+        made = cloud.connection.compute.create_server(
             name=node.name,
             image_id=image_of(cloud, node),
             flavor_id=flavor_of(cloud, node).id,
@@ -113,7 +125,9 @@ def create(cloud: Cloud, mark: Mark, request: EnvironmentRequest, node: NodeRequ
             metadata={**node.custom.metadata, **_metadata(mark, request, node, wires)},
             tags=[deployment_tag(mark.deployment), environment_tag(mark)],
             **zone_of(cloud, node),
+            **hint,
         )
+    return str(made.id or "")
 
 
 def zone_of(cloud: Cloud, node: NodeRequest) -> dict[str, str]:

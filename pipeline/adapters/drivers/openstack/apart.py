@@ -1,0 +1,80 @@
+"""Server groups: how Nova is told to keep the nodes of a role apart, where the account may not choose machines.
+
+A server group has neither metadata nor a description, so that its name alone bears the mark. Its members leave it by
+themselves; it is made after the environment's security group, and goes before it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pipeline.adapters.drivers.openstack.cloud import Cloud
+from pipeline.clients.openstack import Mark, each, named_group, told, whole
+from pipeline.ports.drivers import NodeRequest
+
+#: How long a server may take until it has a machine, and how often it is looked at, in seconds.
+PLACED_S, LOOK_S = 20.0, 1.5
+
+
+def ensure(cloud: Cloud, mark: Mark, nodes: Sequence[NodeRequest], *, fresh: bool) -> Mapping[str, str]:
+    """Ids of the groups of those roles that are kept apart, by role; `fresh`: nothing was there before."""
+    wanted = {node.role: node.per_machine for node in nodes if node.per_machine is not None}
+    if cloud.terms.choose_machine or not wanted:
+        return {}
+    there = {} if fresh else {str(one.name): str(one.id) for one in of_environment(cloud, mark)}
+    return {role: there.get(mark.group_of(role)) or _create(cloud, mark, role, share) for role, share in wanted.items()}
+
+
+def of_environment(cloud: Cloud, mark: Mark) -> list[Any]:
+    """The server groups that bear a mark; Nova can filter them by nothing."""
+    with told(f"listing server groups of environment {mark.environment_id}"):
+        return [one for one in cloud.connection.compute.server_groups() if named_group(one.name) == mark]
+
+
+def hint(groups: Mapping[str, str], node: NodeRequest) -> dict[str, Any]:
+    """What Nova is told of a server; nothing where its role is not kept apart."""
+    return {"scheduler_hints": {"group": groups[node.role]}} if node.role in groups else {}
+
+
+def in_turn(
+    cloud: Cloud, groups: Mapping[str, str], nodes: Sequence[NodeRequest], create: Callable[[NodeRequest], str]
+) -> None:
+    """Create them, those of one group one after the other: Nova counts a server only once it has a machine.
+
+    Of several that it is asked for at a time, each may get the machine that the others got, and fail there.
+    """
+    chains: dict[str, list[NodeRequest]] = {}
+    for node in nodes:
+        chains.setdefault(f"role {node.role}" if node.role in groups else f"node {node.name}", []).append(node)
+
+    def one(chain: Sequence[NodeRequest]) -> None:
+        for number, node in enumerate(chain, start=1):
+            id = create(node)
+            if number < len(chain):
+                _wait_for_machine(cloud, id, node)
+
+    each(one, list(chains.values()))
+
+
+def _wait_for_machine(cloud: Cloud, id: str, node: NodeRequest) -> None:
+    """Until Nova has put a server somewhere, or given up; for a while, since it looks once more by itself."""
+    deadline = time.monotonic() + PLACED_S
+    while id and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+        with told(f"looking where server {node.name} was put"):
+            server = cloud.connection.compute.get_server(id)
+        if server.host_id or server.status != "BUILD":
+            return
+
+
+def _create(cloud: Cloud, mark: Mark, role: str, share: int) -> str:
+    """So many on one machine at most; 0: as far apart as there is room."""
+    rules: dict[str, Any] = {"policy": "anti-affinity", "rules": {"max_server_per_host": share}}
+    what = f"creating the server group of role {role} of environment {mark.environment_id}"
+    with told(what):
+        made = cloud.connection.compute.create_server_group(
+            name=mark.group_of(role), **(rules if share else {"policy": "soft-anti-affinity"})
+        )
+    return whole(what, made.id)
