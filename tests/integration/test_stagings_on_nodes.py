@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 from shutil import which
 from typing import Any
 
@@ -124,6 +131,51 @@ def test_versions_take_turns_and_a_bad_one_goes_back(front: Front) -> None:
     wait_for(lambda: front.answers() == {(200, "one"): 10}, "the way back", PATIENCE_S)
     told = [entry["what"] for entry in front.up.json("staging", "history", "front")]
     assert told[-1] == "went back"
+
+
+class Visitor(threading.Thread):
+    """Asks all the time; `said` has every answer, and every failure, in order."""
+
+    def __init__(self, front: Front) -> None:
+        super().__init__(daemon=True)
+        self.said: list[str] = []
+        self._front = front
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            try:
+                ((status, word),) = self._front.answers(1)
+                self.said.append(word if status == 200 else str(status))
+            except httpx.TransportError as error:
+                self.said.append(repr(error))
+            time.sleep(0.01)
+
+    def end(self) -> list[str]:
+        self._over.set()
+        self.join(10)
+        return [word for word, _ in groupby(self.said)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_promotion_outlives_kills_of_all_that_carries_it_out(front: Front, seed: int) -> None:
+    """Whoever switches, checks or watches dies at any moment: nobody is cut, and it ends as it should."""
+    dice = random.Random(seed)
+    before = front.now["live"]
+    front.deploy(f"mortal-{seed}")
+    said = front.answers(1)
+    visitor = Visitor(front)
+    visitor.start()
+    front.up("staging", "promote", "front")
+    for _ in range(6):
+        time.sleep(dice.uniform(0.1, 1.0))
+        mortal = {name: pid for name, pid in front.up.pids().items() if pid and name.startswith(("tick", "work"))}
+        for name in dice.sample(sorted(mortal), min(2, len(mortal))):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(mortal[name], signal.SIGKILL)
+    wait_for(lambda: front.now["live"] != before and front.now["activity"] == "idle", "its end", PATIENCE_S)
+    words = visitor.end()
+    assert words == [*(word for _, word in said), f"mortal-{seed}"]
 
 
 def test_a_push_to_the_branch_is_deployed_and_waits_for_its_promotion(front: Front) -> None:

@@ -236,7 +236,7 @@ QOS_LIMITS = (
 def environment_json(request: EnvironmentRequest) -> dict[str, Any]:
     """Say a request in JSON; it holds the host keys in clear."""
     body = _without(asdict(request), "project", "networks", "owner")
-    body["nodes"] = [_without(node, "wiring", "custom") for node in body["nodes"]]
+    body["nodes"] = [_without(node, "wiring", "custom", "per_machine") for node in body["nodes"]]
     for node, said in zip(request.nodes, body["nodes"], strict=True):
         said["host_key"] = node.host_key.reveal()
     return body
