@@ -91,7 +91,7 @@ class Estate(Protocol):
         """Tell the cloud to move a server to wherever it chooses, and return; `last_trial` tells how that went."""
 
     def confirm(self, id: str) -> None:
-        """Let a server stay where a cold migration put it."""
+        """Let a server stay where a cold migration put it; nothing when that was said already."""
 
     def last_trial(self, id: str) -> Trial | None:
         """The last try to move a server that the cloud keeps, by whomever; None when there was none."""

@@ -111,7 +111,7 @@ class Subject:
     name: str
 
 
-@pytest.fixture(params=["memory", pytest.param("openstack", marks=pytest.mark.openstack)])
+@pytest.fixture(params=["memory", pytest.param("openstack", marks=[pytest.mark.openstack, pytest.mark.machines])])
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     name = f"estate-{secrets.token_hex(4)}"
     if request.param == "memory":

@@ -64,7 +64,7 @@ plane.start_compute(state, processes, sys.argv[1], "compute-posing.conf", {})
 """
 WHY = Asking("alice", "a new kernel", {"last-node": "it stays up"})
 
-pytestmark = [pytest.mark.openstack, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.openstack, pytest.mark.machines, pytest.mark.timeout(400)]
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pipeline.adapters.clouds.openstack.servers import server_of
 from pipeline.clients.openstack import Account, connect, told
 from pipeline.domain.cloud_acts import CloudObject, ObjectKind, the_one
 from pipeline.domain.drift import Server
-from pipeline.domain.moving_off import How, Trial
+from pipeline.domain.moving_off import UNCONFIRMED, How, Trial
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -122,8 +122,15 @@ class OpenStackEstate:
         raise_from_response(answer)
 
     def confirm(self, id: str) -> None:
+        from openstack.exceptions import BadRequestException
+
         with told(f"confirming the cold migration of server {id} in {self._admin}"):
-            self._connection.compute.confirm_server_resize(id)
+            try:
+                self._connection.compute.confirm_server_resize(id)
+            except BadRequestException:
+                server = self.server(id)
+                if server is not None and server.status == UNCONFIRMED:
+                    raise
 
     def last_trial(self, id: str) -> Trial | None:
         with told(f"asking how the move of server {id} went in {self._admin}"):
