@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
 
 #: Where LXC keeps containers, unless its own settings say otherwise; vagrant-lxc goes by these, too.
 CONTAINERS = Path("/var/lib/lxc")
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 #: Stands where Vagrant has the provider.
 PLUGIN = Path("/usr/share/vagrant-plugins/plugins.d/vagrant-lxc.json")
 AS_ROOT = "run Greenroom as root"
@@ -131,6 +133,7 @@ class Lxc:
 
     def release(self, environment_id: str) -> None:
         self._network.release(environment_id)
+        remove_groups(self._container(environment_id, "*"))
 
     def _container(self, environment_id: str, node: str) -> str:
         return f"greenroom.{self._deployment}.{environment_id}.{node}"
@@ -172,6 +175,13 @@ def reason_in(file: Path) -> str:
         return ""
     lines = file.read_text(errors="replace").splitlines()
     return next((line.split(" - ", 2)[-1] for line in lines if " ERROR " in line), "")
+
+
+def remove_groups(containers: str) -> None:
+    """Remove what LXC forgot of the control groups of containers, by a pattern of their names; one in use stays."""
+    for group in CONTROL_GROUPS.glob(f"**/lxc.*.{containers}"):
+        with suppress(OSError):
+            group.rmdir()
 
 
 def which(program: str) -> str | None:
