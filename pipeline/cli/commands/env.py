@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli.commands import Count, Json, Project, Words, guarded
 from pipeline.cli.output import FAILED, REFUSED, USAGE, Complaint, Output
+
+if TYPE_CHECKING:
+    from pipeline.cli.client import Client
 
 env = typer.Typer(help="Environments on request: whole, yours for a time, given back.", no_args_is_help=True)
 #: What a person names: an environment's id, a unique part of it, or its name.
@@ -197,7 +202,7 @@ def protect(
 @env.command("move")
 def move(
     environment: Name,
-    role: Annotated[str, typer.Argument(help="the role that goes")],
+    role: Annotated[str, typer.Argument(metavar="ROLE", help="the role that goes")],
     *,
     to: Annotated[str, typer.Option(metavar="WHERE", help="bare-metal, vm, zone=NAME or aggregate=NAME")] = "",
     back: Annotated[bool, typer.Option("--back", help="let its old nodes serve on while they stand")] = False,
@@ -215,20 +220,14 @@ def move(
     if bool(to) == back:
         raise Complaint("say --to WHERE, such as bare-metal or zone=rack-b, or --back to undo that", USAGE)
     client, id = _one(environment)
-    body, out = guarded.wish(reason, override, dry_run=dry_run), Output(json)
+    body = guarded.wish(reason, override, dry_run=dry_run)
     if back:
         found = client.post(f"/v1/environments/{id}/move/back", {**body, "role": role})
     else:
         wish = {"role": role, "to": to, "keep": keep or None, "drain": drain or None}
         found = client.post(f"/v1/environments/{id}/move", {**body, **wish})
-    if wait and not dry_run:
-        found = shown.wait_scaled(client, out, id)
-    if json:
-        out.data(found)
-    else:
-        out.say(shown.moved(found, role, dry_run=dry_run))
-    if wait and found["degraded"]:
-        raise typer.Exit(FAILED)
+    told = partial(shown.moved, role=role, dry_run=dry_run)
+    _tell_change(client, found, told, wait=wait and not dry_run, json=json)
 
 
 @env.command("scale")
@@ -251,13 +250,22 @@ def scale(
         raise Complaint(f"{wish!r}: expected ROLE=N, such as web=3", USAGE)
     client, id = _one(environment)
     body = {**guarded.wish(reason, override, dry_run=dry_run), "role": role, "count": int(count)}
-    found, out = client.post(f"/v1/environments/{id}/scale", {**body, "drain": drain or None}), Output(json)
-    if wait and not dry_run:
-        found = shown.wait_scaled(client, out, id)
+    found = client.post(f"/v1/environments/{id}/scale", {**body, "drain": drain or None})
+    told = partial(shown.scaled, role=role, dry_run=dry_run)
+    _tell_change(client, found, told, wait=wait and not dry_run, json=json)
+
+
+def _tell_change(client: Client, found: Any, told: Callable[[Any], str], *, wait: bool, json: bool) -> None:
+    """What becomes of a change of its nodes; exit status 1 when it was waited for and could not be."""
+    from pipeline.cli import environments as shown
+
+    out = Output(json)
+    if wait:
+        found = shown.wait_scaled(client, out, found["id"])
     if json:
         out.data(found)
     else:
-        out.say(shown.scaled(found, role, dry_run=dry_run))
+        out.say(told(found))
     if wait and found["degraded"]:
         raise typer.Exit(FAILED)
 
