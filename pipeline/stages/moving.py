@@ -14,7 +14,7 @@ from pipeline.envs.books import Loaded
 from pipeline.envs.gate import Asking
 from pipeline.envs.room import NoRoom
 from pipeline.ports.stores import Put
-from pipeline.stages.scaling import MOST_DRAIN_S, Scale
+from pipeline.stages.scaling import MOST_DRAIN_S, Scale, tried
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ class Moving:
         standing = tuple(node.name for node in loaded.value.of_role(scaling.role))
         there = moves.as_if_there(moving, scaling)
         judged = scale.tools.removals.judge_nodes(there, standing, Act.SCALE_IN, asking, drain=True, beside=True)
-        found = scale.room.find(moving, scaling.coming)
+        found = scale.find(moving)
         if isinstance(found, NoRoom) and found.never:
             raise UserError(f"role {scaling.role} cannot be moved: {found.reason}")
         if asking.dry_run:
             scale.tools.books.commit(events=judged.events)
-            return scale.tried(moving)
+            return tried(moving, found)
         return scale.begin(loaded, moving, scale.preparing(moving), (ledger,), judged.events)
 
     def back(self, environment_id: str, role: str, asking: Asking) -> Environment:

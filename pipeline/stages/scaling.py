@@ -22,7 +22,7 @@ from pipeline.envs import events, jobs
 from pipeline.envs.books import Loaded
 from pipeline.envs.gate import TICK, Asking
 from pipeline.envs.inventories import Inventories
-from pipeline.envs.room import NoRoom, Room
+from pipeline.envs.room import NoRoom, Reserved, Room
 from pipeline.envs.uses import uses
 from pipeline.ports.stores import Event, Put
 from pipeline.stages.context import Tools
@@ -101,7 +101,7 @@ class Scale:
         grown = resizing.grown(loaded.value, wish)
         self.check_room(loaded.value, grown)
         if asking.dry_run:
-            return self.tried(grown)
+            return tried(grown, self.find(grown))
         run = self.preparing(grown)
         return self.begin(loaded, grown, run, (ledger,))
 
@@ -168,13 +168,10 @@ class Scale:
         if short:
             raise OverQuota(f"{len(grown.nodes) - len(before.nodes)} more nodes of environment {grown.id} are {short}")
 
-    def tried(self, grown: Environment) -> Environment:
-        """Where its further nodes would stand, or why there is no room now."""
+    def find(self, grown: Environment) -> Reserved | NoRoom:
+        """Room for its further nodes as it is now."""
         assert grown.scaling is not None, "nodes are to come"  # noqa: S101  # says it to the reader
-        found = self.room.find(grown, grown.scaling.coming)
-        if isinstance(found, NoRoom):
-            return replace(grown, scaling=replace(grown.scaling, reason=f"waits for room: {found.reason}"))
-        return found.environment
+        return self.room.find(grown, grown.scaling.coming)
 
     def preparing(self, environment: Environment) -> Run | None:
         """The run that configures and deploys the nodes that come; None where there is nothing to do on them.
@@ -208,6 +205,14 @@ class Scale:
             nodes=scaling.coming,
         )
         return run if tested else run.with_stage(StageRun(StageName.TEST, StageState.SKIPPED, UNTESTED))
+
+
+def tried(grown: Environment, found: Reserved | NoRoom) -> Environment:
+    """Where its further nodes would stand, or why there is no room now."""
+    assert grown.scaling is not None, "nodes are to come"  # noqa: S101  # says it to the reader
+    if isinstance(found, NoRoom):
+        return replace(grown, scaling=replace(grown.scaling, reason=f"waits for room: {found.reason}"))
+    return found.environment
 
 
 def _has_work(blueprint: Blueprint, role: str) -> bool:

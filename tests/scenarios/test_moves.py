@@ -14,7 +14,7 @@ from pipeline.domain import moves
 from pipeline.domain.environments import Environment, EnvironmentState, NodeState
 from pipeline.domain.errors import GuardRefused, InvalidTransition, OverQuota, UserError
 from pipeline.domain.projects import ProjectChange
-from pipeline.domain.runs import RunState, StageName, StageState, Verdict
+from pipeline.domain.runs import StageName, StageState, Verdict
 from pipeline.domain.traffic import Target
 from pipeline.envs.gate import Asking
 from pipeline.stages.control import BY_HAND
@@ -22,7 +22,8 @@ from pipeline.stages.moving import MoveWish
 from pipeline.stages.requests import Request
 from tests.scenarios.player import usual_world
 from tests.scenarios.test_kills_in_scenarios import EMPTY
-from tests.scenarios.test_requests import GIVE_BACK, INLINE, PLAIN, PREPARED, filled, made, now, told
+from tests.scenarios.test_requests import INLINE, PLAIN, PREPARED, filled, made, now, told
+from tests.scenarios.test_scaling import give_back
 from tests.scenarios.test_stagings import BLUE, TWO, commit, environment, live
 from tests.scenarios.test_traffic import QUICK, Watched, serving, stands
 from tests.scenarios.world import World
@@ -278,11 +279,7 @@ def play(world: World, request: Request) -> None:
     rest(world, environment)
     world.moving.move(environment.id, replace(TO_METAL, keep_s=10), ASKING)
     rest(world, environment)
-    world.requests.release(environment.id, GIVE_BACK)
-    for _ in range(100):
-        if now(world, environment).final and all(run.state is RunState.FINISHED for run in world.all_runs()):
-            break
-        world.advance(5)
+    give_back(world, environment)
 
 
 def rest(world: World, environment: Environment) -> None:

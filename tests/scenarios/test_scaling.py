@@ -339,6 +339,11 @@ def play(world: World, request: Request) -> None:
             world.cloud.nodes.pop((environment.id, "web-2"))
             world.advance(12)
             rest(world, environment, count)
+    give_back(world, environment)
+
+
+def give_back(world: World, environment: Environment) -> None:
+    """Until nothing of it, and no run, goes on."""
     world.requests.release(environment.id, GIVE_BACK)
     for _ in range(100):
         if now(world, environment).final and all(run.state is RunState.FINISHED for run in world.all_runs()):
