@@ -8,7 +8,6 @@ times its vcpu may be promised, so that nothing but the measured load stands bet
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from random import Random
 
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, Zone
@@ -80,5 +79,5 @@ def _started(fleet: Fleet, second: int, *, corrected: bool) -> Iterator[tuple[st
             fleet.reserve(request, decision, now)
             if not corrected:  # as if it had been there when the machines were measured
                 there = fleet.remove(request.environment)
-                fleet.add([replace(one, since=-1e9, building=False) for one in there])
+                fleet.add([one._replace(since=-1e9, building=False) for one in there])
             yield request.environment, decision.machines["app"][0]

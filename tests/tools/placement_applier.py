@@ -86,7 +86,7 @@ def _less(standing: Iterable[Standing], machines: set[str], room: Vector) -> tup
     for node in standing:
         gone = [min(a, b) if node.machine in machines else 0.0 for a, b in zip(node.demand, left, strict=True)]
         left = [a - b for a, b in zip(left, gone, strict=True)]
-        shrunk.append(replace(node, demand=tuple(a - b for a, b in zip(node.demand, gone, strict=True))))
+        shrunk.append(node._replace(demand=tuple(a - b for a, b in zip(node.demand, gone, strict=True))))
     return tuple(shrunk)
 
 
@@ -95,7 +95,7 @@ def _built(standing: Iterable[Standing], machine: str, builds: int) -> tuple[Sta
     for node in standing:
         over = node.building and node.machine == machine and builds > 0
         builds -= over
-        nodes.append(replace(node, building=False) if over else node)
+        nodes.append(node._replace(building=False) if over else node)
     return tuple(nodes)
 
 

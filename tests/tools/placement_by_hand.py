@@ -30,4 +30,4 @@ def web(count: int, rules: PlacementRules | None = None, vcpu: float = 1.0) -> R
 
 def on(machine: str, vcpu: float, memory: float = 1024.0, **changes: object) -> Standing:
     node = Standing("other", "shop", "web", machine, demand(vcpu, memory), since=NOW - 100)
-    return replace(node, **changes)  # type: ignore[arg-type]  # fields are given by name
+    return node._replace(**changes)  # type: ignore[arg-type]  # fields are given by name

@@ -217,7 +217,7 @@ def test_a_fleet_whose_builds_end_counts_like_one_that_is_counted_anew(acts: lis
                 Standing(f"e{now}", "shop", "web", name, demand(2.0, 512.0), since=now, building=True)
                 for name in names[:2]
             ]
-            fleet.add([*nodes, replace(nodes[0], machine="gone"), replace(nodes[1], building=by > 0)])
+            fleet.add([*nodes, nodes[0]._replace(machine="gone"), nodes[1]._replace(building=by > 0)])
         elif act == "built" and fleet.standing:
             fleet.built(min(fleet.standing, key=lambda name: (not fleet.standing[name][0].building, name)), now)
         elif act == "measure":

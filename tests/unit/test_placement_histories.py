@@ -84,7 +84,7 @@ class History:
         if self.there:
             name = self.dice.choice(sorted(self.there))
             built = [
-                node if not node.building else replace(node, building=False, built_at=self.now)
+                node if not node.building else node._replace(building=False, built_at=self.now)
                 for node in self.there[name]
             ]
             self.there[name] = built
@@ -114,7 +114,7 @@ def check(history: History) -> None:
     for machine, most in zip(history.inventory.machines, usable(history.inventory), strict=True):
         row, nodes = fleet.row[machine.name], on[machine.name]
         used = _sum(nodes)
-        close(fleet.used[:, row], used)
+        close(fleet.used[:, row], used[:SPARE_DIMS])
         close(fleet.free[:, row], [a - b for a, b in zip(most, used, strict=True)])
         assert fleet.nodes[row] == len(nodes)
         assert fleet.building[row] == sum(node.building for node in nodes)

@@ -46,7 +46,8 @@ class Fleet:
     """Machines sorted by zone: `slices[z]` are the rows of zone `z`. Arrays are dimensions x machines; what belongs to
     one machine lies side by side in memory, since decisions look at few machines at a time.
 
-    `free` is what may still be promised, infinite where it is not limited. `journal` lists the rows that changed, in
+    `free` is what may still be promised, infinite where it is not limited, and `used` what is promised of the first
+    `SPARE_DIMS` dimensions, limited or not. `journal` lists the rows that changed, in
     order; whoever keeps something by row reads on from where it stopped. Changed by its methods alone.
     """
 
@@ -97,7 +98,7 @@ class Fleet:
     def _count_again(self) -> None:
         n = len(self.machines)
         self.free: Floats = self.usable.copy(order="K")
-        self.used: Floats = np.zeros_like(self.free)
+        self.used: Floats = np.zeros((n, SPARE_DIMS)).T
         self.open: Floats = (np.isfinite(self.usable[:SPARE_DIMS]) & self.in_service).astype(float)
         open_ = np.where(self.open > 0, self.usable[:SPARE_DIMS], 0.0)
         self.zone_free: Floats = np.array([np.bincount(self.zone, row, minlength=len(self.zones)) for row in open_])
@@ -113,6 +114,8 @@ class Fleet:
         self.epoch = 0
         self.shapes: dict[Any, Any] = {}
         self._company_of: tuple[list[int], Any] = [], None
+        self._measured_names: list[str] = []
+        self._measured_rows: Rows = np.empty(0, dtype=np.intp)
         self._nearby: dict[tuple[str, str], tuple[int, frozenset[int]]] = {}
         self._take_loads()
         self._unshown = set(self.standing)
@@ -181,7 +184,7 @@ class Fleet:
         rows = np.array([self.row[node.machine] for node in known], dtype=np.intp)
         zones = self.zone[rows]
         demands = sign * np.array([node.demand for node in known]).T
-        _add(self.used, rows, demands)
+        _add(self.used, rows, demands[:SPARE_DIMS])
         _add(self.free, rows, -demands)
         _add(self.zone_free, zones, -demands[:SPARE_DIMS] * self.open[:, rows])
         _add(self.uplink_free, zones, -demands[NETWORK])
@@ -260,14 +263,26 @@ class Fleet:
         limited = [at for at, share in enumerate(full) if np.isfinite(share)]
         for at in limited:
             self.headroom[at] = self.real[at] * full[at]
-        known = [(row, load) for name, load in self.loads.items() if (row := self.row.get(name)) is not None]
-        rows = np.array([row for row, _ in known], dtype=np.intp)
-        self.load_at[rows] = [load.at for _, load in known]
+        rows, known = self._measured()
+        self.load_at[rows] = [load.at for load in known]
         for at in limited:
-            used = np.array([load.used.get(DIMENSIONS[at], 0.0) for _, load in known]) * self.real[at, rows]
+            name = DIMENSIONS[at]
+            used = np.array([load.used.get(name, 0.0) for load in known]) * self.real[at, rows]
             self.headroom[at, rows] -= np.where(np.isfinite(self.real[at, rows]), used, 0.0)
         self._stale_at = -np.inf
         self._aged_at = np.inf
+
+    def _measured(self) -> tuple[Rows, Iterable[Load]]:
+        """The measurements of machines that are known, and their rows: looked up again when other machines are measured
+        than the last time.
+        """
+        names = list(self.loads)
+        if names != self._measured_names:
+            rows = [self.row[name] for name in names if name in self.row]
+            self._measured_names, self._measured_rows = names, np.array(rows, dtype=np.intp)
+        if len(self._measured_rows) == len(names):
+            return self._measured_rows, self.loads.values()
+        return self._measured_rows, [load for name, load in self.loads.items() if name in self.row]
 
     def age(self, now: float) -> None:
         """Notice that measurements have become too old since the last call, or were made before the clock went back."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pipeline.domain.placement.changes import Remedy
 from pipeline.domain.qos import QosClass
@@ -39,12 +40,11 @@ class Request:
         return sum(role.count for role in self.roles)
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """One node that counts on a machine already: reserved, being built or there.
 
     `since`: when it was placed (epoch seconds). `building`: its build is not over; `built_at`: when it was over, at the
-    latest.
+    latest. A tuple, since there are many, made anew at each step of an environment.
     """
 
     environment: str
@@ -61,19 +61,7 @@ class Standing:
 
     def built(self, now: float) -> Standing:
         """The same after its build."""
-        return Standing(
-            self.environment,
-            self.service,
-            self.role,
-            self.machine,
-            self.demand,
-            self.qos_class,
-            self.since,
-            building=False,
-            apart_from=self.apart_from,
-            built_at=now,
-            project=self.project,
-        )
+        return self._replace(building=False, built_at=now)
 
     def shown_by(self, measured_at: float, ramp_s: float) -> bool:
         """Whether a measurement shows its load: taken when its build, and the ramp after that, were over."""

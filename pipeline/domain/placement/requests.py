@@ -127,7 +127,7 @@ def nominated_of(environment: Environment) -> list[Standing]:
     placed = [replace(node, machine=nomination.machines.get(node.name, "")) for node in environment.nodes]
     nodes = standing_of(environment.with_nodes(placed))
     name, since = NOMINATED + environment.id, environment.told_at
-    return [replace(node, environment=name, since=since, building=False, built_at=NEVER) for node in nodes]
+    return [node._replace(environment=name, since=since, building=False, built_at=NEVER) for node in nodes]
 
 
 def with_placement(

@@ -29,7 +29,7 @@ def _fullness(q: Question, strategy: Strategy) -> Floats:
 
     By vcpu, memory and disk. A machine that is opened should take as much of what follows as it can.
     """
-    used = columns(q.fleet.used, q.rows)[:SPARE_DIMS] + q.need.spare
+    used = columns(q.fleet.used, q.rows) + q.need.spare
     if not isinstance(q.taken, float):
         used += q.taken[:SPARE_DIMS]
     used *= columns(q.fleet.inverse, q.rows)

@@ -120,9 +120,11 @@ def _change_row(fleet: Fleet, row: int, change: Free | FinishBuilds | Measure | 
 
 
 def _free(fleet: Fleet, row: int, most: Floats) -> None:
-    """No more than is promised can be given back."""
-    room = np.minimum(most, fleet.used[:, row])
-    fleet.used[:, row] -= room
+    """No more than is promised can be given back; what is not limited is never short."""
+    usable = fleet.usable[:, row]
+    limited = np.isfinite(usable)
+    room = np.minimum(most, np.subtract(usable, fleet.free[:, row], out=np.zeros_like(usable), where=limited))
+    fleet.used[:, row] -= room[:SPARE_DIMS]
     fleet.free[:, row] += room
     fleet.zone_free[:, fleet.zone[row]] += room[:SPARE_DIMS] * fleet.open[:, row]
     fleet.uplink_free[:, fleet.zone[row]] += room[NETWORK]
