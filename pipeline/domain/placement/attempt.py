@@ -70,7 +70,7 @@ class Attempt:
         """Those of the attempt, and of the role and the service that this one wants to be near."""
         zones = self.zones
         if role.rules.near is not None and self.chosen[role.rules.near]:
-            zones = frozenset(int(self.fleet.zone[row]) for row in self.chosen[role.rules.near])
+            zones = frozenset(self.fleet.zone_at[row] for row in self.chosen[role.rules.near])
         if role.rules.near_service is None:
             return zones
         beside = self.fleet.zones_with(self.request.project, role.rules.near_service)
@@ -101,7 +101,7 @@ class Attempt:
 
     def _after(self, role: RoleRequest, row: int, left: int, values: Floats, ahead: Ahead) -> None:
         """Bring the values up to date after one node went to a row, for the first of those that are left."""
-        valuation, zone = self.valuation(role), int(self.fleet.zone[row])
+        valuation, zone = self.valuation(role), self.fleet.zone_at[row]
         closed = set() if self.spare_suffices else self.unspared(role)
         if self._is_full(zone, role):
             closed.add(zone)
@@ -119,7 +119,7 @@ class Attempt:
 
     def _is_full(self, zone: int, role: RoleRequest) -> bool:
         most = self.valuation(role).per_zone
-        if most is not None and sum(1 for row in self.chosen[role.role] if self.fleet.zone[row] == zone) >= most:
+        if most is not None and [self.fleet.zone_at[row] for row in self.chosen[role.role]].count(zone) >= most:
             return True
         return not self.uplinks_suffice and self._uplink_is_out(zone, role)
 
@@ -128,7 +128,7 @@ class Attempt:
         most = self.valuation(role).per_zone
         if most is None:
             return set()
-        counts = Counter(int(self.fleet.zone[row]) for row in self.chosen[role.role])
+        counts = Counter(self.fleet.zone_at[row] for row in self.chosen[role.role])
         return {zone for zone, count in counts.items() if count >= most}
 
     def _full_machines(self, role: RoleRequest) -> list[int]:
@@ -167,7 +167,7 @@ class Attempt:
         if not need.any():
             return set()
         before = np.flatnonzero((self.fleet.uplink_free < need[:, None]).any(axis=0)).tolist()
-        used = {int(self.fleet.zone[row]) for row in self.taken}
+        used = {self.fleet.zone_at[row] for row in self.taken}
         return {*before, *(zone for zone in used if self._uplink_is_out(zone, role))}
 
     def _uplink_is_out(self, zone: int, role: RoleRequest) -> bool:
@@ -176,7 +176,7 @@ class Attempt:
 
     def uplink_taken(self, zone: int) -> Floats:
         """What this attempt takes of a zone's uplink, in and out."""
-        here = [taken[NETWORK] for row, taken in self.taken.items() if self.fleet.zone[row] == zone]
+        here = [taken[NETWORK] for row, taken in self.taken.items() if self.fleet.zone_at[row] == zone]
         return np.sum(here, axis=0) if here else np.zeros(2)
 
     def unspared(self, role: RoleRequest) -> set[int]:

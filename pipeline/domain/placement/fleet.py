@@ -70,6 +70,7 @@ class Fleet:
         self.zones: tuple[Zone, ...] = inventory.zones
         self.row: Mapping[str, int] = {machine.name: at for at, machine in enumerate(self.machines)}
         self.zone = np.array([order[machine.zone] for machine in self.machines], dtype=np.intp)
+        self.zone_at: Sequence[int] = self.zone.tolist()  # of one row, quicker than an array
         bounds = np.searchsorted(self.zone, np.arange(len(self.zones) + 1))
         self.every: Rows = np.arange(len(self.machines))
         self.slices = tuple(slice(a, b) for a, b in pairwise(bounds.tolist()))
