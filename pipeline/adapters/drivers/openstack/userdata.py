@@ -18,7 +18,7 @@ KINDS = {"#!": "x-shellscript", "#cloud-config": "cloud-config"}
 #: cloud-init writes down the keys of whoever has it now.
 FORGET_KEYS = (
     "cloud-init-per", "instance", "greenroom-keys",
-    "sh", "-c", "rm -f /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys",
+    "sh", "-c", 'for home in $(cut -d: -f6 /etc/passwd); do rm -f "$home/.ssh/authorized_keys"; done',
 )  # fmt: skip
 
 
