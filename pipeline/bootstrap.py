@@ -47,6 +47,7 @@ from pipeline.envs.relief import Relief
 from pipeline.envs.removals import Removals
 from pipeline.envs.room import Room
 from pipeline.envs.scheduler import Scheduler
+from pipeline.envs.snapshots import Snapshots
 from pipeline.envs.stocks import BookedStock
 from pipeline.envs.surveys import Surveys
 from pipeline.envs.suspects import Suspects
@@ -94,6 +95,7 @@ from pipeline.stages.work import Work
 if TYPE_CHECKING:
     import redis
 
+    from pipeline.adapters.drivers.openstack.snapshots import OpenStackSnapshots
     from pipeline.adapters.drivers.openstack.terms import Terms
     from pipeline.adapters.drivers.vagrant.driver import VagrantDriver
     from pipeline.adapters.drivers.vagrant.provider import Provider as VagrantProvider
@@ -457,6 +459,7 @@ class Application:
             cloud=self._cloud(settings),
             estate=self._estate(settings),
             grounds=self._grounds(settings),
+            snapshots=self._snapshots(settings),
             sync_s=settings.sync_s,
             visit_s=settings.visit_s if settings.takes_machines() else None,
         )
@@ -544,6 +547,16 @@ class Application:
 
         return OpenStackGrounds(admin)
 
+    def _snapshots(self, settings: ProviderSettings) -> OpenStackSnapshots | None:
+        """What keeps disks of nodes; None where nothing can."""
+        if settings.driver != "openstack":
+            return None
+        from pipeline.adapters.drivers.openstack.snapshots import OpenStackSnapshots
+
+        told = settings.cloud()
+        accounts = {project: _account(told, entry) for project, entry in told.projects.items()}
+        return OpenStackSnapshots(self.settings.deployment, _account(told, told.cloud), accounts)
+
     def _openstack(self, settings: ProviderSettings) -> Driver:
         from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 
@@ -594,6 +607,10 @@ class Application:
     @cached_property
     def templates(self) -> Templates:
         return Templates(self.books, self.reader, self.gate, self.clock)
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        return Snapshots(self.books, self.provider, self.gate, self.clock)
 
     @cached_property
     def leases(self) -> Leases:

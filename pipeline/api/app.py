@@ -27,6 +27,7 @@ from pipeline.api import (
     runs,
     schedules,
     servers,
+    snapshots,
     stagings,
     templates,
 )
@@ -52,6 +53,7 @@ PARTS = (
     inventories,
     acceptances,
     servers,
+    snapshots,
     cloud_acts,
     cloud_setups,
     doctor,

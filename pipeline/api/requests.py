@@ -18,7 +18,7 @@ from pipeline.bootstrap import Application
 from pipeline.domain.contracts import LONGEST_KEY, MOST_KEYS
 from pipeline.domain.durations import parse_duration, parse_positive_duration
 from pipeline.domain.environments import Environment
-from pipeline.domain.errors import NotSupported, UserError
+from pipeline.domain.errors import UserError
 from pipeline.domain.moves import KEEP_S
 from pipeline.envs.templates import LIMIT
 from pipeline.stages.control import BY_HAND
@@ -162,7 +162,6 @@ def router(app: Application) -> APIRouter:
     _time(app, routes)
     _scale(app, routes)
     _move(app, routes)
-    _snapshot(app, routes)
     _end(app, routes)
     _parts(app, routes)
     _events(app, routes)
@@ -216,19 +215,6 @@ def _move(app: Application, routes: APIRouter) -> None:
     @routes.post("/environments/{id}/move/back", status_code=202, summary="Let the old nodes of a moved role serve on")
     def back(id: str, body: MoveBack) -> EnvironmentView:
         return EnvironmentView.of(app.moving.back(id, body.role, body.asking(f"{body.role} stays")))
-
-
-def _snapshot(app: Application, routes: APIRouter) -> None:
-    @routes.post("/environments/{id}/snapshot", summary="Keep its disks as an image; no driver can yet, and it says so")
-    def snapshot(id: str) -> EnvironmentView:
-        provider = _one(app, id).provider
-        known = app.settings.providers.get(provider)
-        driver = known.driver if known else "that is not configured any more"
-        raise NotSupported(
-            f"environment {id} stands at provider {provider}, whose driver {driver} takes no "
-            "snapshots; no driver does yet. Keep files with `artifacts` in its greenroom.yml, or what "
-            "prepares it as a template (`PUT /v1/templates/NAME`) and a warm pool of it"
-        )
 
 
 def _end(app: Application, routes: APIRouter) -> None:

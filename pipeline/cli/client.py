@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from pipeline.cli.output import FAILED, REFUSED, UNREACHABLE, Complaint
 
@@ -37,6 +38,11 @@ class Message:
     id: str
     event: str
     data: Json | str
+
+
+def segment(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe="")
 
 
 class Client:

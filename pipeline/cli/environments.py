@@ -8,10 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from pipeline.cli import render, wiring
-from pipeline.cli.client import Client
+from pipeline.cli.client import Client, segment
 from pipeline.cli.output import FAILED, REFUSED, Complaint, Output
 from pipeline.domain.durations import format_duration
 
@@ -44,9 +43,19 @@ def write_key(file: Path, key: str | None) -> None:
         writer.write(key)
 
 
-def matching(client: Client, text: str) -> list[str]:
+def the_one(client: Client, text: str) -> str:
+    """The id of the environment that a word means; the command ends when no or more than one fit."""
+    found = _matching(client, text)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise Complaint(f"{text!r} may be {', '.join(found[:5])}: say more of it", REFUSED)
+    raise Complaint(f"there is no environment {text!r}; `greenroom env ls` lists them", REFUSED)
+
+
+def _matching(client: Client, text: str) -> list[str]:
     """Ids of the environments that a word may mean; a name means the newest that has it."""
-    if text and text != "last" and client.find(f"/v1/environments/{quote(text, safe='')}") is not None:
+    if text and text != "last" and client.find(f"/v1/environments/{segment(text)}") is not None:
         return [text]
     known = client.items("/v1/environments", 1 if text == "last" else LOOKED_AT)
     if text == "last":

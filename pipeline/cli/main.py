@@ -24,6 +24,7 @@ from pipeline.cli.commands import (
     runs,
     schedules,
     simulate,
+    snapshots,
     staging,
     this_machine,
 )
@@ -57,6 +58,7 @@ app.add_typer(inventory.inventory, name="inventory", rich_help_panel="Placement"
 app.add_typer(qos.qos, name="qos", rich_help_panel="Nodes")
 app.add_typer(env.env, name="env", rich_help_panel="Nodes")
 app.add_typer(pools.pool, name="pool", rich_help_panel="Nodes")
+app.add_typer(snapshots.snapshot, name="snapshot", rich_help_panel="Nodes")
 app.add_typer(schedules.schedule, name="schedule", rich_help_panel="Runs")
 app.add_typer(staging.staging, name="staging", rich_help_panel="Stagings")
 app.add_typer(projects.hook, name="hook", rich_help_panel="Projects")

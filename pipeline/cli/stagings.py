@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
-from pipeline.cli.client import Client
+from pipeline.cli.client import Client, segment
 from pipeline.cli.output import Output
 from pipeline.domain.moments import to_the_second
 
@@ -19,7 +18,7 @@ GOOD = frozenset({"deployed", "stays", "rolled back", "approved"})
 
 
 def path(name: str) -> str:
-    return f"/v1/stagings/{quote(name, safe='')}"
+    return f"/v1/stagings/{segment(name)}"
 
 
 def wait(client: Client, out: Output, name: str) -> Json:

@@ -6,9 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from pipeline.cli.client import Client
+from pipeline.cli.client import Client, segment
 from pipeline.cli.output import REFUSED, USAGE, Complaint
 
 #: Runs that an abbreviation is looked for in, newest first.
@@ -49,7 +48,7 @@ def run_id(client: Client, text: str) -> str:
     """The id of `last`, of a whole id, or of a unique beginning or end of one."""
     if text == "last":
         return _newest(client)
-    if client.find(f"/v1/runs/{quote(text, safe='')}") is not None:
+    if client.find(f"/v1/runs/{segment(text)}") is not None:
         return text
     known = [str(run["id"]) for run in client.items("/v1/runs", LOOKED_AT)]
     found = matching(text, known)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.ports.clouds import Cloud, Estate, Grounds
 from pipeline.ports.drivers import Driver
+from pipeline.ports.snapshots import Snapshots
 from pipeline.ports.transports import Transport
 
 
@@ -14,6 +15,7 @@ class Provider:
     """A configured account that one driver uses. `build_s`: how long a build may take before it is given up.
     `max_builds`: environments that may be built at a time; None: any number. `cloud` tells of servers beside our own,
     if anything does; `estate` is what operators may change of it, and `grounds` what projects get of it, if they may.
+    `snapshots` keeps disks of its nodes, if anything can.
     Every `sync_s` seconds its servers are compared with the books. Every `visit_s` its registered machines are greeted;
     None: it takes none.
     """
@@ -29,5 +31,6 @@ class Provider:
     cloud: Cloud | None = None
     estate: Estate | None = None
     grounds: Grounds | None = None
+    snapshots: Snapshots | None = None
     sync_s: float = 60.0
     visit_s: float | None = None

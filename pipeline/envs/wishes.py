@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from pipeline.domain.allowances import not_allowed
+from pipeline.domain.snapshots import named
 from pipeline.domain.wiring import Custom, Wiring
 from pipeline.envs.providers import Provider
 from pipeline.ports.drivers import Can, Capabilities
@@ -16,6 +17,7 @@ KEYS = {
     Can.VIRTUAL_ADDRESS: "virtual_address",
     Can.FLOATING: "floating",
     Can.CUSTOM: "server",
+    Can.SNAPSHOTS: "image: snapshot/NAME",
 }
 
 
@@ -24,6 +26,8 @@ class Wishing(Protocol):
 
     @property
     def role(self) -> str: ...
+    @property
+    def image(self) -> str: ...
     @property
     def wiring(self) -> Wiring: ...
     @property
@@ -62,3 +66,5 @@ def _wishes(node: Wishing) -> Iterator[Can]:
         yield Can.FLOATING
     if node.custom != Custom():
         yield Can.CUSTOM
+    if named(node.image):
+        yield Can.SNAPSHOTS

@@ -115,6 +115,7 @@ class Can(StrEnum):
     VIRTUAL_ADDRESS = "virtual-address"
     FLOATING = "floating"
     CUSTOM = "custom"
+    SNAPSHOTS = "snapshots"
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ from tests.scenarios.player import USUAL
 from tests.scenarios.world import World
 
 WISHES = {
-    Can.NETWORKS: (Wiring(attachments=(Attachment("backend"),)), Custom()),
-    Can.VIRTUAL_ADDRESS: (Wiring(virtual_address="10.20.0.100"), Custom()),
-    Can.FLOATING: (Wiring(floating=True), Custom()),
-    Can.CUSTOM: (Wiring(), Custom(flavor="m1.large")),
+    Can.NETWORKS: (Wiring(attachments=(Attachment("backend"),)), Custom(), "plain"),
+    Can.VIRTUAL_ADDRESS: (Wiring(virtual_address="10.20.0.100"), Custom(), "plain"),
+    Can.FLOATING: (Wiring(floating=True), Custom(), "plain"),
+    Can.CUSTOM: (Wiring(), Custom(flavor="m1.large"), "plain"),
+    Can.SNAPSHOTS: (Wiring(), Custom(), "snapshot/seeded"),
 }
 FLOATING = {"image": "debian-12", "roles": {"web": {"floating": True, "script": "setup.sh"}}}
 TEXT = "{version: 1, service: shop, environment: {image: debian-12, roles: {web: {floating: true}}}, test: []}"
@@ -52,8 +53,8 @@ def provider(can: Iterable[Can] = Can, custom: Iterable[str] = ("flavor",)) -> P
     return lab(MemoryDriver(MemoryCloud(can=frozenset(can), custom=frozenset(custom)), "ours"))
 
 
-def node(wiring: Wiring, custom: Custom) -> Node:
-    return Node("web-0", "web", "plain", SIZES["tiny"], wiring=wiring, custom=custom)
+def node(wiring: Wiring, custom: Custom, image: str = "plain") -> Node:
+    return Node("web-0", "web", image, SIZES["tiny"], wiring=wiring, custom=custom)
 
 
 @pytest.mark.parametrize("wish", list(Can))

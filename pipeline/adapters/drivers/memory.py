@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pipeline.domain.errors import CapacityError, InfraError, PermanentError, TransientError
+from pipeline.domain.errors import CapacityError, InfraError, NotFound, PermanentError, TransientError
 from pipeline.domain.inventory import Inventory, Load, Machine
+from pipeline.domain.snapshots import Snapshot, SnapshotState
 from pipeline.ports.drivers import (
     Can,
     Capabilities,
@@ -169,6 +170,46 @@ class MemoryDriver:
 
     def check(self) -> Sequence[str]:
         return self._cloud.mistakes
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
+@dataclass
+class MemorySnapshots:
+    """`Snapshots` of a `MemoryCloud`'s nodes, by project and name. Knobs: `slow` ones are saved when `finish` is
+    called; `used_by`: what was made of one, by its id; `fail`: errors to raise, one a call.
+    """
+
+    cloud: MemoryCloud
+    kept: dict[tuple[str, str], Snapshot] = field(default_factory=dict)
+    slow: bool = False
+    used_by: dict[str, list[str]] = field(default_factory=dict)
+    fail: list[InfraError] = field(default_factory=list)
+
+    def take(self, wish: Snapshot) -> Snapshot:
+        self.cloud.answer(self.fail)
+        if (wish.environment, wish.node) not in self.cloud.nodes:
+            raise NotFound(f"environment {wish.environment} has no server of node {wish.node} in the cloud")
+        state = SnapshotState.SAVING if self.slow else SnapshotState.READY
+        self.kept[wish.project, wish.name] = replace(wish, id=f"image-{wish.project}-{wish.name}", state=state)
+        return self.kept[wish.project, wish.name]
+
+    def finish(self) -> None:
+        """Let every one be saved."""
+        self.kept = {key: replace(one, state=SnapshotState.READY) for key, one in self.kept.items()}
+
+    def all(self) -> Sequence[Snapshot]:
+        self.cloud.answer(self.fail)
+        return tuple(self.kept.values())
+
+    def users(self, snapshot: Snapshot) -> Sequence[str]:
+        self.cloud.answer(self.fail)
+        return tuple(self.used_by.get(snapshot.id, ()))
+
+    def remove(self, snapshot: Snapshot) -> None:
+        self.cloud.answer(self.fail)
+        self.kept.pop((snapshot.project, snapshot.name), None)
 
     def close(self) -> None:
         """Nothing is kept open."""

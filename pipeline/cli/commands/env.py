@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.commands import Count, Json, Project, Words, guarded
-from pipeline.cli.output import FAILED, REFUSED, USAGE, Complaint, Output
+from pipeline.cli.output import FAILED, USAGE, Complaint, Output
 
 if TYPE_CHECKING:
     from pipeline.cli.client import Client
@@ -313,12 +313,7 @@ def _change(environment: str, act: str, body: dict[str, Any], *, json: bool) -> 
 def _one(text: str) -> tuple[Any, str]:
     """The API, and the id of an environment; the command ends when no or more than one fit."""
     from pipeline.cli.client import connect
-    from pipeline.cli.environments import matching
+    from pipeline.cli.environments import the_one
 
     client = connect()
-    found = matching(client, text)
-    if len(found) == 1:
-        return client, found[0]
-    if found:
-        raise Complaint(f"{text!r} may be {', '.join(found[:5])}: say more of it", REFUSED)
-    raise Complaint(f"there is no environment {text!r}; `greenroom env ls` lists them", REFUSED)
+    return client, the_one(client, text)

@@ -26,7 +26,7 @@ def set_(
 ) -> None:
     """Keep environments of a template ready, or change how many."""
     from pipeline.cli import pools as shown
-    from pipeline.cli.client import connect
+    from pipeline.cli.client import connect, segment
     from pipeline.cli.targets import project_of
 
     client, out = connect(), Output(json)
@@ -34,7 +34,7 @@ def set_(
         "project": project_of(client, project, ""), "template": template, "ready": ready,
         "max": most or None, "max_age": max_age or None,
     }  # fmt: skip
-    kept = client.put(f"/v1/pools/{_path(name)}", body)
+    kept = client.put(f"/v1/pools/{segment(name)}", body)
     if json:
         out.data(kept)
     else:
@@ -58,9 +58,9 @@ def pools(*, json: Json = False) -> None:
 def show(name: Name, *, json: Json = False) -> None:
     """Show one warm pool: what is ready, what is handed out, and why it is short."""
     from pipeline.cli import pools as shown
-    from pipeline.cli.client import connect
+    from pipeline.cli.client import connect, segment
 
-    found, out = connect().get(f"/v1/pools/{_path(name)}"), Output(json)
+    found, out = connect().get(f"/v1/pools/{segment(name)}"), Output(json)
     if json:
         out.data(found)
     else:
@@ -70,17 +70,11 @@ def show(name: Name, *, json: Json = False) -> None:
 @pool.command("rm")
 def remove(name: Name, *, dry_run: guarded.DryRun = False, json: Json = False) -> None:
     """Remove a warm pool; what it keeps ready is taken back, what it handed out stays."""
-    from pipeline.cli.client import connect
+    from pipeline.cli.client import connect, segment
 
-    gone, out = connect().delete(f"/v1/pools/{_path(name)}", dry_run=int(dry_run)), Output(json)
+    gone, out = connect().delete(f"/v1/pools/{segment(name)}", dry_run=int(dry_run)), Output(json)
     if json:
         out.data(gone)
     else:
         what = "could be removed; nothing was changed" if dry_run else "is removed"
         out.say(f"warm pool {gone['name']} of template {gone['template']} {what}")
-
-
-def _path(name: str) -> str:
-    from urllib.parse import quote
-
-    return quote(name, safe="")

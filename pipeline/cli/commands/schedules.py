@@ -66,9 +66,9 @@ def schedules(*, project: Project = "", json: Json = False) -> None:
 def show(id: Id, *, json: Json = False) -> None:
     """Show one schedule: when it is due, and what became of the last due time."""
     from pipeline.cli import schedules as render
-    from pipeline.cli.client import connect
+    from pipeline.cli.client import connect, segment
 
-    found, out = connect().get(f"/v1/schedules/{_path(id)}"), Output(json)
+    found, out = connect().get(f"/v1/schedules/{segment(id)}"), Output(json)
     if json:
         out.data(found)
     else:
@@ -84,9 +84,9 @@ def remove(
     json: Json = False,
 ) -> None:
     """Remove a schedule; its runs stay."""
-    from pipeline.cli.client import connect
+    from pipeline.cli.client import connect, segment
 
-    gone = connect().delete(f"/v1/schedules/{_path(id)}", dry_run=int(dry_run), reason=reason)
+    gone = connect().delete(f"/v1/schedules/{segment(id)}", dry_run=int(dry_run), reason=reason)
     out = Output(json)
     if json:
         out.data(gone)
@@ -99,10 +99,10 @@ def remove(
 def run_now(id: Id, *, json: Json = False) -> None:
     """Start a schedule's run now; its due times stay."""
     from pipeline.cli import watch
-    from pipeline.cli.client import connect
+    from pipeline.cli.client import connect, segment
 
     client, out = connect(), Output(json)
-    trigger = client.post(f"/v1/schedules/{_path(id)}/run-now")
+    trigger = client.post(f"/v1/schedules/{segment(id)}/run-now")
     with out.waiting("Reading greenroom.yml"):
         trigger = watch.planned(client, trigger["id"])
     if json:
@@ -110,9 +110,3 @@ def run_now(id: Id, *, json: Json = False) -> None:
     if not trigger["run"]:
         raise Complaint(f"nothing is run: {trigger['reason']}", REFUSED)
     out.say(f"{trigger['run']} is asked for; `greenroom logs -f {trigger['run']}` shows it")
-
-
-def _path(id: str) -> str:
-    from urllib.parse import quote
-
-    return quote(id, safe="")

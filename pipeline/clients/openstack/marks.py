@@ -19,6 +19,9 @@ ADDRESS = "greenroom-address"
 INSIDE = "greenroom-inside"
 #: The same in a further network, whose name follows.
 FURTHER = "greenroom-address."
+#: On images that are snapshots of nodes: whose project's they are in Greenroom, and their name there.
+PROJECT = "greenroom-project"
+SNAPSHOT = "greenroom-snapshot"
 _DESCRIBED = re.compile(r"greenroom ([a-z0-9]{1,20}) ([a-z0-9][a-z0-9-]{0,62})")
 _GROUPED = re.compile(rf"({_DESCRIBED.pattern}) [a-z0-9][a-z0-9-]*")
 _NAMED = re.compile(r"greenroom-([a-z0-9]{1,20})-until-(\d{1,12})")
@@ -46,6 +49,11 @@ class Mark:
     def group_name(self, ends_at: float) -> str:
         """The name of the environment's security group, which tells also when its lease ends (epoch seconds)."""
         return f"greenroom-{self.deployment}-until-{ends_at:.0f}"
+
+
+def snapshot_image(deployment: str, project: str, name: str) -> str:
+    """What the image of a snapshot is called, by which servers are made of it."""
+    return f"greenroom {deployment} {project} {name}"
 
 
 def described(description: str | None) -> Mark | None:

@@ -49,7 +49,8 @@ def things_of(connection: Connection, images: Collection[str]) -> Iterator[Thing
     booted = {(one.image or {}).get("id") for one in servers}
     for one in asked("images", lambda: connection.image.images(visibility="private")):
         if one.owner_id == project:
-            used_image = one.id in booted or one.name in images
+            kept = marks.SNAPSHOT in (one.properties or {})  # until somebody removes it
+            used_image = kept or one.id in booted or one.name in images
             yield Thing(ThingKind.IMAGE, str(one.id), str(one.name or ""), project, used=used_image)
     if connection.has_service("block-storage"):
         for one in asked("volumes", connection.block_storage.volumes):

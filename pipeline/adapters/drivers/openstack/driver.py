@@ -117,7 +117,7 @@ class OpenStackDriver:
 def _create(cloud: Cloud, mark: Mark, request: EnvironmentRequest) -> None:
     for node in request.nodes:  # what is wrong with the request is said before anything is made
         servers.check_custom(cloud, node)
-        servers.image_of(cloud, node)
+        servers.image_of(cloud, node, mark.deployment, request.project)
         servers.flavor_of(cloud, node)
     found = groups.existing(cloud, mark)
     there = (

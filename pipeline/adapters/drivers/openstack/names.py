@@ -40,6 +40,10 @@ class Names:
         """The id of an image; PermanentError as above."""
         return self._id("image", name, lambda: list(self._connection.image.images(name=name)))
 
+    def snapshot(self, name: str, image: str) -> str:
+        """The id of the image of a snapshot; PermanentError as above."""
+        return self._id("snapshot", name, lambda: list(self._connection.image.images(name=image)))
+
     def flavors(self) -> Sequence[Flavor]:
         """Every flavor that the account may use, with its extra specs."""
         return self._once("flavors", "listing flavors", self._ask_flavors)

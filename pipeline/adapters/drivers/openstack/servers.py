@@ -14,6 +14,7 @@ from pipeline.clients.openstack import marks, told, whole
 from pipeline.clients.openstack.marks import Mark
 from pipeline.domain.allowances import not_allowed
 from pipeline.domain.errors import PermanentError
+from pipeline.domain.snapshots import named
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
 
 #: A server runs while it is migrated live.
@@ -51,8 +52,12 @@ def check_custom(cloud: Cloud, node: NodeRequest) -> None:
         raise PermanentError(f"node {node.name}: {refused}")
 
 
-def image_of(cloud: Cloud, node: NodeRequest) -> str:
-    """The id of a node's image; PermanentError names those that there are."""
+def image_of(cloud: Cloud, node: NodeRequest, deployment: str = "", project: str = "") -> str:
+    """The id of a node's image; PermanentError names those that there are. Whose it is tells which snapshots it knows;
+    without, it knows none.
+    """
+    if deployment and (snapshot := named(node.image)):
+        return cloud.names.snapshot(snapshot, marks.snapshot_image(deployment, project, snapshot))
     known = cloud.terms.images
     if known and node.image not in known:
         raise PermanentError(
@@ -117,7 +122,7 @@ def create(
     with told(f"creating server {node.name} of environment {mark.environment_id}"):
         made = cloud.connection.compute.create_server(
             name=node.name,
-            image_id=image_of(cloud, node),
+            image_id=image_of(cloud, node, mark.deployment, request.project),
             flavor_id=flavor_of(cloud, node).id,
             networks=[{"port": port} for port in wires.ports],
             config_drive=True,

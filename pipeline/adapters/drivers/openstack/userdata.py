@@ -9,10 +9,17 @@ from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 
 from pipeline.domain.errors import PermanentError
+from pipeline.domain.snapshots import named
 from pipeline.ports.drivers import NodeRequest
 
 #: The first words of what cloud-init takes, and the kind of it.
 KINDS = {"#!": "x-shellscript", "#cloud-config": "cloud-config"}
+#: A snapshot's disk lets those in who had the node that it was taken of. This is done once for each server, before
+#: cloud-init writes down the keys of whoever has it now.
+FORGET_KEYS = (
+    "cloud-init-per", "instance", "greenroom-keys",
+    "sh", "-c", 'for home in $(cut -d: -f6 /etc/passwd); do rm -f "$home/.ssh/authorized_keys"; done',
+)  # fmt: skip
 
 
 def user_data(node: NodeRequest, authorized_keys: Sequence[str]) -> str:
@@ -28,6 +35,7 @@ def user_data(node: NodeRequest, authorized_keys: Sequence[str]) -> str:
 
 def _config(node: NodeRequest, authorized_keys: Sequence[str]) -> dict[str, object]:
     return {
+        **({"bootcmd": [list(FORGET_KEYS)]} if named(node.image) else {}),
         "disable_root": False,
         "ssh_authorized_keys": list(authorized_keys),
         "ssh_deletekeys": True,

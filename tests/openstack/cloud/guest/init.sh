@@ -72,10 +72,24 @@ logins() { # authorized keys on standard input
   chmod 600 ~/.ssh/authorized_keys
 }
 
+# cloud-init's: does a thing once for each server, whose disk may have been another one's.
+cat > /run/cloud-init-per << 'END'
+#!/bin/sh
+done=/var/lib/done/$(jq -r .uuid /run/config/openstack/latest/meta_data.json)-$2
+[ ! -e "$done" ] || exit 0
+mkdir -p /var/lib/done
+shift 2
+"$@" && : > "$done"
+END
+chmod 755 /run/cloud-init-per
+PATH=/run:$PATH
+
 obey() { # FILE of user data
   case $(head -n 1 "$1") in
     "#cloud-config"*)
       tail -n +2 "$1" > /run/cloud-config.json
+      jq -r '.bootcmd[]? | @sh' /run/cloud-config.json > /run/bootcmd
+      sh /run/bootcmd
       jq -r '.ssh_authorized_keys[]?' /run/cloud-config.json | logins
       if jq -e .ssh_keys.ed25519_private /run/cloud-config.json > /dev/null; then
         (umask 077 && jq -r .ssh_keys.ed25519_private /run/cloud-config.json > /etc/ssh/ssh_host_ed25519_key)
