@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -50,6 +51,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 #: Documents that are read in one go.
 PAGE = 1000
+#: Documents of a kind that need not be understood again while their text is the same; a few KiB each.
+KEPT = 256
 #: Version of every document's schema; a reader refuses a newer one.
 SCHEMA = 1
 #: How often a use case decides again when somebody else wrote first.
@@ -77,6 +80,7 @@ class Kind(Generic[T]):
         self.name = name
         self._type = type_
         self._indexes = indexes
+        self._understood = lru_cache(KEPT)(self._understand)
 
     @cached_property
     def _adapter(self) -> TypeAdapter[T]:
@@ -92,14 +96,17 @@ class Kind(Generic[T]):
 
     def value(self, document: Document) -> T:
         """PermanentError names a document that cannot be understood."""
-        fields = dict(document.body)
+        return self._understood(document.id, document.text)
+
+    def _understand(self, id: str, text: str) -> T:
+        fields: dict[str, Any] = json.loads(text)
         if fields.pop("schema", 0) > SCHEMA:
-            raise PermanentError(f"{self.name} {document.id} was written by a newer Greenroom; upgrade this one")
+            raise PermanentError(f"{self.name} {id} was written by a newer Greenroom; upgrade this one")
         try:
             return self._adapter.validate_python(fields)
         except ValidationError as error:
             wrong = ", ".join(".".join(map(str, each["loc"])) for each in error.errors()[:3])
-            raise PermanentError(f"{self.name} {document.id} in the store cannot be read: {wrong}") from error
+            raise PermanentError(f"{self.name} {id} in the store cannot be read: {wrong}") from error
 
     def put(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,12 +12,18 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Document:
-    """One aggregate as stored; `version` counts its writes from 1."""
+    """One aggregate as stored, as JSON; `version` counts its writes from 1."""
 
     kind: str
     id: str
     version: int
-    body: Body
+    text: str
+
+    @property
+    def body(self) -> Body:
+        """What the text says, read anew each time: nobody shares it."""
+        body: Body = json.loads(self.text)
+        return body
 
 
 @dataclass(frozen=True)

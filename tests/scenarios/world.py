@@ -111,6 +111,8 @@ from pipeline.stages.verdicts import Verdicts
 from pipeline.stages.work import Work
 
 log = logging.getLogger(__name__)
+#: One for all worlds: it keeps nothing but its schema.
+READER = YamlBlueprintReader()
 #: Rounds of the tick until everything must have come to rest; more means that work makes work for ever.
 ROUNDS = 500
 KEEP_DAYS = 7.0
@@ -484,7 +486,7 @@ class World:
         self.reaper = Reaper(self.books, self._provider, self.clock, self.gate, self.removals)
         self.control = Control(self.tools, self.reaper)
         self.projects = Projects(self.books, self.secrets, self.clock, self.ids, self.gate, ("cloud",))
-        self.templates = Templates(self.books, YamlBlueprintReader(), self.gate, self.clock)
+        self.templates = Templates(self.books, READER, self.gate, self.clock)
         self.leases = Leases(self.books, self.secrets, self.clock)
         keys = LoginKeys(self._provider, self.secrets)
         self.pools = Pools(self.books, self.templates, self._provider, "cloud", keys, self.gate, self.clock, self.ids)
@@ -589,7 +591,7 @@ class World:
         lifecycle = Lifecycle(
             self.books, self._provider, self.removals, suspects, self.room, orders, self.clock, self.ids
         )
-        planner = Planner(self.tools, YamlBlueprintReader(), "cloud")
+        planner = Planner(self.tools, READER, "cloud")
         statuses = Statuses(
             self.books, {"github": self.forge}, self.secrets, self.clock, self.ids, "http://greenroom.test"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,4 +99,6 @@ def test_documents_of_before_ask_for_none() -> None:
     body = dict(ENVIRONMENTS.body(requested("env-1", SINGLE, "lab", 1.0)))
     for node in body["nodes"]:
         del node["resources"]["hugepages_mib"]
-    assert ENVIRONMENTS.value(Document("environment", "env-1", 1, body)).nodes[0].resources.hugepages_mib == 0
+    assert (
+        ENVIRONMENTS.value(Document("environment", "env-1", 1, json.dumps(body))).nodes[0].resources.hugepages_mib == 0
+    )

@@ -39,10 +39,10 @@ class MemoryStore:
     def get(self, kind: str, id: str) -> Document | None:
         self._answer()
         with self._lock:
-            version, body, ends = self._documents.get((kind, id), (0, "", 0.0))
+            version, text, ends = self._documents.get((kind, id), (0, "", 0.0))
         if version == 0 or ends < self._clock.now():
             return None
-        return Document(kind, id, version, json.loads(body))
+        return Document(kind, id, version, text)
 
     def get_many(self, kind: str, ids: Sequence[str]) -> Sequence[Document]:
         found = (self.get(kind, id) for id in ids)

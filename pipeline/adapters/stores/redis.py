@@ -79,7 +79,7 @@ def _document(kind: str, id: str, fields: Sequence[bytes | None]) -> Document | 
     version, body = fields
     if version is None or body is None:
         return None
-    return Document(kind, id, int(version), json.loads(body))
+    return Document(kind, id, int(version), body.decode())
 
 
 def _event(subject: str, position: bytes, fields: dict[bytes, bytes]) -> Event:
