@@ -26,7 +26,7 @@ from pipeline.ports.common import Secret
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus
 from tests.contract.test_grounds import clear_away
 from tests.plugins.local_nodes import Keys
-from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
+from tests.plugins.openstack_cloud import CLOUD_LOOK_S, CloudUnderTest, connection_of
 from tests.tools.deployment import wait_for
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(120)]
@@ -119,7 +119,9 @@ def test_a_credential_with_access_rules_may_deliver_and_nothing_else(
     try:
         assert driver.check() == []
         driver.create(request(node_keys))
-        wait_for(lambda: [one.status for one in driver.nodes()] == [NodeStatus.ACTIVE], "an active node", 90.0)
+        wait_for(
+            lambda: [one.status for one in driver.nodes()] == [NodeStatus.ACTIVE], "an active node", 90.0, CLOUD_LOOK_S
+        )
     finally:
         driver.destroy(RULED)
     assert driver.list().environments == ()
