@@ -28,7 +28,7 @@ from pipeline.envs.books import Books
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
 from tests.plugins.local_nodes import Keys, LocalNodes, running_helper
-from tests.plugins.openstack_cloud import CloudUnderTest
+from tests.plugins.openstack_cloud import CLOUD_LOOK_S, CloudUnderTest
 from tests.plugins.registered_machines import IMAGE, OURS, Metal, in_memory, posing, registered
 from tests.plugins.vagrant_nodes import VagrantNodes
 from tests.plugins.vagrant_servers import vagrant_servers
@@ -46,7 +46,8 @@ class Subject:
 
     `stranger` is a driver of another deployment at the same provider; `enlarge` makes a request that does not fit.
     `tells_machines`: the provider shows its machines and what they bear; else nothing is asked of them. `places`:
-    nodes name the machine that they are to stand on; where each takes one whole, the driver chooses here.
+    nodes name the machine that they are to stand on; where each takes one whole, the driver chooses here. `look_s`: how
+    often it is looked at while it builds.
     """
 
     driver: Driver
@@ -57,6 +58,7 @@ class Subject:
     enlarge: Callable[[EnvironmentRequest], EnvironmentRequest]
     tells_machines: bool = True
     places: bool = True
+    look_s: float = 0.01
     _made: Iterator[int] = field(default_factory=itertools.count)
 
     def fresh_id(self) -> str:
@@ -90,7 +92,7 @@ class Subject:
             if all(view.status is not NodeStatus.BUILDING for view in views.values()):
                 return views
             assert time.monotonic() < deadline, views
-            time.sleep(0.01)
+            time.sleep(self.look_s)
 
     def environments(self) -> dict[str, float]:
         return {owned.environment_id: owned.ends_at for owned in self.driver.list().environments}
@@ -189,19 +191,28 @@ def local_stranger(local_nodes: LocalNodes) -> Iterator[LocalNodes]:
         yield LocalNodes(helper, local_nodes.keys)
 
 
-@pytest.fixture
-def openstack_subject(test_cloud: CloudUnderTest, node_keys: Keys, tmp_path: Path) -> Iterator[Subject]:
+@pytest.fixture(scope="module")
+def openstack_drivers(
+    test_cloud: CloudUnderTest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[OpenStackDriver]]:
+    """Ours and a stranger's, which keep their connections."""
     account = Account(test_cloud.ours, str(test_cloud.clouds_file))
     terms = Terms(test_cloud.network, images={"plain": test_cloud.image}, login=False)
-    locks = tmp_path / "locks"
-    ours, theirs = (OpenStackDriver(name, account, {}, terms, locks) for name in ("contractours", "contracttheirs"))
+    locks = tmp_path_factory.mktemp("locks")
+    made = [OpenStackDriver(name, account, {}, terms, locks) for name in ("contractours", "contracttheirs")]
+    yield made
+    for driver in made:
+        driver.close()
+
+
+@pytest.fixture
+def openstack_subject(openstack_drivers: list[OpenStackDriver], node_keys: Keys) -> Subject:
+    ours, theirs = openstack_drivers
 
     def enlarge(request: EnvironmentRequest) -> EnvironmentRequest:
         return replace(request, nodes=tuple(replace(request.nodes[0], name=f"web-{i}") for i in range(PORTS + 1)))
 
-    yield Subject(ours, theirs, "contractours", "plain", node_keys, enlarge, tells_machines=False)
-    for driver in (ours, theirs):
-        driver.close()
+    return Subject(ours, theirs, "contractours", "plain", node_keys, enlarge, tells_machines=False, look_s=CLOUD_LOOK_S)
 
 
 @pytest.fixture
@@ -223,7 +234,7 @@ def vagrant_servers_subject(test_cloud: CloudUnderTest, node_keys: Keys, tmp_pat
     def enlarge(request: EnvironmentRequest) -> EnvironmentRequest:
         return replace(request, nodes=tuple(replace(request.nodes[0], name=f"web-{i}") for i in range(PORTS + 1)))
 
-    return Subject(ours, theirs, deployment, "plain", node_keys, enlarge, tells_machines=False)
+    return Subject(ours, theirs, deployment, "plain", node_keys, enlarge, tells_machines=False, look_s=CLOUD_LOOK_S)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ NAME = "acts"
 #: A machine that poses, which is out of service for a moment.
 MACHINE = "fake-3"
 
-pytestmark = [pytest.mark.openstack, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.openstack, pytest.mark.machines, pytest.mark.timeout(240)]
 
 
 @dataclass

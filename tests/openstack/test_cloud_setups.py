@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,14 +16,22 @@ from openstack.connection import Connection
 from openstack.exceptions import HttpException
 
 from pipeline.adapters.clouds.openstack import OpenStackGrounds
+from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
+from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.clients.openstack import Account
 from pipeline.domain.cloud_setups import CloudSetup, Found, Part, plan, taken
+from pipeline.domain.qos import QosProfile
+from pipeline.domain.resources import Resources
 from pipeline.ports.common import Secret
+from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus
 from tests.contract.test_grounds import clear_away
-from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
+from tests.plugins.local_nodes import Keys
+from tests.plugins.openstack_cloud import CLOUD_LOOK_S, CloudUnderTest, connection_of
+from tests.tools.deployment import wait_for
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(120)]
 SECRET = Secret("a-secret-of-the-test")
+RULED = "ruled"
 
 
 class Scene:
@@ -38,6 +50,14 @@ class Scene:
                 self.grounds.make(step.part, self.setup, found, SECRET)
                 found = self.grounds.find(self.setup)
         return found
+
+    def entry(self, found: Found, file: Path) -> Account:
+        """The credential as an entry of a file."""
+        told = {**self.grounds.entry(found), "application_credential_secret": SECRET.reveal()}
+        auth = {name: told.pop(name) for name in list(told) if name not in {"region_name", "cacert"}}
+        entry = {"auth_type": "v3applicationcredential", "auth": auth, **told}
+        file.write_text(json.dumps({"clouds": {RULED: entry}}))
+        return Account(RULED, str(file))
 
     def connection(self, found: Found) -> Connection:
         """As the credential lets somebody in who has nothing else."""
@@ -74,6 +94,42 @@ def test_the_credential_works_and_reaches_its_own_project_alone(scene: Scene) ->
             with pytest.raises(HttpException) as refused:
                 forbidden()
             assert refused.value.status_code == 403
+
+
+def request(keys: Keys) -> EnvironmentRequest:
+    node = NodeRequest("web-0", "web", "plain", Resources(1, 64, 1), QosProfile(), keys.host, keys.host_public)
+    return EnvironmentRequest(RULED, RULED, "shop", keys.login_public, time.time() + 3600, (node,))
+
+
+def makes_an_image(own: Connection) -> str:
+    """Its id; Greenroom makes none."""
+    return str(own.image.create_image(name="of-the-test", disk_format="raw", container_format="bare").id)
+
+
+def test_a_credential_with_access_rules_may_deliver_and_nothing_else(
+    scene: Scene, node_keys: Keys, tmp_path: Path
+) -> None:
+    found = scene.made()
+    with closing(scene.connection(found)) as own:
+        own.image.delete_image(makes_an_image(own))  # its role would let it
+    scene.setup = replace(scene.setup, id="setup-ruled", renew=True, access_rules=True)
+    found = scene.made()
+    terms = Terms(scene.setup.network, images={"plain": scene.cloud.image}, login=False)
+    driver = OpenStackDriver(RULED, scene.entry(found, tmp_path / "clouds.yaml"), {}, terms, tmp_path)
+    try:
+        assert driver.check() == []
+        driver.create(request(node_keys))
+        wait_for(
+            lambda: [one.status for one in driver.nodes()] == [NodeStatus.ACTIVE], "an active node", 90.0, CLOUD_LOOK_S
+        )
+    finally:
+        driver.destroy(RULED)
+    assert driver.list().environments == ()
+    driver.close()
+    with closing(scene.connection(found)) as own:
+        with pytest.raises(HttpException) as refused:
+            makes_an_image(own)
+        assert refused.value.status_code == 401
 
 
 def test_a_router_leads_from_the_network_to_the_outside(scene: Scene) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus
 from tests.plugins.local_nodes import Keys
-from tests.plugins.openstack_cloud import CloudUnderTest
+from tests.plugins.openstack_cloud import CLOUD_LOOK_S, CloudUnderTest
 from tests.tools.deployment import wait_for
 from tests.tools.faulty_cloud import account_behind, upstream_of
 from tests.tools.faulty_proxy import (
@@ -32,8 +31,6 @@ from tests.tools.faulty_proxy import (
 
 DEPLOYMENT = "faulty"
 NODES = ("web-0", "web-1")
-#: A list costs the cloud half a second of its time.
-LOOK_S = 1.0
 CREATES, DELETES = r"/servers$", r"/servers/[0-9a-f-]{36}$"
 
 pytestmark = [pytest.mark.openstack, pytest.mark.timeout(200)]
@@ -45,17 +42,20 @@ def upstream(test_cloud: CloudUnderTest) -> dict[str, str]:
     return upstream_of(test_cloud)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def proxy(upstream: dict[str, str]) -> Iterator[FaultyProxy]:
     with faulty_proxy(upstream) as one:
         yield one
 
 
-@pytest.fixture
-def driver(proxy: FaultyProxy, test_cloud: CloudUnderTest, tmp_path: Path) -> Iterator[OpenStackDriver]:
+@pytest.fixture(scope="module")
+def driver(
+    proxy: FaultyProxy, test_cloud: CloudUnderTest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OpenStackDriver]:
     """A driver that reaches everything by way of the proxy."""
     terms = Terms(test_cloud.network, images={"plain": test_cloud.image}, login=False)
-    made = OpenStackDriver(DEPLOYMENT, account_behind(proxy, test_cloud, tmp_path), {}, terms, tmp_path / "locks")
+    folder = tmp_path_factory.mktemp("faulty")
+    made = OpenStackDriver(DEPLOYMENT, account_behind(proxy, test_cloud, folder), {}, terms, folder / "locks")
     yield made
     made.close()
 
@@ -98,10 +98,9 @@ FAULTS = [
 def test_a_fault_costs_a_try_and_nothing_else(
     fault: Fault, proxy: FaultyProxy, driver: OpenStackDriver, node_keys: Keys
 ) -> None:
-    proxy.faults.append(fault)
+    proxy.faults[:] = [fault]
 
     def all_active() -> bool:
-        time.sleep(LOOK_S)
         try:
             views = driver.nodes()
         except TransientError:
@@ -110,7 +109,7 @@ def test_a_fault_costs_a_try_and_nothing_else(
 
     try:
         again(lambda: driver.create(request(node_keys)))
-        wait_for(all_active, "active nodes", 90.0)
+        wait_for(all_active, "active nodes", 90.0, CLOUD_LOOK_S)
     finally:
         again(lambda: driver.destroy("env-faulty"))
     assert fault.name in proxy.happened, proxy.calls
@@ -121,7 +120,7 @@ def test_a_fault_costs_a_try_and_nothing_else(
 def test_an_api_that_is_down_is_told_as_such(proxy: FaultyProxy, driver: OpenStackDriver) -> None:
     driver.list()
     down = Fault("down", "GET", r"^/compute", lambda _: None, times=1000)
-    proxy.faults.append(down)
+    proxy.faults[:] = [down]
     with pytest.raises(TransientError, match="listing servers"):
         driver.list()
     down.times = 0

@@ -22,7 +22,7 @@ from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, 
 from pipeline.ports.transports import EnvironmentAccess, NodeAccess
 from tests.openstack.cloud.hypervisor import NAME, ZONE
 from tests.plugins.local_nodes import Keys
-from tests.plugins.openstack_cloud import CloudUnderTest
+from tests.plugins.openstack_cloud import CLOUD_LOOK_S, CloudUnderTest
 from tests.tools.deployment import wait_for
 
 #: Bits a second that the node may receive, and bytes that are sent to it: about ten seconds.
@@ -109,9 +109,9 @@ def standing(
     transport = OpenSshTransport(str(tmp_path_factory.mktemp("ssh")))
     try:
         driver.create(request)
-        views = wait_for(lambda: settled(driver), "the end of the builds", BOOT_S)
+        views = wait_for(lambda: settled(driver), "the end of the builds", BOOT_S, CLOUD_LOOK_S)
         access = EnvironmentAccess("env-promises", node_keys.login, tuple(map(login_of(node_keys), views.values())))
-        wait_for(lambda: not transport.probe(access, 5.0), "logins", BOOT_S)
+        wait_for(lambda: not transport.probe(access, 5.0), "logins", BOOT_S, CLOUD_LOOK_S)
         yield Standing(views, access, transport)
     finally:
         transport.close_all()

@@ -28,14 +28,14 @@ LOOK_S = 0.05
 SCRIPT = {"setup.sh": "#!/bin/sh\n"}
 
 
-def wait_for(look: Callable[[], T | None], what: str, within_s: float = PATIENCE_S) -> T:
-    """The first answer that says something; AssertionError when none came in time."""
+def wait_for(look: Callable[[], T | None], what: str, within_s: float = PATIENCE_S, every_s: float = LOOK_S) -> T:
+    """The first answer that says something; AssertionError when none came in time. `every_s`: between two looks."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         found = look()
         if found:
             return found
-        time.sleep(LOOK_S)
+        time.sleep(every_s)
     raise AssertionError(f"{what} did not happen within {within_s:g} s")
 
 

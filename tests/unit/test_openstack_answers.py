@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 
-from pipeline.adapters.drivers.openstack import apart, servers, wires
+from pipeline.adapters.drivers.openstack import apart, wires
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.clients.openstack import Mark
@@ -129,7 +129,7 @@ ACTS: list[tuple[str, str, Callable[[Cloud], object], object]] = [
     ("POST", "/ports", connect, "172.24.4.9"),
     ("POST", "/networks", make_network, "net-2"),
     ("POST", "/os-server-groups", make_server_group, "group-9"),
-    ("GET", "/servers/detail", lambda cloud: servers.servers(cloud, "tag"), []),
+    ("GET", "/servers/detail", lambda cloud: cloud.servers("tag"), []),
     ("GET", "/os-server-groups", lambda cloud: [one.id for one in apart.of_environment(cloud, MARK)], ["group-9"]),
 ]
 

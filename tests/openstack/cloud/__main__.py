@@ -38,12 +38,11 @@ def up(state: State, fakes: int, *, real: bool) -> None:
     config.write_plane(state)
     processes = Processes(state.run / "pids", state.logs, plane.environment(state))
     with ThreadPoolExecutor(1) as beside:
-        guest = beside.submit(hypervisor.build_guest, state) if real else None
+        ground = beside.submit(hypervisor.prepare, state, processes) if real else None
         plane.start(state, processes, [f"fake-{number}" for number in range(1, fakes + 1)])
         say(f"the control plane is up, with {fakes} hypervisors that pose")
-        if guest is not None:
-            guest.result()
-            hypervisor.start(state, processes)
+        if ground is not None:
+            hypervisor.start(state, processes, uri=ground.result())
             say("the real hypervisor is up")
     say(f"ready: {state.clouds}")
 

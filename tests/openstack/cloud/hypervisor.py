@@ -34,11 +34,16 @@ QUEUES = ("q-plugin", "q-l3-plugin", "q-reports-plugin")
 NAMESPACES = ("qdhcp-", "qrouter-")
 
 
-def start(state: State, processes: Processes) -> None:
-    """With the guest's image, which is built before."""
+def prepare(state: State, processes: Processes) -> str:
+    """What needs no control plane: the guest's image, the switch and libvirt, whose URI it returns."""
+    _build_guest(state)
     packages.link_binding(state)
     _start_switch(state, processes)
-    uri = _start_libvirt(state, processes)
+    return _start_libvirt(state, processes)
+
+
+def start(state: State, processes: Processes, uri: str) -> None:
+    """The agents and the hypervisor itself, when all is prepared and the control plane is up."""
     _start_agents(state, processes)
     plane.start_compute(state, processes, NAME, "compute-real.conf", {"libvirt": uri})
     cloud = seed.connect(state, "admin", "admin")
@@ -49,7 +54,7 @@ def start(state: State, processes: Processes) -> None:
     state.hypervisor_mark.touch()
 
 
-def build_guest(state: State) -> None:
+def _build_guest(state: State) -> None:
     """The image of its guests, unless it is there."""
     with (state.logs / "guest.log").open("wb") as log:
         done = subprocess.run([HERE / "guest/build.sh", state.guest], stdout=log, stderr=log, check=False)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.adapters.drivers.openstack.cloud import Cloud
+from pipeline.adapters.drivers.openstack.servers import deployment_tag
 from pipeline.clients.openstack import Mark, each, named_group, told, whole
 from pipeline.ports.drivers import NodeRequest
 
-#: How long a server may take until it has a machine, and how often it is looked at, in seconds.
-PLACED_S, LOOK_S = 20.0, 1.5
+#: How long a server may take until it has a machine, and how long it takes at least, in seconds.
+PLACED_S, AT_LEAST_S = 20.0, 0.5
 
 
 def ensure(cloud: Cloud, mark: Mark, nodes: Sequence[NodeRequest], *, fresh: bool) -> Mapping[str, str]:
@@ -39,7 +40,11 @@ def hint(groups: Mapping[str, str], node: NodeRequest) -> dict[str, Any]:
 
 
 def in_turn(
-    cloud: Cloud, groups: Mapping[str, str], nodes: Sequence[NodeRequest], create: Callable[[NodeRequest], str]
+    cloud: Cloud,
+    mark: Mark,
+    groups: Mapping[str, str],
+    nodes: Sequence[NodeRequest],
+    create: Callable[[NodeRequest], str],
 ) -> None:
     """Create them, those of one group one after the other: Nova counts a server only once it has a machine.
 
@@ -53,19 +58,18 @@ def in_turn(
         for number, node in enumerate(chain, start=1):
             id = create(node)
             if number < len(chain):
-                _wait_for_machine(cloud, id, node)
+                _wait_for_machine(cloud, mark, id)
 
     each(one, list(chains.values()))
 
 
-def _wait_for_machine(cloud: Cloud, id: str, node: NodeRequest) -> None:
+def _wait_for_machine(cloud: Cloud, mark: Mark, id: str) -> None:
     """Until Nova has put a server somewhere, or given up; for a while, since it looks once more by itself."""
-    deadline = time.monotonic() + PLACED_S
+    deadline, tag = time.monotonic() + PLACED_S, deployment_tag(mark.deployment)
     while id and time.monotonic() < deadline:
-        time.sleep(LOOK_S)
-        with told(f"looking where server {node.name} was put"):
-            server = cloud.connection.compute.get_server(id)
-        if server.host_id or server.status != "BUILD":
+        time.sleep(AT_LEAST_S)
+        found = [one for one in cloud.looks.after(time.monotonic(), tag) if one.id == id]
+        if not any(one.status == "BUILD" and not one.host_id for one in found):
             return
 
 

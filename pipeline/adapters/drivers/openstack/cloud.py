@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pipeline.adapters.drivers.openstack.looks import Looks
 from pipeline.adapters.drivers.openstack.names import Names
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.clients.openstack import Mark, told
@@ -16,14 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cloud:
-    """The connection of an account, what is known by name there, and what the operator says."""
+    """The connection of an account, what is known by name there, what waits there, and what the operator says."""
 
     connection: Connection
     terms: Terms
     names: Names = field(init=False)
+    looks: Looks = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", Names(self.connection))
+        object.__setattr__(self, "looks", Looks(self.servers))
+
+    def servers(self, tag: str) -> list[Any]:
+        """The servers with a tag, by one call."""
+        with told("listing servers"):
+            return list(self.connection.compute.servers(details=True, tags=tag))
 
     def described(self, list_: Callable[..., Iterable[Any]], what: str, mark: Mark) -> list[Any]:
         """Things of one kind that bear a mark in their description, by one call."""

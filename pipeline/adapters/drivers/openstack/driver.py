@@ -61,7 +61,7 @@ class OpenStackDriver:
 
     def nodes(self) -> Sequence[NodeView]:
         tag = servers.deployment_tag(self._deployment)
-        found = [view for cloud in self._all() for view in servers.views(servers.servers(cloud, tag), self._deployment)]
+        found = [view for cloud in self._all() for view in servers.views(cloud.servers(tag), self._deployment)]
         return list({view.driver_id: view for view in found}.values())  # two accounts may be of one project
 
     def list(self) -> Listing:
@@ -133,4 +133,4 @@ def _create(cloud: Cloud, mark: Mark, request: EnvironmentRequest) -> None:
     def one(node: NodeRequest) -> str:
         return servers.create(cloud, mark, request, node, wired[node.name], apart.hint(kept_apart, node))
 
-    apart.in_turn(cloud, kept_apart, missing, one)
+    apart.in_turn(cloud, mark, kept_apart, missing, one)

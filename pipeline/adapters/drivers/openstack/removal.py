@@ -14,9 +14,8 @@ from pipeline.clients.openstack import each, marks, told
 from pipeline.clients.openstack.marks import Mark
 from pipeline.domain.errors import TransientError
 
-#: How long servers may take to go; the first pause between two looks at them, and the longest, in seconds.
+#: How long servers may take to go, in seconds.
 GONE_S = 180.0
-LOOK_S, SELDOM_S = 0.5, 2.0
 #: How Neutron's owner of a server's port begins; the zone follows.
 OF_SERVERS = "compute:"
 
@@ -45,19 +44,19 @@ def remove(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
 
 
 def _remove_servers(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
-    def there() -> list[Any]:
-        found = servers.of_environment(cloud, mark)
-        return [one for one in found if nodes is None or one.metadata.get(marks.NODE) in nodes]
-
-    left, deadline, pause = there(), time.monotonic() + GONE_S, LOOK_S
+    there = servers.of_environment(cloud, mark)
+    left = {one.id: one for one in there if nodes is None or one.metadata.get(marks.NODE) in nodes}
+    deadline, tag = time.monotonic() + GONE_S, servers.deployment_tag(mark.deployment)
     what = f"deleting servers of environment {mark.environment_id}"
-    _delete(cloud.connection.compute.delete_server, [one for one in left if one.task_state != "deleting"], what)
+    _delete(
+        cloud.connection.compute.delete_server, [one for one in left.values() if one.task_state != "deleting"], what
+    )
     while left:
         if time.monotonic() > deadline:
-            names = ", ".join(sorted(one.name for one in left))
+            names = ", ".join(sorted(one.name for one in left.values()))
             raise TransientError(f"environment {mark.environment_id}: {names} did not go within {GONE_S:.0f} s")
-        time.sleep(pause)
-        left, pause = there(), min(SELDOM_S, 2 * pause)
+        seen = {one.id for one in cloud.looks.after(time.monotonic(), tag)}
+        left = {id: one for id, one in left.items() if id in seen}
 
 
 def _remove_floating(cloud: Cloud, mark: Mark, ports: Sequence[Any], *, all_: bool) -> None:

@@ -34,15 +34,9 @@ def environment_tag(mark: Mark) -> str:
     return f"greenroom-{mark.deployment}-{mark.environment_id}"
 
 
-def servers(cloud: Cloud, tag: str) -> list[Any]:
-    """The servers with a tag, by one call."""
-    with told("listing servers"):
-        return list(cloud.connection.compute.servers(details=True, tags=tag))
-
-
 def of_environment(cloud: Cloud, mark: Mark) -> list[Any]:
     """The servers that bear a mark."""
-    return [one for one in servers(cloud, environment_tag(mark)) if marks.marked(one.metadata) == mark]
+    return [one for one in cloud.servers(environment_tag(mark)) if marks.marked(one.metadata) == mark]
 
 
 def check_custom(cloud: Cloud, node: NodeRequest) -> None:
