@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.adapters.drivers.local.image import SHIFT, images
 from pipeline.adapters.drivers.vagrant.driver import VagrantDriver
-from pipeline.adapters.drivers.vagrant.lxc.network import Network
+from pipeline.adapters.drivers.vagrant.network import Network
 from pipeline.adapters.drivers.vagrant.lxc.provider import CONTAINERS, PLUGIN, PROGRAMS, which
 from pipeline.adapters.drivers.vagrant.terms import ADDRESSES, Image, Terms
 from tests.plugins.local_nodes import IMAGE, ROOT, image_state

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from pipeline.adapters.drivers.vagrant.lxc import box
 from pipeline.adapters.drivers.vagrant.lxc.limits import limits
-from pipeline.adapters.drivers.vagrant.lxc.network import LAST_NODE, Network, assigned, hardware_address
+from pipeline.adapters.drivers.vagrant.network import LAST_NODE, Network, assigned, hardware_address
 from pipeline.adapters.drivers.vagrant.lxc.provider import reason_in
 from pipeline.adapters.drivers.vagrant.lxc.seed import hosts, plant
 from pipeline.adapters.drivers.vagrant.place import Place
