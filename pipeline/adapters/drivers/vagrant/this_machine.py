@@ -16,7 +16,7 @@ AS_ROOT = "run Greenroom as root"
 
 
 def lacking(programs: Mapping[str, str], provider: str, package: str) -> list[str]:
-    """What is to be installed, one sentence each: programs, each with Debian's package of it, and Vagrant's provider."""
+    """What is to be installed, one sentence each, of programs with their packages in Debian and Vagrant's provider."""
     found = [
         f"{program} is not there: apt-get install {package}"
         for program, package in programs.items()

@@ -19,7 +19,17 @@ from pipeline.domain.errors import TransientError
 #: Kinds of a node's files: the layer of its own above the image's disk, and its initial root.
 LAYER, INITIAL_ROOT = ".img", ".initrd"
 _IDS = uuid.UUID("6f9ab8b0-43a2-4d0c-9d3e-2f6c1b8f6f0e")
-_LINE = re.compile(r"\s*(?:-|\d+)\s+(\S+)\s+(running|idle|paused|in shutdown|shut off|crashed|pmsuspended|no state)\s*(\S*)")
+_LINE = re.compile(
+    r"\s*(?:-|\d+)\s+(\S+)\s+(running|idle|paused|in shutdown|shut off|crashed|pmsuspended|no state)\s*(\S*)"
+)
+VOLUME = """\
+<volume>
+  <name>{name}</name>
+  <capacity unit='GiB'>{size}</capacity>
+  <target><format type='qcow2'/></target>
+  <backingStore><path>{below}</path><format type='raw'/></backingStore>
+</volume>
+"""
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,12 @@ class Domains:
         """All of this deployment by environment and node; one of which there are only files does not run."""
         listed = {name: Domain(state == "running", address) for name, state, address in self._listed()}
         names = {**dict.fromkeys(self._filed(), Domain(running=False)), **listed}
-        ours = {name.removeprefix(self.prefix): domain for name, domain in names.items() if name.startswith(self.prefix)}
-        return {(name.split(".")[0], name.split(".")[1]): domain for name, domain in ours.items() if name.count(".") == 1}
+        ours = {
+            name.removeprefix(self.prefix): domain for name, domain in names.items() if name.startswith(self.prefix)
+        }
+        return {
+            (name.split(".")[0], name.split(".")[1]): domain for name, domain in ours.items() if name.count(".") == 1
+        }
 
     def _listed(self) -> Iterator[tuple[str, str, str]]:
         for line in self.virsh("list", "--all", "--title").splitlines():
@@ -80,6 +94,12 @@ class Domains:
             self.pool.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
             self.pool.mkdir(mode=0o711, exist_ok=True)
             self.virsh("pool-create-as", self.pool_name, "dir", "--target", str(self.pool))
+
+    def ensure_layer(self, volume: str, below: Path, size_gib: int) -> None:
+        """Let the storage pool have an empty layer of a name above a raw disk."""
+        if volume not in self.virsh("vol-list", self.pool_name).split():
+            told = VOLUME.format(name=volume, size=size_gib, below=below)
+            run(self._argv("vol-create", self.pool_name, "/dev/stdin"), told)
 
     def remove_pool(self) -> None:
         """Remove the storage pool, with the boxes' layers, which are made again."""
@@ -106,4 +126,7 @@ class Domains:
 
     def virsh(self, *words: str) -> str:
         """What virsh says; TransientError when it fails."""
-        return run(["virsh", "--quiet", "--connect", self.uri, *words])
+        return run(self._argv(*words))
+
+    def _argv(self, *words: str) -> list[str]:
+        return ["virsh", "--quiet", "--connect", self.uri, *words]

@@ -1,7 +1,7 @@
 """Guests: a kernel, its initial root and a disk of Debian, made once by mmdebstrap and shared by all nodes.
 
-`STATE/guests/NAME` is a link to `NAME@KEY`, where KEY is the digest of what the guest is made of: a changed one is built
-beside the old one, which stays as long as a node uses it.
+`STATE/guests/NAME` is a link to `NAME@KEY`, where KEY is the digest of what the guest is made of: a changed one is
+built beside the old one, which stays as long as a node uses it.
 
     python -m pipeline.adapters.drivers.vagrant.libvirt.guest --state /var/lib/greenroom
 """
@@ -30,15 +30,20 @@ from pipeline.domain.errors import GreenroomError, TransientError
 NAME = "debian-12"
 RELEASE = "bookworm"
 PACKAGES = (
-    "busybox-static", "ca-certificates", "curl", "dbus", "iproute2", "kmod", "linux-image-cloud-amd64", "openssh-server",
-    "procps", "python3", "sudo", "systemd-sysv", "udev",
+    "busybox-static", "ca-certificates", "curl", "dbus", "iproute2", "kmod", "linux-image-cloud-amd64",
+    "openssh-server", "procps", "python3", "sudo", "systemd-sysv", "udev",
 )  # fmt: skip
 #: In the order in which they find the disk; the rest of the hardware is found by the image's own udev.
 MODULES = ("virtio_pci", "virtio_blk", "ext4", "virtio_net", "virtio_rng")
-#: Nobody looks at its console, and nothing is to change in it by itself.
+#: Nobody looks at its console, nothing is to change in it by itself, and where processors are emulated each unit costs
+#: a second.
 MASKED = (
-    "apt-daily-upgrade.timer", "apt-daily.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
-    "fstrim.timer", "getty.target", "systemd-networkd-wait-online.service", "systemd-timesyncd.service",
+    "apt-daily-upgrade.timer", "apt-daily.timer", "dev-hugepages.mount", "dev-mqueue.mount", "dpkg-db-backup.timer",
+    "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer", "getty.target", "modprobe@.service",
+    "proc-sys-fs-binfmt_misc.automount", "sys-fs-fuse-connections.mount", "sys-kernel-config.mount",
+    "sys-kernel-debug.mount", "sys-kernel-tracing.mount", "systemd-binfmt.service", "systemd-logind.service",
+    "systemd-network-generator.service", "systemd-networkd-wait-online.service", "systemd-pstore.service",
+    "systemd-timesyncd.service",
 )  # fmt: skip
 #: It grows to the size of the node's disk as it is mounted.
 FSTAB = "/dev/vda / ext4 noatime,x-systemd.growfs 0 0\n"

@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.adapters.drivers.vagrant.lxc import box
 from pipeline.adapters.drivers.vagrant.commands import run
+from pipeline.adapters.drivers.vagrant.lxc import box
 from pipeline.adapters.drivers.vagrant.lxc.limits import limits
-from pipeline.adapters.drivers.vagrant.network import Bridge, Network, assigned, hardware_address
 from pipeline.adapters.drivers.vagrant.lxc.seed import plant
+from pipeline.adapters.drivers.vagrant.network import Bridge, Network, assigned, hardware_address
 from pipeline.adapters.drivers.vagrant.place import Place
 from pipeline.adapters.drivers.vagrant.provider import AddBox, Found
 from pipeline.adapters.drivers.vagrant.seed import files, hosts
