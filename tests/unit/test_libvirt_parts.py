@@ -78,7 +78,7 @@ def test_the_images_initial_root_has_what_finds_the_disk_and_another_part_may_fo
     found = unpacked(gzip.decompress(root))
     assert found["init"][0] == found["bin/busybox"][0] == stat.S_IFREG | 0o755
     assert [name for name in found if name.startswith("modules/")] == ["modules/00-first.ko", "modules/01-second.ko"]
-    assert {"dev", "proc", "root", "sys"} <= found.keys()
+    assert {"dev", "new", "proc", "sys"} <= found.keys()
 
 
 def test_a_seed_brings_keys_names_and_the_interface() -> None:

@@ -26,14 +26,14 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
     [ -b /dev/vda ] && break
     $box sleep 0.5
 done
-$box mount -t ext4 -o noatime /dev/vda /root
-if [ ! -e /root/var/lib/greenroom-seeded ]; then
-    $box cp -a /{SEED}/. /root/
-    : >/root/var/lib/greenroom-seeded
+$box mount -t ext4 -o noatime /dev/vda /new
+if [ ! -e /new/var/lib/greenroom-seeded ]; then
+    $box cp -a /{SEED}/. /new/
+    : >/new/var/lib/greenroom-seeded
 fi
 $box umount /sys /proc
-$box mount --move /dev /root/dev
-exec $box switch_root /root /sbin/init
+$box mount --move /dev /new/dev
+exec $box switch_root /new /sbin/init
 """
 _MAGIC = "070701"
 _TRAILER = "TRAILER!!!"
@@ -70,7 +70,7 @@ def of_image(busybox: bytes, modules: Mapping[str, bytes]) -> bytes:
         "init": File(INIT.encode(), 0o755),
         "bin/busybox": File(busybox, 0o755),
         **{f"modules/{name}": File(content) for name, content in modules.items()},
-        **{f"{place}/.keep": File(b"") for place in ("dev", "proc", "root", "sys")},
+        **{f"{place}/.keep": File(b"") for place in ("dev", "new", "proc", "sys")},
     }
     return _aligned(gzip.compress(packed(files), 6, mtime=0))
 
