@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.drivers.vagrant import commands, network
-from pipeline.adapters.drivers.vagrant.libvirt import box, domains, guest
+from pipeline.adapters.drivers.vagrant.libvirt import box, domains, guest, provider
 from pipeline.adapters.drivers.vagrant.libvirt.domains import Domain, Domains
 from pipeline.adapters.drivers.vagrant.libvirt.guest import Guest, guests
 from pipeline.adapters.drivers.vagrant.libvirt.initial import File, of_image, packed
@@ -23,11 +23,13 @@ from pipeline.adapters.drivers.vagrant.libvirt.seed import seed
 from pipeline.adapters.drivers.vagrant.place import Place
 from pipeline.adapters.drivers.vagrant.provider import Found
 from pipeline.adapters.drivers.vagrant.seed import files, hosts
-from pipeline.domain.errors import CapacityError, PermanentError
+from pipeline.bootstrap import Application
+from pipeline.domain.errors import CapacityError, PermanentError, TransientError
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.ports.common import Secret
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
+from pipeline.settings import ProviderSettings, Settings, VagrantSettings
 
 SMALL = Resources(vcpu=1.5, memory_mib=1024, disk_gib=5)
 BOUND = QosProfile(disk_write_iops=100, network_in=8 * 10**6)
@@ -176,8 +178,8 @@ def test_a_machine_is_asked_for_by_all_that_it_is_to_be(
 ) -> None:
     place, boxes = Place(tmp_path / "env-1", "libvirt"), list[str]()
     place.path.mkdir()
-    provider = Libvirt("ours", here, lambda _, name, __: boxes.append(name))
-    wanted = provider.prepare(place, REQUEST, REQUEST.nodes, [])["web-0"]
+    libvirt = Libvirt("ours", here, lambda _, name, __: boxes.append(name))
+    wanted = libvirt.prepare(place, REQUEST, REQUEST.nodes, [])["web-0"]
     assert [wanted["box"]] == boxes == ["greenroom-ours-debian-12-abc"]
     said = wanted["settings"]
     assert said["title"].endswith(".10")
@@ -198,25 +200,42 @@ def test_a_machine_is_asked_for_by_all_that_it_is_to_be(
 
 
 def test_a_machine_that_is_only_to_be_removed_needs_little(here: Here) -> None:
-    provider = Libvirt("ours", here, lambda *_: None)
-    known = provider.known(Found("env-1", "web-0", "id", running=True))
+    known = Libvirt("ours", here, lambda *_: None).known(Found("env-1", "web-0", "id", running=True))
     assert known["settings"].keys() == {"uri", "storage_pool_name", "default_prefix", "uuid"}
     assert "bridge" not in known
 
 
 def test_what_this_machine_cannot_have_is_refused(here: Here) -> None:
-    provider = Libvirt("ours", here, lambda *_: None)
+    libvirt = Libvirt("ours", here, lambda *_: None)
     much = NodeRequest("web-0", "web", "debian-12", Resources(1, 1 << 24, 1), BOUND, Secret(""), "")
     with pytest.raises(CapacityError, match="MiB free"):
-        provider.admit([much])
+        libvirt.admit([much])
     other = NodeRequest("web-0", "web", "debian-13", SMALL, BOUND, Secret(""), "")
     with pytest.raises(PermanentError, match=r"no image 'debian-13'; there are: debian-12"):
-        provider.admit([other])
+        libvirt.admit([other])
 
 
 def test_without_guest_the_remedy_is_told(tmp_path: Path) -> None:
     here = Here("qemu:///system", tmp_path, ipaddress.IPv4Network("10.213.0.0/16"), emulate=True)
     assert any("scripts/setup vagrant-libvirt" in one for one in Libvirt("ours", here, lambda *_: None).missing())
+
+
+def test_a_libvirt_that_does_not_answer_is_told(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(argv: Sequence[str]) -> str:
+        raise TransientError(f"{argv[0]}: no such socket")
+
+    monkeypatch.setattr(domains, "run", silent)
+    monkeypatch.setattr(provider, "lacking", lambda *_: [])
+    told = Libvirt("ours", here, lambda *_: None).missing()
+    assert any(one.startswith("libvirt does not answer at qemu:///system") and "no such socket" in one for one in told)
+
+
+def test_the_settings_choose_libvirt(commanded: list[Sequence[str]], tmp_path: Path) -> None:
+    said = ProviderSettings(driver="vagrant", vagrant=VagrantSettings(provider="libvirt", uri="qemu:///other"))
+    choice = Application(Settings(home=tmp_path, helper_state=tmp_path))._vagrants_provider(said)
+    assert choice is not None
+    assert choice(lambda *_: None).found() == []
+    assert ["virsh", "--quiet", "--connect", "qemu:///other"] in [list(argv[:4]) for argv in commanded]
 
 
 def test_the_key_of_a_guest_follows_what_it_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
