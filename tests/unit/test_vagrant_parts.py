@@ -193,9 +193,9 @@ def test_output_is_passed_on_as_it_comes_and_errors_quote_its_end(tmp_path: Path
     output.pass_on(heard.write)
     assert heard.getvalue() == b"Importing\n"
     with (tmp_path / Output.ERR).open("a") as file:
-        file.write("\n".join(f"line {number}" for number in range(20)) + "\n\n")
+        file.write("\n".join(f"line {number}" for number in range(20)) + "\n\tfrom a/file.rb:1:in `call'\n\n")
     output.pass_on(heard.write)
-    assert heard.getvalue().endswith(b"line 19\n\n")
+    assert heard.getvalue().endswith(b"line 19\n\tfrom a/file.rb:1:in `call'\n\n")
     assert output.last_words() == ": " + "\n".join(f"line {number}" for number in range(12, 20))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,7 @@ class Domains:
 
     def ensure_layer(self, volume: str, below: Path, size_gib: int) -> None:
         """Let the storage pool have an empty layer of a name above a raw disk."""
-        if volume not in self.virsh("vol-list", self.pool_name).split():
+        if volume not in self._volumes():
             told = VOLUME.format(name=volume, size=size_gib, below=below)
             run(self._argv("vol-create", self.pool_name, "/dev/stdin"), told)
 
@@ -122,7 +122,19 @@ class Domains:
         if id in self.virsh("list", "--all", "--uuid").split():
             self.virsh("undefine", id, "--managed-save", "--snapshots-metadata")
         for kind in (LAYER, INITIAL_ROOT):
-            self.file(environment_id, node, kind).unlink(missing_ok=True)
+            self._remove_file(self.file(environment_id, node, kind))
+
+    def _remove_file(self, file: Path) -> None:
+        """A storage pool that knows a file must be told: vagrant-libvirt fails at one that is listed and not there."""
+        if file.name in self._volumes():
+            self.virsh("vol-delete", "--pool", self.pool_name, file.name)
+        file.unlink(missing_ok=True)
+
+    def _volumes(self) -> Sequence[str]:
+        """Names of the files that the storage pool knows."""
+        if self.pool_name not in self.virsh("pool-list", "--name").split():
+            return ()
+        return self.virsh("vol-list", self.pool_name).split()
 
     def virsh(self, *words: str) -> str:
         """What virsh says; TransientError when it fails."""
