@@ -25,7 +25,10 @@ from tests.plugins.local_nodes import ROOT, eventually, image_state
 LINKS = Path("/sys/class/net")
 SERVERS = {"libvirtd": "libvirt-daemon-system", "qemu-system-x86_64": "qemu-system-x86", "tc": "iproute2"}
 #: Directories of the machine's libvirt, in whose place the daemon finds its own.
-PLACES = {"/etc/libvirt": "etc", "/run/libvirt": "run", "/var/lib/libvirt": "var"}
+PLACES = {
+    "/etc/libvirt": "etc", "/run/libvirt": "run", "/var/cache/libvirt": "cache", "/var/lib/libvirt": "var",
+    "/var/log/libvirt": "logs",
+}  # fmt: skip
 #: QEMU runs as root and without guards of its own: there is no systemd, and what runs in the guests is ours.
 QEMU_CONF = """\
 user = "root"
