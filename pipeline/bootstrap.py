@@ -97,7 +97,7 @@ if TYPE_CHECKING:
 
     from pipeline.adapters.drivers.openstack.snapshots import OpenStackSnapshots
     from pipeline.adapters.drivers.openstack.terms import Terms
-    from pipeline.adapters.drivers.vagrant.driver import VagrantDriver
+    from pipeline.adapters.drivers.vagrant.driver import Choice, VagrantDriver
     from pipeline.adapters.drivers.vagrant.provider import Provider as VagrantProvider
     from pipeline.adapters.queues.rq import RqJobQueue
     from pipeline.adapters.routers.haproxy import HaproxyRouter
@@ -508,8 +508,21 @@ class Application:
         told = settings.vagrant
         terms = Terms(VAGRANTFILES, at_hand, told.addresses, told.up_s, told.destroy_s)
         hearing = BuildLogs(self.books, self.logs, "vagrant").hearing
-        servers = self._servers(settings) if settings.on_openstack() else None
-        return VagrantDriver(self.settings.deployment, terms, self.settings.home / "vagrant", hearing, servers)
+        choice = self._vagrants_provider(settings)
+        return VagrantDriver(self.settings.deployment, terms, self.settings.home / "vagrant", hearing, choice)
+
+    def _vagrants_provider(self, settings: ProviderSettings) -> Choice | None:
+        """Makes the one that the settings name; None: what the driver has by itself."""
+        if settings.on_openstack():
+            return lambda _: self._servers(settings)
+        if settings.vagrant.provider != "libvirt":
+            return None
+        from pipeline.adapters.drivers.vagrant.libvirt.provider import Here, Libvirt, must_emulate
+
+        told = settings.vagrant
+        emulate = must_emulate() if told.emulate is None else told.emulate
+        here = Here(told.uri, self.settings.helper_state, told.addresses, emulate)
+        return lambda add_box: Libvirt(self.settings.deployment, here, add_box)
 
     def _servers(self, settings: ProviderSettings) -> VagrantProvider:
         """What Vagrant makes in a cloud: it takes one account a directory, so projects have none of their own."""

@@ -37,8 +37,8 @@ def _profile(told: object) -> object:
 
 
 def _supported(provider: str) -> str:
-    if provider not in ("lxc", "openstack"):
-        raise ValueError(f'Vagrant\'s provider {provider!r} is not supported: "lxc" and "openstack" are')
+    if provider not in ("libvirt", "lxc", "openstack"):
+        raise ValueError(f'Vagrant\'s provider {provider!r} is not supported: "libvirt", "lxc" and "openstack" are')
     return provider
 
 
@@ -74,13 +74,16 @@ class VagrantSettings(BaseModel):
     """Which provider of Vagrant makes the nodes.
 
     `up_s` and `destroy_s`: how long a call of Vagrant may take, in seconds. `addresses` is the range of which each
-    environment gets a /24 of this machine.
+    environment gets a /24 of this machine. `uri` is where libvirt answers. `emulate`: its guests go without the
+    processor's help; None: where there is none.
     """
 
     provider: Annotated[str, AfterValidator(_supported)] = "lxc"
     up_s: float = Field(default=240.0, gt=0)
     destroy_s: float = Field(default=120.0, gt=0)
     addresses: IPv4Network = IPv4Network("10.213.0.0/16")
+    uri: str = "qemu:///system"
+    emulate: bool | None = None
 
 
 class ProviderSettings(BaseModel):

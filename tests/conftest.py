@@ -11,6 +11,7 @@ pytest_plugins = (
     "tests.plugins.books",
     "tests.plugins.haproxy",
     "tests.plugins.local_nodes",
+    "tests.plugins.libvirt_nodes",
     "tests.plugins.openstack_cloud",
     "tests.plugins.redis_server",
     "tests.plugins.ssh_peer",

@@ -32,7 +32,7 @@ LOCAL_PROGRAMS = {
 #: Vagrant's providers, and how they come to this machine.
 VAGRANT_PROVIDERS = {
     "lxc": "`make setup-vagrant` installs it",
-    "libvirt": "apt-get install vagrant-libvirt",
+    "libvirt": "`scripts/setup vagrant-libvirt` installs it",
     "openstack": "vagrant plugin install vagrant-openstack-provider",
 }
 VAGRANT_PLUGINS = Path("/usr/share/vagrant-plugins/plugins.d")
@@ -97,7 +97,8 @@ def _vagrant(settings: Settings) -> Iterator[Check]:
     has = {name for name in VAGRANT_PROVIDERS if (VAGRANT_PLUGINS / f"vagrant-{name}.json").exists()}
     missing = sorted(needed - has)
     if which("vagrant") is None:
-        yield _check("vagrant", ok=False, detail="missing; it makes nodes", remedy="`make setup-vagrant` installs it")
+        remedy = VAGRANT_PROVIDERS["libvirt" if needed == {"libvirt"} else "lxc"]
+        yield _check("vagrant", ok=False, detail="missing; it makes nodes", remedy=remedy)
         return
     others = [f"{name}: {how}" for name, how in VAGRANT_PROVIDERS.items() if name not in has | needed]
     detail = f"has {', '.join(sorted(has)) or 'no provider'}; to have others: {'; '.join(others)}"

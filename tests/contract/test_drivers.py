@@ -27,6 +27,7 @@ from pipeline.domain.resources import Resources
 from pipeline.envs.books import Books
 from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.ports.drivers import Driver, EnvironmentRequest, Listing, NodeRequest, NodeStatus, NodeView
+from tests.plugins.libvirt_nodes import LibvirtNodes
 from tests.plugins.local_nodes import Keys, LocalNodes, running_helper
 from tests.plugins.openstack_cloud import CLOUD_LOOK_S, CloudUnderTest
 from tests.plugins.registered_machines import IMAGE, OURS, Metal, in_memory, posing, registered
@@ -108,6 +109,7 @@ class Subject:
         pytest.param("local", marks=pytest.mark.local),
         pytest.param("openstack", marks=pytest.mark.openstack),
         pytest.param("vagrant", marks=pytest.mark.vagrant),
+        pytest.param("libvirt", marks=[pytest.mark.libvirt, pytest.mark.timeout(300)]),
         pytest.param("vagrant_servers", marks=[pytest.mark.vagrant, pytest.mark.openstack, pytest.mark.timeout(600)]),
     ]
 )
@@ -174,15 +176,16 @@ def _static(metal: Metal, keys: Keys) -> Subject:
     return Subject(ours, stranger, OURS, IMAGE, keys, enlarge, tells_machines=False, places=False)
 
 
+def too_large(request: EnvironmentRequest) -> EnvironmentRequest:
+    """More memory than a machine has."""
+    much = Resources(vcpu=1, memory_mib=1 << 24, disk_gib=1)
+    return replace(request, nodes=(replace(request.nodes[0], resources=much),))
+
+
 @pytest.fixture
 def local_subject(local_nodes: LocalNodes, local_stranger: LocalNodes) -> Subject:
     helper = local_nodes.helper
-
-    def enlarge(request: EnvironmentRequest) -> EnvironmentRequest:
-        much = Resources(vcpu=1, memory_mib=1 << 24, disk_gib=1)
-        return replace(request, nodes=(replace(request.nodes[0], resources=much),))
-
-    return Subject(helper.driver, local_stranger.driver, helper.deployment, "debian-12", local_nodes.keys, enlarge)
+    return Subject(helper.driver, local_stranger.driver, helper.deployment, "debian-12", local_nodes.keys, too_large)
 
 
 @pytest.fixture(scope="module")
@@ -217,12 +220,15 @@ def openstack_subject(openstack_drivers: list[OpenStackDriver], node_keys: Keys)
 
 @pytest.fixture
 def vagrant_subject(vagrant_nodes: VagrantNodes, node_keys: Keys) -> Subject:
-    def enlarge(request: EnvironmentRequest) -> EnvironmentRequest:
-        much = Resources(vcpu=1, memory_mib=1 << 24, disk_gib=1)
-        return replace(request, nodes=(replace(request.nodes[0], resources=much),))
-
     ours, stranger = vagrant_nodes.driver(), vagrant_nodes.driver("theirs")
-    return Subject(ours, stranger, vagrant_nodes.deployment, "debian-12", node_keys, enlarge, tells_machines=False)
+    return Subject(ours, stranger, vagrant_nodes.deployment, "debian-12", node_keys, too_large, tells_machines=False)
+
+
+@pytest.fixture
+def libvirt_subject(libvirt_nodes: LibvirtNodes, node_keys: Keys) -> Subject:
+    """Guests that have too little memory to come far: to libvirt they run all the same, and processors are emulated."""
+    ours, stranger = libvirt_nodes.driver(), libvirt_nodes.driver("theirs")
+    return Subject(ours, stranger, libvirt_nodes.deployment, "debian-12", node_keys, too_large, tells_machines=False)
 
 
 @pytest.fixture

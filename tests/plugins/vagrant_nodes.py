@@ -14,9 +14,10 @@ import pytest
 
 from pipeline.adapters.drivers.local.image import SHIFT, images
 from pipeline.adapters.drivers.vagrant.driver import VagrantDriver
-from pipeline.adapters.drivers.vagrant.lxc.network import Network
-from pipeline.adapters.drivers.vagrant.lxc.provider import CONTAINERS, PLUGIN, PROGRAMS, which
+from pipeline.adapters.drivers.vagrant.lxc.provider import CONTAINERS, PROGRAMS
+from pipeline.adapters.drivers.vagrant.network import Network
 from pipeline.adapters.drivers.vagrant.terms import ADDRESSES, Image, Terms
+from pipeline.adapters.drivers.vagrant.this_machine import lacking
 from tests.plugins.local_nodes import IMAGE, ROOT, image_state
 
 LINKS = Path("/sys/class/net")
@@ -24,9 +25,9 @@ LINKS = Path("/sys/class/net")
 
 def why_not() -> str | None:
     """Say why this machine can have no nodes of vagrant-lxc; None when it can."""
-    missing = [package for program, package in PROGRAMS.items() if which(program) is None]
-    if missing or not PLUGIN.exists():
-        return f"nodes of vagrant-lxc need {', '.join([*missing, 'vagrant-lxc'])}: make setup-vagrant"
+    missing = lacking(PROGRAMS, "lxc", "vagrant-lxc")
+    if missing:
+        return f"nodes of vagrant-lxc need more, which `make setup-vagrant` brings: {'; '.join(missing)}"
     if os.geteuid() != 0:
         return "nodes of vagrant-lxc need root"
     if IMAGE not in images(image_state()):

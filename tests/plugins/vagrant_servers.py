@@ -35,5 +35,5 @@ def vagrant_servers(
     terms = CloudTerms(cloud.network, images={"plain": cloud.image}, login=False)
     provider = OpenStack(Around(deployment, Account(cloud.ours, str(cloud.clouds_file)), terms))
     return VagrantDriver(
-        deployment, Terms(templates, dict), home, lambda _: contextlib.nullcontext(lambda _: None), provider
+        deployment, Terms(templates, dict), home, lambda _: contextlib.nullcontext(lambda _: None), lambda _: provider
     )

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import health
-from pipeline.settings import ProviderSettings, Settings
+from pipeline.settings import ProviderSettings, Settings, VagrantSettings
 
 HERE = ProviderSettings(driver="local")
 BOXES = ProviderSettings(driver="vagrant")
+GUESTS = ProviderSettings(driver="vagrant", vagrant=VagrantSettings(provider="libvirt"))
 
 
 def found(
@@ -42,4 +43,13 @@ def test_a_missing_provider_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPa
 def test_the_ways_to_other_providers_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (check,) = found(monkeypatch, tmp_path, plugins=("lxc",), program="/usr/bin/vagrant", of=BOXES)
     assert check["ok"]
-    assert check["detail"].startswith("has lxc; to have others: libvirt: apt-get install vagrant-libvirt; openstack: ")
+    ways = "has lxc; to have others: libvirt: `scripts/setup vagrant-libvirt` installs it; openstack: "
+    assert check["detail"].startswith(ways)
+
+
+@pytest.mark.parametrize("program", [None, "/usr/bin/vagrant"])
+def test_the_way_to_libvirt_is_told_to_who_needs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str | None
+) -> None:
+    (check,) = found(monkeypatch, tmp_path, plugins=("lxc",), program=program, of=GUESTS)
+    assert (check["ok"], check["remedy"]) == (False, "`scripts/setup vagrant-libvirt` installs it")

@@ -11,12 +11,13 @@ import pytest
 
 from pipeline.adapters.drivers.local import cgroups, network, oci, process
 from pipeline.adapters.drivers.local.environments import addresses, unknown_image
-from pipeline.adapters.drivers.local.image import RECIPES, SHIFT, Image, Recipe, without_greetings
+from pipeline.adapters.drivers.local.image import RECIPES, SHIFT, Image, Recipe
 from pipeline.adapters.drivers.local.network import Network
 from pipeline.adapters.drivers.local.node import hosts
 from pipeline.adapters.drivers.local.process import Commands
 from pipeline.adapters.drivers.local.protocol import Refused
 from pipeline.adapters.drivers.local.records import EnvironmentRecord, NodeRecord, Records
+from pipeline.clients.sshd import without_greetings
 from pipeline.domain.qos import QosClass, QosProfile
 from pipeline.domain.resources import Resources
 

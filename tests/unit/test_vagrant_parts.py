@@ -16,10 +16,11 @@ from pydantic import ValidationError
 
 from pipeline.adapters.drivers.vagrant.lxc import box
 from pipeline.adapters.drivers.vagrant.lxc.limits import limits
-from pipeline.adapters.drivers.vagrant.lxc.network import LAST_NODE, Network, assigned, hardware_address
 from pipeline.adapters.drivers.vagrant.lxc.provider import reason_in
-from pipeline.adapters.drivers.vagrant.lxc.seed import hosts, plant
+from pipeline.adapters.drivers.vagrant.lxc.seed import plant
+from pipeline.adapters.drivers.vagrant.network import LAST_NODE, Network, assigned, hardware_address
 from pipeline.adapters.drivers.vagrant.place import Place
+from pipeline.adapters.drivers.vagrant.seed import files, hosts
 from pipeline.adapters.drivers.vagrant.session import FILE, pattern
 from pipeline.adapters.drivers.vagrant.sessions import Output, end_session
 from pipeline.adapters.drivers.vagrant.terms import ADDRESSES, Image
@@ -125,7 +126,8 @@ def test_a_box_is_what_vagrant_lxc_takes(tmp_path: Path) -> None:
 def test_a_node_gets_its_keys_its_name_and_its_neighbours(tmp_path: Path) -> None:
     seed, strict = tmp_path / "seed", os.umask(0o077)
     try:
-        plant(seed, NODE, hosts({"web-1": "10.213.7.11", "web-0": "10.213.7.10"}), "login", os.getuid())
+        named = hosts({"web-1": "10.213.7.11", "web-0": "10.213.7.10"})
+        plant(seed, files(NODE, named, ["login"]), os.getuid())
     finally:
         os.umask(strict)
     assert (seed / "etc/ssh/ssh_host_ed25519_key").read_text() == "private\n"
@@ -191,14 +193,14 @@ def test_output_is_passed_on_as_it_comes_and_errors_quote_its_end(tmp_path: Path
     output.pass_on(heard.write)
     assert heard.getvalue() == b"Importing\n"
     with (tmp_path / Output.ERR).open("a") as file:
-        file.write("\n".join(f"line {number}" for number in range(20)) + "\n\n")
+        file.write("\n".join(f"line {number}" for number in range(20)) + "\n\tfrom a/file.rb:1:in `call'\n\n")
     output.pass_on(heard.write)
-    assert heard.getvalue().endswith(b"line 19\n\n")
+    assert heard.getvalue().endswith(b"line 19\n\tfrom a/file.rb:1:in `call'\n\n")
     assert output.last_words() == ": " + "\n".join(f"line {number}" for number in range(12, 20))
 
 
 def test_a_provider_of_vagrant_that_is_not_supported_is_refused_in_words() -> None:
-    with pytest.raises(ValidationError, match='"lxc" and "openstack" are'):
+    with pytest.raises(ValidationError, match='"libvirt", "lxc" and "openstack" are'):
         ProviderSettings.model_validate({"driver": "vagrant", "vagrant": {"provider": "docker"}})
     with pytest.raises(ValidationError, match="driver vagrant needs a table `openstack`"):
         ProviderSettings.model_validate({"driver": "vagrant", "vagrant": {"provider": "openstack"}})

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.adapters.drivers.local.protocol import NAME, Refused
+from pipeline.clients import sshd
 
 #: Owners in an image and in a node are shifted by this much: root of a node is nobody on the machine. The range after
 #: it is the one that systemd's table of user ids leaves unused; 100000 would be what useradd gives to people.
@@ -49,25 +50,6 @@ MASKED_UNITS = (
     "systemd-udev-trigger.service", "systemd-udevd-control.socket", "systemd-udevd-kernel.socket",
     "systemd-udevd.service",
 )  # fmt: skip
-#: Logins are many and short: without the slow post-quantum key exchange one takes 0.15 s instead of 0.29 s (measured),
-#: and a node's network never leaves the machine. `MaxStartups` and `MaxSessions` bear many at once.
-SSHD_CONFIG = """\
-PermitRootLogin prohibit-password
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-HostKey /etc/ssh/ssh_host_ed25519_key
-KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org
-UseDNS no
-UsePAM yes
-PrintMotd no
-PrintLastLog no
-MaxStartups 100:30:300
-MaxSessions 200
-"""
-
-
-#: What a login would run for a greeting that nobody reads: a tenth of its cost.
-GREETINGS = ("pam_motd.so", "pam_mail.so")
 
 
 @dataclass(frozen=True)
@@ -88,7 +70,7 @@ class Recipe:
 
     @property
     def key(self) -> str:
-        content = [asdict(self), self.included, MASKED_UNITS, SSHD_CONFIG, GREETINGS, SHIFT, "bookworm", 1]
+        content = [asdict(self), self.included, MASKED_UNITS, sshd.SSHD_CONFIG, sshd.GREETINGS, SHIFT, "bookworm", 1]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
@@ -276,10 +258,7 @@ def _feed(process: subprocess.Popen[bytes], archive: Path, opened: Callable[...,
 
 
 def _adapt(recipe: Recipe, root: Path) -> None:
-    for key in (root / "etc/ssh").glob("ssh_host_*"):
-        key.unlink()
-    (root / "etc/ssh/sshd_config.d/greenroom.conf").write_text(SSHD_CONFIG)
-    (root / "etc/pam.d/sshd").write_text(without_greetings((root / "etc/pam.d/sshd").read_text()))
+    sshd.set_up(root)
     (root / "etc/machine-id").write_text("")
     (root / "etc/hostname").unlink(missing_ok=True)
     (root / "etc/resolv.conf").write_text("")
@@ -291,11 +270,6 @@ def _adapt(recipe: Recipe, root: Path) -> None:
         (root / "etc/systemd/system/default.target").unlink(missing_ok=True)
         (root / "etc/systemd/system/default.target").symlink_to("/lib/systemd/system/multi-user.target")
     shift_owners(root)
-
-
-def without_greetings(pam: str) -> str:
-    """Leave the lines of a PAM service out that only greet."""
-    return "".join(line for line in pam.splitlines(keepends=True) if not any(one in line for one in GREETINGS))
 
 
 def shift_owners(root: Path) -> None:

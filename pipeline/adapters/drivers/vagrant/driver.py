@@ -17,7 +17,7 @@ from pathlib import Path
 from pipeline.adapters.drivers.vagrant.locks import Locks
 from pipeline.adapters.drivers.vagrant.lxc.provider import Lxc
 from pipeline.adapters.drivers.vagrant.place import Place
-from pipeline.adapters.drivers.vagrant.provider import Found, Provider
+from pipeline.adapters.drivers.vagrant.provider import AddBox, Found, Provider
 from pipeline.adapters.drivers.vagrant.sessions import Say, Vagrant, end_session
 from pipeline.adapters.drivers.vagrant.terms import Terms
 from pipeline.domain.errors import PermanentError, TransientError
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: Opens the log of a run, by its id, for what Vagrant says; where none is given, of nobody.
 Hearing = Callable[[str], AbstractContextManager[Say]]
+#: Makes the provider, which is given what adds boxes.
+Choice = Callable[[AddBox], Provider]
 #: How long Vagrant may take to add a box, in seconds.
 BOX_S = 60.0
 #: It becomes part of a path.
@@ -49,14 +51,14 @@ class VagrantDriver:
     """
 
     def __init__(
-        self, deployment: str, terms: Terms, home: Path, hearing: Hearing, provider: Provider | None = None
+        self, deployment: str, terms: Terms, home: Path, hearing: Hearing, provider: Choice | None = None
     ) -> None:
         self._terms = terms
         self._hearing = hearing
         self._places = home / "environments"
         self._locks = Locks(home / "locks")
         self._vagrant = Vagrant(home / "vagrant")
-        self._provider: Provider = provider or Lxc(deployment, terms, self._add_box)
+        self._provider = provider(self._add_box) if provider else Lxc(deployment, terms, self._add_box)
 
     @cached_property
     def capabilities(self) -> Capabilities:

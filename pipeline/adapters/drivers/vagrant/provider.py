@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.adapters.drivers.vagrant.place import Place
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
+
+#: Lets Vagrant have a box, from a directory in which it may be called: the name, the file.
+AddBox = Callable[[Place, str, Path], None]
 
 
 @dataclass(frozen=True)

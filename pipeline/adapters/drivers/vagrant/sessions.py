@@ -90,9 +90,9 @@ class Output:
                 say(piece)
 
     def last_words(self) -> str:
-        """The end of what it wrote to its standard error."""
+        """The end of what it wrote to its standard error, without where in its source it was."""
         said = _from(self._files[1], self._begin).decode(errors="replace").splitlines()
-        lines = [line for line in said if line.strip()][-LAST_LINES:]
+        lines = [line for line in said if line.strip() and not line.startswith("\tfrom ")][-LAST_LINES:]
         return ": " + "\n".join(lines) if lines else ""
 
 

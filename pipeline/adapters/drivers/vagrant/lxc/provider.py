@@ -6,28 +6,27 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.adapters.drivers.vagrant.commands import run
 from pipeline.adapters.drivers.vagrant.lxc import box
-from pipeline.adapters.drivers.vagrant.lxc.commands import run
 from pipeline.adapters.drivers.vagrant.lxc.limits import limits
-from pipeline.adapters.drivers.vagrant.lxc.network import Bridge, Network, assigned, hardware_address
-from pipeline.adapters.drivers.vagrant.lxc.seed import hosts, plant
+from pipeline.adapters.drivers.vagrant.lxc.seed import plant
+from pipeline.adapters.drivers.vagrant.network import Bridge, Network, assigned, hardware_address
 from pipeline.adapters.drivers.vagrant.place import Place
-from pipeline.adapters.drivers.vagrant.provider import Found
+from pipeline.adapters.drivers.vagrant.provider import AddBox, Found
+from pipeline.adapters.drivers.vagrant.seed import files, hosts
 from pipeline.adapters.drivers.vagrant.terms import Image, Terms
-from pipeline.domain.errors import CapacityError, PermanentError, TransientError
+from pipeline.adapters.drivers.vagrant.this_machine import AS_ROOT, admit, lacking
+from pipeline.domain.errors import PermanentError, TransientError
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
 
 #: Where LXC keeps containers, unless its own settings say otherwise; vagrant-lxc goes by these, too.
 CONTAINERS = Path("/var/lib/lxc")
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
-#: Stands where Vagrant has the provider.
-PLUGIN = Path("/usr/share/vagrant-plugins/plugins.d/vagrant-lxc.json")
-AS_ROOT = "run Greenroom as root"
 #: Programs that are needed, and Debian's packages of them.
 PROGRAMS = {
     "vagrant": "vagrant", "lxc-start": "lxc", "sudo": "sudo", "bsdtar": "libarchive-tools",
@@ -35,8 +34,6 @@ PROGRAMS = {
 }  # fmt: skip
 _NAME = re.compile(r"greenroom\.([a-z0-9-]{1,63})\.([a-z0-9][a-z0-9-]{0,62})\.([a-z0-9][a-z0-9-]{0,62})")
 _ADDRESS = re.compile(r"^lxc\.net\.0\.ipv4\.address\s*=\s*([0-9.]+)/", re.MULTILINE)
-#: Lets Vagrant have a box, from a directory in which it may be called: the name, the file.
-AddBox = Callable[[Place, str, Path], None]
 
 
 class Lxc:
@@ -56,10 +53,7 @@ class Lxc:
         return tuple(self._terms.images())
 
     def missing(self) -> Sequence[str]:
-        found = [f"{program} is not there: apt-get install {package}" for program, package in PROGRAMS.items()
-                 if which(program) is None]  # fmt: skip
-        if which("vagrant") is not None and not PLUGIN.exists():
-            found.append("vagrant has no provider lxc: apt-get install vagrant-lxc")
+        found = lacking(PROGRAMS, "lxc", "vagrant-lxc")
         if os.geteuid() != 0:
             found.append(f"containers are made by root: {AS_ROOT}")
         if not self._terms.images():
@@ -67,14 +61,7 @@ class Lxc:
         return found
 
     def admit(self, nodes: Sequence[NodeRequest]) -> None:
-        known = self._terms.images()
-        for node in nodes:
-            if node.image not in known:
-                there = ", ".join(sorted(known))
-                raise PermanentError(f"node {node.name}: there is no image {node.image!r}; there are: {there}")
-        wanted, free = sum(node.resources.memory_mib for node in nodes), _free_mib()
-        if wanted > free:
-            raise CapacityError(f"{wanted} MiB of memory are wanted, and this machine has {free} MiB free")
+        admit(nodes, self._terms.images())
 
     def found(self) -> Sequence[Found]:
         running = frozenset(run(["lxc-ls", "--running", "-1"]).split())
@@ -102,11 +89,11 @@ class Lxc:
         bridge = self._network.ensure(request.environment_id, request.ends_at)
         there = {one.node: one.address for one in standing if one.address}
         addresses = assigned(bridge.subnet, tuple(there.values()), [node.name for node in nodes])
-        hosts_file, keys = hosts({**there, **addresses}), "\n".join((request.authorized_key, *request.login_keys))
+        hosts_file, keys = hosts({**there, **addresses}), (request.authorized_key, *request.login_keys)
         machines = {}
         for node in nodes:
             seed, reasons = place.path / "seeds" / node.name, _log(place, node.name)
-            plant(seed, node, hosts_file, keys, images[node.image].first_id)
+            plant(seed, files(node, hosts_file, keys), images[node.image].first_id)
             reasons.unlink(missing_ok=True)  # what an earlier try said is no reason any more
             container = self._container(request.environment_id, node.name)
             wired = self._wired(bridge, addresses[node.name])
@@ -182,17 +169,6 @@ def remove_groups(containers: str) -> None:
     for group in CONTROL_GROUPS.glob(f"**/lxc.*.{containers}"):
         with suppress(OSError):
             group.rmdir()
-
-
-def which(program: str) -> str | None:
-    return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin")
-
-
-def _free_mib() -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) // 1024
-    raise PermanentError("/proc/meminfo does not tell how much memory is available")
 
 
 def _address(container: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""A node's own files, copied into its root file system before it starts."""
+"""A container's own files, copied into its root file system before it starts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.ports.drivers import NodeRequest
+from pipeline.adapters.drivers.vagrant.seed import PRIVATE
 
 #: tini reaps what sshd leaves behind, so that a restart of sshd is not the end of the node.
 START = "#!/bin/sh\nmkdir -p /run/sshd /run/lock\n/usr/sbin/sshd -r\nexec /usr/bin/tini -- sleep infinity\n"
@@ -15,32 +15,18 @@ START = "#!/bin/sh\nmkdir -p /run/sshd /run/lock\n/usr/sbin/sshd -r\nexec /usr/b
 HALT = "#!/bin/sh\n"
 
 
-def hosts(addresses: Mapping[str, str]) -> str:
-    """Name every node, as /etc/hosts wants it."""
-    lines = [f"{address} {name}" for name, address in sorted(addresses.items())]
-    return "\n".join(["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback", *lines]) + "\n"
-
-
-def plant(place: Path, node: NodeRequest, hosts_file: str, authorized_keys: str, owner: int) -> None:
+def plant(place: Path, files: Mapping[str, tuple[str, int]], owner: int) -> None:
     """Lay a node's files out in an empty directory, all `owner`'s."""
-    files = {
-        "etc/hostname": (node.name + "\n", 0o644),
-        "etc/hosts": (hosts_file, 0o644),
-        "etc/ssh/ssh_host_ed25519_key": (node.host_key.reveal().rstrip("\n") + "\n", 0o600),
-        "etc/ssh/ssh_host_ed25519_key.pub": (node.host_public_key + "\n", 0o644),
-        "root/.ssh/authorized_keys": (authorized_keys + "\n", 0o600),
-        "usr/local/sbin/greenroom-start": (START, 0o755),
-        "usr/sbin/halt": (HALT, 0o755),
-    }
+    own = {"usr/local/sbin/greenroom-start": (START, 0o755), "usr/sbin/halt": (HALT, 0o755)}
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    for name, (content, mode) in files.items():
+    for name, (content, mode) in {**files, **own}.items():
         _write(place / name, content, mode)
     for directory, _, leaves in os.walk(place):
         Path(directory).chmod(0o755)  # whatever the umask is: these modes are those of the node's own directories
         for name in (".", *leaves):
             os.lchown(f"{directory}/{name}", owner, owner)
-    for private in ("root", "root/.ssh"):
+    for private in PRIVATE:
         (place / private).chmod(0o700)
 
 

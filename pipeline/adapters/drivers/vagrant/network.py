@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.adapters.drivers.vagrant.lxc.commands import machine_lock, run
+from pipeline.adapters.drivers.vagrant.commands import machine_lock, run
 from pipeline.domain.errors import CapacityError
 
 FIRST_NODE, LAST_NODE = 10, 250
@@ -58,20 +58,21 @@ class Bridge:
 
 @dataclass(frozen=True)
 class Network:
-    """The bridges of one deployment, within one range of addresses of the machine."""
+    """The bridges of one deployment and provider, within one range of addresses of the machine."""
 
     deployment: str
     range: ipaddress.IPv4Network
+    provider: str = "lxc"
 
     @property
     def prefix(self) -> str:
         """How the names of this deployment's links begin; a name has at most 15 characters."""
-        return "gv" + hashlib.sha256(self.deployment.encode()).hexdigest()[:6]
+        return "gv" + hashlib.sha256(f"{self.provider} {self.deployment}".encode()).hexdigest()[:6]
 
     @property
     def table(self) -> str:
         """The machine's rules for this deployment."""
-        return f"greenroom-vagrant-{self.deployment}"
+        return f"greenroom-{self.provider}-{self.deployment}"
 
     def new_link(self) -> str:
         """A name for a node's link on the machine, never used before: the kernel forgets old ones late."""

@@ -16,12 +16,12 @@ COMMAND_S = 60.0
 LOCK = Path("/run/greenroom-vagrant.lock")
 
 
-def run(argv: Sequence[str], text: str = "") -> str:
+def run(argv: Sequence[str], text: str = "", *, limit_s: float = COMMAND_S) -> str:
     """Run to the end with `text` as input; its output. TransientError when it fails."""
     env = {"PATH": os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
     try:
         done = subprocess.run(
-            argv, input=text, capture_output=True, text=True, env=env, timeout=COMMAND_S, check=False, cwd="/"
+            argv, input=text, capture_output=True, text=True, env=env, timeout=limit_s, check=False, cwd="/"
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TransientError(f"{' '.join(argv)}: {error}") from error

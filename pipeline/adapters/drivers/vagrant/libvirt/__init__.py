@@ -1,0 +1,1 @@
+"""What the driver knows of vagrant-libvirt: virtual machines on this machine."""
