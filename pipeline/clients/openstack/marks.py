@@ -21,6 +21,9 @@ INSIDE = "greenroom-inside"
 FURTHER = "greenroom-address."
 _DESCRIBED = re.compile(r"greenroom ([a-z0-9]{1,20}) ([a-z0-9][a-z0-9-]{0,62})")
 _GROUPED = re.compile(rf"({_DESCRIBED.pattern}) [a-z0-9][a-z0-9-]*")
+_HOSTED = re.compile(r"greenroom-host ([a-z0-9]{1,20}) (own|switched) ([a-z0-9.-]{1,253}) ([a-z0-9][a-z0-9-]{0,62})")
+#: What Neutron takes of a description.
+MOST_DESCRIPTION = 255
 _NAMED = re.compile(r"greenroom-([a-z0-9]{1,20})-until-(\d{1,12})")
 
 
@@ -46,6 +49,28 @@ class Mark:
     def group_name(self, ends_at: float) -> str:
         """The name of the environment's security group, which tells also when its lease ends (epoch seconds)."""
         return f"greenroom-{self.deployment}-until-{ends_at:.0f}"
+
+
+@dataclass(frozen=True)
+class HostMark:
+    """What a router's floating address is for: it leads requests for a host to an environment, whose own host it is
+    where `own` says so. It is no mark of the environment's, so it does not go with it.
+    """
+
+    deployment: str
+    host: str
+    environment: str
+    own: bool = False
+
+    @property
+    def description(self) -> str:
+        return f"greenroom-host {self.deployment} {'own' if self.own else 'switched'} {self.host} {self.environment}"
+
+
+def hosted(description: str | None) -> HostMark | None:
+    """The mark of a router's address in a description, if it is one."""
+    match = _HOSTED.fullmatch(description or "")
+    return HostMark(match[1], match[3], match[4], match[2] == "own") if match else None
 
 
 def described(description: str | None) -> Mark | None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pipeline.adapters.routers.haproxy import config, layout
 from pipeline.adapters.routers.haproxy.layout import Layout, Told, locked
 from pipeline.adapters.routers.haproxy.runtime import Runtime
+from pipeline.clients.router_files import write_whole
 from pipeline.domain.errors import InvalidTransition, NotFound, PermanentError
 from pipeline.domain.traffic import Backend, Reading, Target, checked_backend, checked_host
 
@@ -172,7 +173,7 @@ class HaproxyRouter:
             self._layout.config: config.configuration(self._layout, told),
         }
         for path, text in files.items():
-            layout.write_whole(path, text)
+            write_whole(path, text)
 
     def _validate(self, program: str) -> None:
         argv = [program, "-c", "-f", str(self._layout.config)]
