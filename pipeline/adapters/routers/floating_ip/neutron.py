@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from pipeline.domain.errors import CapacityError, PermanentError, TransientError
 if TYPE_CHECKING:
     from openstack.connection import Connection
 
-#: What one answer may take, in seconds: the tick waits for it, and must not lose its office over that.
+#: What an account should let one answer take, in seconds: the tick waits for it, and must not lose its office by that.
 ANSWER_S = 4.0
 #: Who let us wait for so long is left alone for a while, in seconds.
 SLOW_S, ALONE_S = 2.0, 10.0
@@ -42,12 +42,21 @@ class Neutron:
     `network` is the one that the targets' ports are on, `external` the one whose addresses are taken.
     """
 
-    def __init__(self, name: str, deployment: str, account: Account, network: str, external: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        deployment: str,
+        account: Account,
+        network: str,
+        external: str,
+        connect_: Callable[[Account], Connection] = connect,
+    ) -> None:
         self._name = name
         self._deployment = deployment
         self._account = account
         self._network = network
         self._external = external
+        self._connect = connect_
         self._ids: dict[str, str] = {}
         self._connecting = threading.Lock()
         self._alone_until = 0.0
@@ -98,7 +107,7 @@ class Neutron:
 
     @cached_property
     def _connection(self) -> Connection:
-        return connect(replace(self._account, timeout_s=ANSWER_S))
+        return self._connect(self._account)
 
     @property
     def _neutron(self) -> Any:

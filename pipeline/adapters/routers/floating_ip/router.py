@@ -218,9 +218,9 @@ class FloatingRouter:
         for target in backend.targets:
             if target.address in floating:
                 raise UserError(
-                    f"environment {backend.environment} is reached at {target.address}, a floating address of a node: a "
-                    f"port has one at most, so router {self.name} cannot lead another one there; let neither its role nor "
-                    "its provider ask for floating addresses"
+                    f"environment {backend.environment} is reached at {target.address}, a floating address of a node: "
+                    f"a port has one at most, so router {self.name} cannot lead another one there; let its role and "
+                    "its provider ask for none"
                 )
 
     def _check_hosts(self, backend: Backend, held: Sequence[Held], coming: str) -> None:

@@ -97,6 +97,9 @@ class HaproxyRouter:
         placed = layout.load(self._layout).placed
         return {host: placed[place].environment for host, place in entries.items() if place in placed}
 
+    def address_of(self, host: str) -> str:  # noqa: ARG002  # every host leads to where HAProxy listens
+        return ""
+
     def serving(self) -> frozenset[str]:
         return frozenset(self.routes().values())
 
