@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.adapters.routers.floating_ip import FloatingRouter, Neutron
-from pipeline.adapters.routers.floating_ip.told import Room
+from pipeline.adapters.routers.floating_ip import FloatingRouter, Neutron, Room
 from pipeline.adapters.routers.memory import MemoryRouter
 from pipeline.clients.openstack import Account, connect
 from pipeline.domain.errors import CapacityError, InvalidTransition, NotFound, TransientError, UserError

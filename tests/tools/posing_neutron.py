@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from keystoneauth1.exceptions import ConnectFailure
 from openstack.exceptions import ConflictException, NotFoundException
 
-from pipeline.adapters.routers.floating_ip import FloatingRouter, Neutron
-from pipeline.adapters.routers.floating_ip.told import Room
+from pipeline.adapters.routers.floating_ip import FloatingRouter, Neutron, Room
 from pipeline.clients.openstack import Account
 from pipeline.domain.traffic import Target
 
