@@ -8,8 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
+import requests
 from keystoneauth1.exceptions import ConnectFailure
-from openstack.exceptions import ConflictException, NotFoundException
+from openstack.exceptions import ConflictException, HttpException, NotFoundException
 
 from pipeline.adapters.routers.floating_ip import FloatingRouter, Neutron, Room
 from pipeline.clients.openstack import Account
@@ -78,7 +79,7 @@ class PosingNeutron:
         self._answer()
         assert floating_network_id == f"id-{OUTSIDE}"
         if len(self.addresses) >= self.quota:
-            raise ConflictException("Quota exceeded for resources: ['floatingip'].", http_status=409)
+            raise _refused(ConflictException, 409, "Quota exceeded for resources: ['floatingip'].")
         self._made += 1
         address = f"203.0.113.{self._made}"
         self.reserve(address, description)
@@ -106,10 +107,11 @@ class PosingNeutron:
     ) -> SimpleNamespace:
         self.calls.append((what, description))
         if port_id is not None and any(other.port_id == port_id for other in self.addresses.values() if other != one):
-            raise ConflictException(
+            raise _refused(
+                ConflictException,
+                409,
                 f"Cannot associate floating IP {one.floating_ip_address} ({one.id}) with port {port_id} using fixed IP "
                 f"{fixed_ip_address}, as that fixed IP already has a floating IP on external network id-{OUTSIDE}.",
-                http_status=409,
             )
         one.description, one.port_id, one.fixed_ip_address = description, port_id, fixed_ip_address
         return one
@@ -117,7 +119,7 @@ class PosingNeutron:
     def _get(self, id: str) -> SimpleNamespace:
         found = next((one for one in self.addresses.values() if one.id == id), None)
         if found is None:
-            raise NotFoundException(f"Floating IP {id} could not be found", http_status=404)
+            raise _refused(NotFoundException, 404, f"Floating IP {id} could not be found")
         return found
 
     def _port_of(self, address: str) -> str:
@@ -126,6 +128,12 @@ class PosingNeutron:
     def _answer(self) -> None:
         if self.silent:
             raise ConnectFailure("Unable to establish connection to http://neutron.test:9696/")
+
+
+def _refused(kind: type[HttpException], status: int, text: str) -> HttpException:
+    response = requests.Response()
+    response.status_code = status
+    return kind(text, response=response)
 
 
 @dataclass

@@ -53,6 +53,10 @@ def steps(
         if one.mark is not None and one.mark.own and one.mark.environment == environment and one.mark not in wanted:
             yield Step(one)
     there = {mark: _of(mark, held, reserved.get(mark.host, "")) for mark in wanted}
+    chosen = {one.id for one in there.values() if one is not None}
+    for one in held:
+        if one.id not in chosen and any(_same_host(one.mark, mark) for mark in wanted):
+            yield Step(one)
     now = {mark: one.inside for mark, one in there.items() if one is not None}
     to = assigned(wanted, [target.address for target in backend.targets], well, now)
     in_the_way = [mark for mark, place in now.items() if place and place != to[mark] and place in to.values()]
@@ -63,16 +67,13 @@ def steps(
         stands = has is not None and (has.mark, has.inside) == (mark, to[mark])
         if not stands and not (mark in in_the_way and not to[mark]):
             yield Step(has, mark, to[mark])
-    chosen = {one.id for one in there.values() if one is not None}
-    for one in held:
-        if one.id not in chosen and any(_same_host(one.mark, mark) for mark in wanted):
-            yield Step(one)
 
 
 def _of(mark: HostMark, held: Sequence[Held], reserved: str) -> Held | None:
     """The address that a host has, or the one that is kept for it; None: one has to be made."""
     if not reserved:
-        return next((one for one in held if _same_host(one.mark, mark)), None)
+        mine = [one for one in held if _same_host(one.mark, mark)]
+        return min(mine, key=lambda one: not one.inside, default=None)  # of several, one that leads somewhere
     kept = next((one for one in held if one.address == reserved), None)
     where = f"floating address {reserved}, which the settings keep for {mark.host},"
     if kept is None:

@@ -51,7 +51,7 @@ class FloatingRouter:
         self._home = home
         self._deployment = deployment
         self._neutron = neutron
-        self._reserved = reserved or {}
+        self._reserved = {} if reserved is None else reserved
         self._room = room or Room()
         self._is_well = well
         self._troubles: dict[str, str] = {}
