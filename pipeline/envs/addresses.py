@@ -1,4 +1,4 @@
-"""Where an environment is reached: its own name in the router, or why it has none."""
+"""Where an environment or a staging is reached: its name in the router, or why it has none."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pipeline.domain.environments import Environment
 from pipeline.domain.errors import CapacityError, InvalidTransition, NotFound
 from pipeline.domain.leases import LIVING
 from pipeline.domain.serving import backend_of
+from pipeline.domain.stagings import answers_at
 from pipeline.domain.traffic import Door
 from pipeline.envs.books import Books
 from pipeline.ports.routers import Router
@@ -56,6 +57,20 @@ class Addresses:
                 "in the settings allows more"
             ) from error
         return Address(host, self.url_of(host, door.port), router.address_of(host), seen.up, seen.targets)
+
+    def of_staging(self, name: str) -> Address:
+        """The same of a staging, with what answers of its live slot. NotFound (no such staging, no router),
+        TransientError.
+        """
+        staging = self.books.stagings.get(name).value
+        if self.router is None:
+            raise NotFound(f"staging {name} has no address: this deployment has no router; set `base_domain`")
+        host, port = staging.spec.domain, staging.spec.port
+        up = targets = 0
+        if staging.live is not None:
+            seen = self.router.reading(staging.slot(staging.live).environment)
+            up, targets, port = seen.up, seen.targets, answers_at(staging, staging.live)[0].port
+        return Address(host, self.url_of(host, port), self.router.address_of(host), up, targets)
 
     def _router(self, environment: Environment) -> Router:
         if self.router is None:

@@ -16,6 +16,7 @@ from pipeline.settings import RouterSettings
 from pipeline.stages.requests import Request
 from tests.scenarios.player import usual_world
 from tests.scenarios.test_requests import GIVE_BACK, PLAIN
+from tests.scenarios.test_stagings import HOST, SPEC, commit, live
 from tests.scenarios.world import World
 
 DOMAIN, BIND = "test.example", "127.0.0.1:8680"
@@ -42,6 +43,19 @@ def test_it_is_told_with_how_many_nodes_answer(world: World) -> None:
     host = f"{made.id}.{DOMAIN}"
     world.router.addresses[host] = "203.0.113.7"
     assert addresses(world, world.router).of(made.id) == Address(host, f"http://{host}:8680/", "203.0.113.7", 2, 2)
+
+
+def test_a_staging_has_an_address_whatever_is_live(world: World) -> None:
+    commit(world, "v1")
+    world.stagings.put("front", SPEC)
+    assert addresses(world, world.router).of_staging("front") == Address(HOST, f"http://{HOST}:8680/", "", 0, 0)
+    world.router.addresses[HOST] = "203.0.113.7"
+    live(world, "v1")
+    assert addresses(world, world.router).of_staging("front") == Address(
+        HOST, f"http://{HOST}:8680/", "203.0.113.7", 1, 1
+    )
+    with pytest.raises(NotFound, match="staging front has no address"):
+        addresses(world, None).of_staging("front")
 
 
 def test_without_a_router_it_says_so(world: World) -> None:

@@ -166,6 +166,19 @@ def test_an_own_host_that_nobody_was_told_of_shows_so_that_it_is_forgotten(posin
     assert posing.cloud.addresses == {}
 
 
+def test_a_node_that_an_address_could_not_leave_is_told_still(posing: Posing) -> None:
+    router = posing.router()
+    router.register(Backend("env-1", (ONE, TWO)))
+    router.switch(HOST, "env-1")
+    posing.cloud.ports = {ONE.address}
+    with pytest.raises(UserError):
+        router.register(Backend("env-1", (TWO,)))
+    assert {target.address for target in router.known()["env-1"].targets} == {ONE.address, TWO.address}
+    posing.cloud.ports = None
+    router.register(Backend("env-1", (TWO,)))
+    assert router.known()["env-1"] == Backend("env-1", (TWO,))
+
+
 def test_a_drain_takes_its_whole_time_because_what_is_open_is_not_seen(posing: Posing) -> None:
     router = posing.router()
     router.register(Backend("env-1", (ONE, TWO)))

@@ -20,7 +20,7 @@ from pipeline.clients.openstack import HostMark, each
 from pipeline.clients.openstack.marks import MOST_DESCRIPTION
 from pipeline.clients.router_files import locked_in
 from pipeline.domain.errors import CapacityError, GreenroomError, InvalidTransition, NotFound, UserError
-from pipeline.domain.traffic import Backend, Reading, Target, checked_backend, checked_host
+from pipeline.domain.traffic import MOST_PORT, Backend, Reading, Target, checked_backend, checked_host
 
 log = logging.getLogger(__name__)
 #: Seconds between two looks whether addresses lead to nodes that are well.
@@ -81,11 +81,12 @@ class FloatingRouter:
             files.save(self._home, files.load(self._home).without(environment))
 
     def known(self) -> Mapping[str, Backend]:
-        """An own host whose environment nobody was told of is shown, too, so that somebody forgets it."""
-        own = {one.mark.environment: one.mark.host for one in self._neutron.held() if one.mark and one.mark.own}
-        told = files.load(self._home).backends
-        found = {id: replace(one, host=own.get(id, "")) for id, one in told.items()}
-        return {**{id: Backend(id, (), host) for id, host in own.items()}, **found}
+        """Also a node that an address still leads to although it should not, so that nobody takes it away; and an own
+        host whose environment nobody was told of, so that somebody forgets it.
+        """
+        held, told = self._neutron.held(), files.load(self._home).backends
+        own = {one.mark.environment for one in held if one.mark is not None and one.mark.own}
+        return {id: _seen(told.get(id, Backend(id, ())), held) for id in sorted(told.keys() | own)}
 
     def switch(self, host: str, environment: str) -> None:
         mark = self._mark(checked_host(host), environment)
@@ -232,6 +233,16 @@ class FloatingRouter:
                 f"environment {backend.environment} has {len(nodes)} nodes for {', '.join(sorted(hosts))}: router "
                 f"{self.name} needs one for each host; scale it out first"
             )
+
+
+def _seen(backend: Backend, held: Sequence[Held]) -> Backend:
+    """What answers for an environment by its addresses, beside what was told."""
+    mine = [(one.mark, one.inside) for one in held if one.mark and one.mark.environment == backend.environment]
+    host = next((mark.host for mark, _ in mine if mark.own), "")
+    told = {target.address for target in backend.targets}
+    port = next((target.port for target in backend.targets), MOST_PORT)  # an address leads to all ports
+    more = [Target(inside, port) for _, inside in mine if inside and inside not in told]
+    return replace(backend, host=host, targets=(*backend.targets, *more))
 
 
 def _routes(held: Sequence[Held]) -> dict[str, str]:
