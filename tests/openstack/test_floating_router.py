@@ -49,7 +49,7 @@ class Answering(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/end":
             os._exit(0)
-        body = socket.gethostname().encode()
+        body = socket.gethostname().partition(".")[0].encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
