@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from pipeline.bootstrap import Application
 from pipeline.cli.deployment import check_ports
 from pipeline.cli.health import _programs
+from pipeline.domain.errors import TransientError
 from pipeline.settings import OpenStackSettings, ProviderSettings, RouterSettings, Settings
 from workers.programs import Program, programs
 
@@ -95,3 +97,38 @@ def test_the_router_is_ready_once_it_looked(tmp_path: Path) -> None:
     told.router_dir.mkdir(parents=True)
     (told.router_dir / "looked").touch()
     assert ready()
+
+
+def test_one_router_is_built_of_the_settings(tmp_path: Path) -> None:
+    floating = Application(settings(tmp_path, FLOATING.model_copy(update={"addresses": {"a.test": "203.0.113.7"}})))
+    assert (floating.haproxy, [one.name for one in floating.routers]) == (None, ["floating-ip"])
+    haproxy = Application(settings(tmp_path, RouterSettings()))
+    assert (haproxy.floating, [one.name for one in haproxy.routers]) == (None, ["haproxy"])
+    nothing = Application(settings(tmp_path).model_copy(update={"base_domain": ""}))
+    assert (nothing.router, nothing.routers) == (None, ())
+
+
+class Keeping:
+    """Stands for a router; the cloud is silent at first, and its process is ended later."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def keep(self) -> None:
+        self.looks += 1
+        if self.looks == 1:
+            raise TransientError("the cloud does not answer")
+        if self.looks == 3:
+            raise SystemExit
+
+
+def test_addresses_are_looked_after_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, keeping, slept = Application(settings(tmp_path)), Keeping(), list[float]()
+    monkeypatch.setattr(app, "floating", keeping)
+    monkeypatch.setattr(app.clock, "sleep", slept.append)
+    with pytest.raises(SystemExit):
+        app.run_router()
+    assert (keeping.looks, slept) == (3, [2.0, 2.0])
+    assert "looked after later: the cloud does not answer" in caplog.text
