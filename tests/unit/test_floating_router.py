@@ -44,8 +44,8 @@ def test_a_mark_is_read_as_it_was_written_and_is_none_of_an_environment() -> Non
         "",
         None,
         "greenroom lab env-1",
-        "greenroom-host lab other a.test env-1",
-        "greenroom-host lab own a.test",
+        "greenroom-host lab other made a.test env-1",
+        "greenroom-host lab own made a.test",
     ):
         assert hosted(text) is None
 
@@ -136,6 +136,20 @@ def test_a_kept_address_takes_the_place_of_the_one_that_was_made(posing: Posing)
     posing.router().switch(HOST, "env-1")
     assert posing.router().address_of(HOST) == "203.0.113.77"
     assert list(posing.cloud.addresses) == ["203.0.113.77"]
+
+
+def test_a_kept_address_is_never_released_even_when_the_settings_name_it_no_more(posing: Posing) -> None:
+    posing.reserved[HOST] = "203.0.113.77"
+    posing.cloud.reserve("203.0.113.77")
+    for environment, target in (("env-1", ONE), ("env-2", TWO)):
+        router = posing.router()
+        router.register(Backend(environment, (target,)))
+        router.switch(HOST, environment)
+        posing.reserved.clear()
+    assert leads(posing) == {HOST: TWO.address}
+    router.unroute(HOST)
+    (address,) = posing.cloud.addresses.values()
+    assert (address.floating_ip_address, address.description, address.port_id) == ("203.0.113.77", "", None)
 
 
 def test_of_two_addresses_that_an_answer_that_was_lost_made_one_stays(posing: Posing) -> None:

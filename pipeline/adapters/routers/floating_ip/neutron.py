@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,11 @@ class Held:
     address: str
     mark: HostMark | None = None
     inside: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it was there before it served a host."""
+        return self.mark is None or self.mark.kept
 
 
 class Neutron:
@@ -85,8 +90,8 @@ class Neutron:
         whole(f"making the floating address of {mark.host}", made.floating_ip_address)
 
     def lead(self, one: Held, mark: HostMark, inside: str) -> None:
-        """Let an address serve a host and lead there, in one call; empty: nowhere."""
-        body = self._body(mark, inside)
+        """Let an address serve a host and lead there, in one call; empty: nowhere. It says still who made it."""
+        body = self._body(replace(mark, kept=one.kept), inside)
         with self._asking(f"leading floating address {one.address} of {mark.host} to {inside or 'nowhere'}"):
             self._neutron.update_ip(one.id, **body)
 

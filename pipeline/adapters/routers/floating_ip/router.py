@@ -198,7 +198,7 @@ class FloatingRouter:
         return self._well(backend) if len(backend.targets) > 1 else {one.address for one in backend.targets}
 
     def _let_go(self, one: Held) -> None:
-        if one.address in self._reserved.values():
+        if one.kept:
             self._neutron.set_free(one)
         else:
             self._neutron.release(one)
