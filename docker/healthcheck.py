@@ -11,16 +11,16 @@ from rq import Worker
 
 from pipeline.adapters.stores.redis import PREFIX
 from pipeline.settings import Settings
-from workers.programs import router_answers
+from workers.programs import router_is_well
 from workers.tick import OFFICE
 
 
 def main(process: str) -> int:
-    """A router is well while it answers at its socket, a tick while somebody leads, a worker while it is registered
-    from this container.
+    """A router is well while it answers or looks after its addresses, a tick while somebody leads, a worker while it is
+    registered from this container.
     """
     if process == "router":
-        return 0 if router_answers(Settings().router_dir / "haproxy.sock") else 1
+        return 0 if router_is_well(Settings()) else 1
     store = redis.Redis.from_url(os.environ["GREENROOM_REDIS_URL"], socket_timeout=2)
     if process == "tick":
         return 0 if store.exists(f"{PREFIX}office:{OFFICE}") else 1

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pipeline.adapters.clock import RandomIds, SystemClock
 from pipeline.adapters.secrets.sealed import SealedSecrets, key_from, ssh_key_from, token_from
-from pipeline.domain.errors import UserError
+from pipeline.domain.errors import InfraError, UserError
 from pipeline.domain.guards import Act, Facts
 from pipeline.domain.inventory import Inventory, unknown_names
 from pipeline.domain.qos import PROFILES, QosProfile
@@ -100,11 +102,13 @@ if TYPE_CHECKING:
     from pipeline.adapters.drivers.vagrant.driver import Choice, VagrantDriver
     from pipeline.adapters.drivers.vagrant.provider import Provider as VagrantProvider
     from pipeline.adapters.queues.rq import RqJobQueue
+    from pipeline.adapters.routers.floating_ip import FloatingRouter
     from pipeline.adapters.routers.haproxy import HaproxyRouter
     from pipeline.adapters.stores.redis import RedisStore
     from pipeline.adapters.transports.openssh import OpenSshTransport
     from pipeline.clients.openstack import Account
 
+log = logging.getLogger(__name__)
 #: The cookbooks that ship with Greenroom: beside the packages in a checkout, inside them in a wheel.
 COOKBOOKS = next(
     place
@@ -220,8 +224,8 @@ class Application:
 
     @cached_property
     def haproxy(self) -> HaproxyRouter | None:
-        """The HAProxy of this machine; None without a base domain."""
-        if not self.settings.base_domain:
+        """The HAProxy of this machine; None without a base domain, or where something else routes."""
+        if not self.settings.base_domain or self.settings.router.kind != "haproxy":
             return None
         from pipeline.adapters.routers.haproxy import HaproxyRouter, Layout, certificate_in
 
@@ -239,10 +243,29 @@ class Application:
         )
         return HaproxyRouter("haproxy", layout)
 
+    @cached_property
+    def floating(self) -> FloatingRouter | None:
+        """Floating addresses that route; None without a base domain, or where something else does."""
+        told = self.settings.router
+        if not self.settings.base_domain or told.kind != "floating_ip":
+            return None
+        from pipeline.adapters.routers.floating_ip import ANSWER_S, FloatingRouter, Neutron, Room
+
+        cloud, deployment, name = self.settings.routing_cloud(), self.settings.deployment, "floating-ip"
+        account = replace(_account(cloud, cloud.cloud), timeout_s=ANSWER_S)
+        neutron = Neutron(name, deployment, account, cloud.network, cloud.external_network)
+        room = Room(told.backends, told.targets)
+        return FloatingRouter(name, self.settings.router_dir, deployment, neutron, told.addresses, room)
+
+    @property
+    def router(self) -> Router | None:
+        """What sends requests to environments and stagings; None without a base domain."""
+        return self.floating or self.haproxy
+
     @property
     def routers(self) -> tuple[Router, ...]:
         """All that may send traffic to environments."""
-        return (self.haproxy,) if self.haproxy is not None else ()
+        return (self.router,) if self.router is not None else ()
 
     @cached_property
     def removals(self) -> Removals:
@@ -668,12 +691,11 @@ class Application:
 
     @cached_property
     def stagings(self) -> Stagings:
-        return Stagings(self.tools, self.templates, self.gate, self.haproxy, self.settings.base_domain)
+        return Stagings(self.tools, self.templates, self.gate, self.router, self.settings.base_domain)
 
     @cached_property
     def addresses(self) -> Addresses:
-        told = self.settings.router
-        return Addresses(self.books, self.haproxy, self.settings.base_domain, told.bind, told.tls_bind)
+        return Addresses(self.books, self.router, self.settings.base_domain, self.settings.router.url_of)
 
     @cached_property
     def switching(self) -> Switching:
@@ -681,12 +703,12 @@ class Application:
 
     @cached_property
     def pulls(self) -> Pulls:
-        return Pulls(self.tools, self.requests, self.haproxy, self.settings.base_domain)
+        return Pulls(self.tools, self.requests, self.router, self.settings.base_domain)
 
     @cached_property
     def remarks(self) -> Remarks:
         by_name = {forge.name: forge for forge in self.forges}
-        return Remarks(self.books, by_name, self.secrets, self.clock, self.ids, self.settings.router.address_of)
+        return Remarks(self.books, by_name, self.secrets, self.clock, self.ids, self.settings.router.url_of)
 
     @cached_property
     def commands(self) -> Commands:
@@ -768,18 +790,30 @@ class Application:
             outbox=self.store,
             provider_names=names,
             switching=self.switching,
-            doors=Doors(self.books, self.haproxy, self.settings.base_domain),
+            doors=Doors(self.books, self.router, self.settings.base_domain),
             pools=self.pools,
             handouts=self.handouts,
             pulls=self.pulls,
         )
 
     def run_router(self) -> None:
-        """Become the HAProxy of this machine, with all that was told so far."""
+        """Become the HAProxy of this machine, with all that was told so far; or look after floating addresses."""
+        if self.floating is not None:
+            self._look_after(self.floating)
         if self.haproxy is None:
             raise UserError("there is no router: set `base_domain` in the settings")
         command = self.haproxy.prepare()
         os.execv(command[0], command)  # noqa: S606  # no shell is wanted
+
+    def _look_after(self, router: FloatingRouter) -> NoReturn:
+        from pipeline.adapters.routers.floating_ip import LOOK_S
+
+        while True:
+            try:
+                router.keep()
+            except InfraError as error:
+                log.warning("floating addresses are looked after later: %s", error)
+            self.clock.sleep(LOOK_S)
 
     def hang_up(self) -> None:
         """End every kept connection of the deployment, which stops."""

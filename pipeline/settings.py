@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import cached_property
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pipeline.domain.allowances import parse_allowance
 from pipeline.domain.errors import UserError
 from pipeline.domain.qos import QosProfile, checked_profile
-from pipeline.domain.traffic import checked_host
+from pipeline.domain.traffic import checked_host, url_at, url_of
 from pipeline.domain.wiring import parse_cidr
 
 
@@ -34,6 +34,18 @@ ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]{0,30}[
 
 def _profile(told: object) -> object:
     return checked_profile(told) if isinstance(told, dict) else told
+
+
+def _host(text: str) -> str:
+    """A host name; ValueError, which settings take for a mistake in them."""
+    try:
+        return checked_host(text)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+def _kept(addresses: dict[str, str]) -> dict[str, str]:
+    return {_host(host): str(IPv4Address(address)) for host, address in addresses.items()}
 
 
 def _supported(provider: str) -> str:
@@ -150,12 +162,21 @@ class ProviderSettings(BaseModel):
 
 
 class RouterSettings(BaseModel):
-    """The HAProxy that sends requests to environments and stagings; HOST:PORT without and with TLS, empty: not so.
+    """What sends requests to environments and stagings: a HAProxy, or floating addresses of a provider on OpenStack.
 
+    HAProxy listens at HOST:PORT without and with TLS, empty: not so.
     `certificate` is a PEM file with a wildcard certificate of the base domain and its key; without one, a local
     authority of the deployment makes it. A HAProxy has `backends` for environments and `sticky_backends` for those
     that want to keep each visitor at one node, each of at most `targets` nodes.
+
+    With floating addresses every host has one of the external network of `provider`, and nodes answer at their own
+    port. `addresses` are those that are there already, by the hosts that they are kept for; others are made, and given
+    back. As many as `backends` environments are known, each with at most `targets` nodes.
     """
+
+    kind: Literal["haproxy", "floating_ip"] = "haproxy"
+    provider: str = ""
+    addresses: Annotated[dict[str, str], AfterValidator(_kept)] = {}
 
     bind: str = "127.0.0.1:8680"
     tls_bind: str = ""
@@ -164,11 +185,18 @@ class RouterSettings(BaseModel):
     sticky_backends: int = Field(default=8, ge=0, le=1000)
     targets: int = Field(default=16, ge=1, le=256)
 
-    def address_of(self, host: str) -> str:
-        """The URL of a name, as visitors say it."""
-        scheme, bind, usual = ("https", self.tls_bind, "443") if self.tls_bind else ("http", self.bind, "80")
-        port = bind.rpartition(":")[2]
-        return f"{scheme}://{host}" + ("" if port == usual else f":{port}")
+    @model_validator(mode="after")
+    def _knows_its_kind(self) -> Self:
+        floating = self.kind == "floating_ip"
+        if floating != bool(self.provider) or (self.addresses and not floating):
+            raise ValueError('`provider` and `addresses` belong to kind "floating_ip", which needs `provider`')
+        if len(set(self.addresses.values())) < len(self.addresses):
+            raise ValueError("`addresses` keeps one floating address for two hosts: each needs one of its own")
+        return self
+
+    def url_of(self, host: str, port: int) -> str:
+        """How a browser reaches a name whose nodes answer at a port."""
+        return url_at(host, port) if self.kind == "floating_ip" else url_of(host, self.bind, self.tls_bind)
 
 
 class Settings(BaseSettings):
@@ -197,11 +225,17 @@ class Settings(BaseSettings):
     allow_local_repositories: bool = True
     allow_http_repositories: bool = False
     chef_package: str = ""
-    base_domain: Annotated[str, AfterValidator(lambda text: checked_host(text) if text else "")] = ""
+    base_domain: Annotated[str, AfterValidator(lambda text: _host(text) if text else "")] = ""
     router: RouterSettings = Field(default_factory=RouterSettings)
     preemption_grace_s: float = Field(default=30.0, ge=0)
     keep_days: float = Field(default=30.0, gt=0)
     log_level: str = "INFO"
+
+    @model_validator(mode="after")
+    def _routes_by_a_provider(self) -> Self:
+        if self.router.kind == "floating_ip":
+            self.routing_cloud()
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -214,6 +248,22 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = TomlConfigSettingsSource(settings_cls, default_home() / "config.toml")
         return init_settings, env_settings, file
+
+    def routing_cloud(self) -> OpenStackSettings:
+        """The cloud whose floating addresses route; ValueError says why there is none."""
+        name = self.router.provider
+        told = self.providers.get(name)
+        if told is None or told.driver != "openstack":
+            raise ValueError(f"`router.provider` {name!r} is no provider with driver openstack in the settings")
+        cloud = told.cloud()
+        if not cloud.external_network:
+            raise ValueError(f"provider {name} needs `external_network`, from where the router has its addresses")
+        if cloud.floating:
+            raise ValueError(
+                f"provider {name} gives every node a floating address, and a port has one at most: the router could "
+                "lead none there; take `floating` out, and let Greenroom reach nodes at their fixed addresses"
+            )
+        return cloud
 
     @property
     def run_dir(self) -> Path:
@@ -248,7 +298,7 @@ class Settings(BaseSettings):
 
     @property
     def router_dir(self) -> Path:
-        """What HAProxy is told, and its socket."""
+        """What the router was told; HAProxy's socket."""
         return self.run_dir / "router"
 
     @property

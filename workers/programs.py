@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from pipeline.settings import Settings
 
 #: What a socket may take to answer, in seconds.
 ANSWER_S = 2.0
+#: Who looked after addresses so long ago does so no more, in seconds.
+LOOKED_S = 30.0
 #: Programs of a phase start when those of the earlier ones are ready, and end before them.
 STORE, NODES, ROUTER, LISTENERS, WORKERS, TICK = range(6)
 _PYTHON = (sys.executable, "-P")
@@ -75,8 +78,7 @@ def _redis(settings: Settings) -> Program:
 
 
 def _router(settings: Settings) -> Program:
-    socket = settings.router_dir / "haproxy.sock"
-    return Program("router", (*_PYTHON, "-m", "workers", "router"), ROUTER, lambda: router_answers(socket))
+    return Program("router", (*_PYTHON, "-m", "workers", "router"), ROUTER, lambda: router_is_well(settings))
 
 
 def _node_helper(settings: Settings) -> Program:
@@ -102,8 +104,12 @@ def helper_answers(path: Path) -> bool:
     return b'"ok"' in _ask(path, json.dumps({"do": "ping"}).encode() + b"\n")
 
 
-def router_answers(path: Path) -> bool:
-    return bool(_ask(path, b"show version\n"))
+def router_is_well(settings: Settings) -> bool:
+    """Whether HAProxy answers, or somebody looks after floating addresses."""
+    if settings.router.kind == "haproxy":
+        return bool(_ask(settings.router_dir / "haproxy.sock", b"show version\n"))
+    looked = settings.router_dir / "looked"
+    return looked.exists() and time.time() - looked.stat().st_mtime < LOOKED_S
 
 
 def _ask(path: Path, words: bytes) -> bytes:

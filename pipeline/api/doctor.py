@@ -13,6 +13,7 @@ from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import InfraError
 from pipeline.domain.runs import RunState
 from pipeline.envs.jobs import STATUS_QUEUE, WORK_QUEUE, provider_queue
+from pipeline.ports.routers import Router
 
 #: A trigger that waits for so long to be planned is stuck, in seconds.
 STUCK_S = 30.0
@@ -48,6 +49,8 @@ def checks(app: Application) -> Iterator[Check]:
     yield _tried("workers", partial(_served, app, WORK_QUEUE))
     yield _tried("worker of statuses", partial(_served, app, STATUS_QUEUE))
     yield _tried("what stands", partial(_unserved, app))
+    if app.router is not None:
+        yield _tried("router", partial(_router, app.router), "see router.log; `greenroom up` starts it again")
     for name in app.settings.providers:
         yield _tried(f"workers of {name}", partial(_served, app, provider_queue(name)))
         yield _tried(f"provider {name}", partial(_provider, app, name))
@@ -79,6 +82,10 @@ def _triggers(app: Application) -> tuple[bool, str, str]:
     late = app.books.triggers.due("triggers:due", app.clock.now() - STUCK_S)
     detail = f"{len(late)} wait for more than {STUCK_S:.0f} s to be planned" if late else "none waits"
     return not late, detail, "see the logs of workers and tick"
+
+
+def _router(router: Router) -> tuple[bool, str, str]:
+    return True, f"{router.name} answers: {len(router.known())} environments, {len(router.routes())} stagings", ""
 
 
 def _unserved(app: Application) -> tuple[bool, str, str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from pipeline.api.requests import Duration, duration, span
+from pipeline.api.requests import AddressView, Duration, duration, span
 from pipeline.api.views import Guarded, Wish
 from pipeline.bootstrap import Application
 from pipeline.domain.stagings import Check, Entry, Lock, Promotion, Slot, SlotName, Staging, StagingSpec, Wanted
@@ -131,7 +131,7 @@ class StagingView(BaseModel):
             removing=one.removing,
             created_at=one.created_at,
             spec=one.spec,
-            links={"self": own, "history": f"{own}/history"},
+            links={"self": own, "history": f"{own}/history", "address": f"{own}/address"},
         )
 
 
@@ -167,6 +167,10 @@ def _kept(app: Application, routes: APIRouter) -> None:
     @routes.delete("/stagings/{name}", status_code=202, summary="The same, as `remove` without a body")
     def delete(name: str, dry_run: bool = False) -> StagingView:
         return _view(app, app.stagings.remove(name, _asking(Act(dry_run=dry_run), "removed by hand")))
+
+    @routes.get("/stagings/{name}/address", summary="Where it is reached through the router, whatever slot is live")
+    def address(name: str) -> AddressView:
+        return AddressView(**vars(app.addresses.of_staging(name)))
 
     @routes.get("/stagings/{name}/history", summary="Who deployed, promoted and rolled back what, and when")
     def history(name: str) -> list[Entry]:

@@ -55,10 +55,16 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:  # one of them is a ValueError, too
-        wrong = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}, got {each['input']!r}" for each in error.errors()]
-        raise _wrong("; ".join(wrong), default_home()) from error
+        raise _wrong("; ".join(map(_mistake, error.errors())), default_home()) from error
     except ValueError as error:
         raise _wrong(str(error), default_home()) from error
+
+
+def _mistake(told: Mapping[str, Any]) -> str:
+    """Where it is, what it is, and the value; a whole table is not told again: a secret may be in it."""
+    where, value = ".".join(map(str, told["loc"])), told["input"]
+    text = f"{where}: {told['msg']}" if where else str(told["msg"])
+    return text if isinstance(value, dict) else f"{text}, got {value!r}"
 
 
 def _wrong(what: str, home: Path) -> Complaint:
@@ -107,7 +113,7 @@ def check_home(settings: Settings) -> None:
 
 def check_ports(settings: Settings) -> None:
     """The command ends when somebody else listens where we want to."""
-    router = settings.router if settings.base_domain else None
+    router = settings.router if settings.base_domain and settings.router.kind == "haproxy" else None
     binds = {
         "GREENROOM_API_BIND": settings.api_bind,
         "GREENROOM_HOOKS_BIND": settings.hooks_bind,

@@ -77,7 +77,7 @@ def _programs(settings: Settings) -> Iterator[Check]:
     wanted = dict(PROGRAMS)
     if not settings.redis_url:
         wanted["redis-server"] = "the store and the queues"
-    if settings.base_domain:
+    if settings.base_domain and settings.router.kind == "haproxy":
         wanted["haproxy"] = "sends requests to environments and stagings"
     if any(provider.driver == "local" for provider in settings.providers.values()):
         wanted |= LOCAL_PROGRAMS

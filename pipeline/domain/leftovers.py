@@ -55,7 +55,10 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True)
 class Thing:
-    """One object. `project` is the cloud's; `deployment` and `environment_id` are its mark; `used`: by something."""
+    """One object. `project` is the cloud's; `deployment` and `environment_id` are its mark; `used`: by something.
+
+    `host`: a router has it for that name, and it does not go with the environment.
+    """
 
     kind: ThingKind
     id: str
@@ -64,6 +67,7 @@ class Thing:
     deployment: str = ""
     environment_id: str = ""
     used: bool = False
+    host: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,10 @@ def leftovers(things: Iterable[Thing], known: Known) -> Iterator[Leftover]:
     reaped = {one.environment_id for one in ours if one.kind in REAPED}
     for one in ours:
         state = known.states.get(one.environment_id)
-        if state is None or state in FINAL_STATES:
+        over = state is None or state in FINAL_STATES
+        if one.host and over and not one.used:
+            yield _routed(one)
+        elif over and not one.host:
             yield _ours(one, state, known, seen_by_reaper=one.environment_id in reaped)
     for one in there:
         if one.deployment != known.deployment and not one.used and one.kind not in MEANT:
@@ -114,6 +121,14 @@ def _ours(thing: Thing, state: EnvironmentState | None, known: Known, *, seen_by
         return Leftover(thing, finding, text, "greenroom audit")
     text = f"bears our mark, {why}; no server and no security group of it is left, so the reaper does not see it"
     return Leftover(thing, finding, text, take_back(thing.environment_id, known.provider))
+
+
+def _routed(thing: Thing) -> Leftover:
+    text = (
+        f"the router has it for {thing.host}, which leads to no environment that stands: a staging that is promoted "
+        "again takes it, and DNS may name it; where neither is so, it may go"
+    )
+    return Leftover(thing, Finding.UNUSED, text, f"openstack floating ip delete {shlex.quote(thing.id)}")
 
 
 def take_back(environment_id: str, provider: str) -> str:
@@ -141,8 +156,9 @@ def _key(one: Leftover) -> tuple[str, str, str]:
 
 def sightings(found: Iterable[Leftover], environment_id: str, deployment: str, at: float) -> int:
     """How often anything of ours was seen that an environment left: never, once, or at least twice."""
+    things = (one for one in found if not one.thing.host)
     firsts = [
-        one.since for one in found if (one.thing.deployment, one.thing.environment_id) == (deployment, environment_id)
+        one.since for one in things if (one.thing.deployment, one.thing.environment_id) == (deployment, environment_id)
     ]
     if not firsts:
         return 0

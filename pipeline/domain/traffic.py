@@ -13,6 +13,7 @@ _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]
 #: What of a URL needs no quoting in anybody's configuration.
 _PATH = re.compile(r"/[A-Za-z0-9._~/?&=+-]{0,200}", re.ASCII)
 MOST_PORT = 65535
+TLS_PORT = 443
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ def url_of(host: str, bind: str, tls_bind: str = "") -> str:
     scheme, at, usual = ("https", tls_bind, "443") if tls_bind else ("http", bind, "80")
     port = at.rpartition(":")[2]
     return f"{scheme}://{host}/" if port == usual else f"{scheme}://{host}:{port}/"
+
+
+def url_at(host: str, port: int) -> str:
+    """The same where the nodes themselves answer at a port of the host: by TLS at the port that is for that."""
+    return url_of(host, "", f":{port}") if port == TLS_PORT else url_of(host, f":{port}")
 
 
 def checked_host(text: str) -> str:

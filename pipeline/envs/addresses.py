@@ -1,37 +1,41 @@
-"""Where an environment is reached: its own name in the router, or why it has none."""
+"""Where an environment or a staging is reached: its name in the router, or why it has none."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.domain.environments import Environment
 from pipeline.domain.errors import CapacityError, InvalidTransition, NotFound
 from pipeline.domain.leases import LIVING
 from pipeline.domain.serving import backend_of
-from pipeline.domain.traffic import Door, url_of
+from pipeline.domain.stagings import answers_at
+from pipeline.domain.traffic import Door
 from pipeline.envs.books import Books
 from pipeline.ports.routers import Router
 
 
 @dataclass(frozen=True)
 class Address:
-    """`up` of its `targets` answer the router's health checks."""
+    """`up` of its `targets` answer the router's health checks. `ip`: what a DNS record of the host has to name; empty:
+    every host leads to where the router listens.
+    """
 
     host: str
     url: str
+    ip: str
     up: int
     targets: int
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Any number of processes at once. `bind` and `tls_bind` are where the router listens, HOST:PORT or empty."""
+    """Any number of processes at once. `url_of` makes a URL of a host and the port at which its nodes answer."""
 
     books: Books
     router: Router | None
     base_domain: str
-    bind: str
-    tls_bind: str
+    url_of: Callable[[str, int], str]
 
     def of(self, environment_id: str) -> Address:
         """Errors: NotFound (no router, no role that answers requests), InvalidTransition (not in use), CapacityError
@@ -52,7 +56,21 @@ class Addresses:
                 "seconds, and if it stays so, the router is full: the log of the tick says it, and `router.backends` "
                 "in the settings allows more"
             ) from error
-        return Address(host, url_of(host, self.bind, self.tls_bind), seen.up, seen.targets)
+        return Address(host, self.url_of(host, door.port), router.address_of(host), seen.up, seen.targets)
+
+    def of_staging(self, name: str) -> Address:
+        """The same of a staging, with what answers of its live slot. NotFound (no such staging, no router),
+        TransientError.
+        """
+        staging = self.books.stagings.get(name).value
+        if self.router is None:
+            raise NotFound(f"staging {name} has no address: this deployment has no router; set `base_domain`")
+        host, port = staging.spec.domain, staging.spec.port
+        up = targets = 0
+        if staging.live is not None:
+            seen = self.router.reading(staging.slot(staging.live).environment)
+            up, targets, port = seen.up, seen.targets, answers_at(staging, staging.live)[0].port
+        return Address(host, self.url_of(host, port), self.router.address_of(host), up, targets)
 
     def _router(self, environment: Environment) -> Router:
         if self.router is None:

@@ -36,7 +36,8 @@ class Router(Protocol):
 
     def switch(self, host: str, environment: str) -> None:
         """Send every request for a host that comes from now on to an environment, in one change; open ones end where
-        they are, also those of connections that are kept alive. NotFound: it is not registered.
+        they are. Requests on connections that are kept alive follow where the router sees them. NotFound: it is not
+        registered. CapacityError: the environment has no room for another host.
         """
 
     def unroute(self, host: str) -> None:
@@ -45,11 +46,20 @@ class Router(Protocol):
     def routes(self) -> Mapping[str, str]:
         """Where hosts are switched to now, as the router itself says. An environment's own host is not among them."""
 
+    def address_of(self, host: str) -> str:
+        """The IP address that a DNS record of a host has to name, as the router itself says. Empty: it has none now, or
+        every host leads to where the router listens.
+        """
+
     def serving(self) -> Collection[str]:
         """Ids of the environments to which a host is switched now."""
 
     def reading(self, environment: str) -> Reading:
-        """What it counts of an environment. NotFound: it is not registered."""
+        """What it counts of an environment. NotFound: it is not registered. A router that does not see what is open
+        says that something is, and counts no answers.
+        """
 
     def cut(self, environment: str) -> None:
-        """End all that is still open there, as at the bound of a drain; nothing when it is not known."""
+        """End all that is still open there, as at the bound of a drain, where the router can; nothing when it is not
+        known.
+        """

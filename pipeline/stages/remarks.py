@@ -31,14 +31,14 @@ def writing(pull: Pull) -> str:
 
 @dataclass(frozen=True)
 class Remarks:
-    """Tells forges; any number of workers at once. `address_of` makes a URL of a host."""
+    """Tells forges; any number of workers at once. `url_of` makes a URL of a host and a port."""
 
     books: Books
     forges: Mapping[str, Forge]
     secrets: Secrets
     clock: Clock
     ids: Ids
-    address_of: Callable[[str], str]
+    url_of: Callable[[str, int], str]
 
     def write(self, id: str) -> None:
         """Say what is due, and note what came of it; a project that reports to no forge says nothing."""
@@ -68,9 +68,10 @@ class Remarks:
     def _shown(self, pull: Pull) -> Shown:
         found = self.books.environments.find(pull.serving.environment) if pull.serving is not None else None
         contract = found.value.contract if found is not None else None
-        if contract is None:
+        if found is None or contract is None:
             return Shown()
-        address = self.address_of(contract.host) if contract.host else ""
+        door = found.value.door
+        address = self.url_of(contract.host, door.port) if contract.host and door is not None else ""
         return Shown(address, format_duration(min(contract.ttl_s, contract.most_s)))
 
     def _after(self, pull: Pull, error: InfraError) -> Remark:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.adapters.transports.memory import MemoryTransport
-from pipeline.clients.openstack import Account, Mark
+from pipeline.clients.openstack import Account, HostMark, Mark
 from pipeline.domain.cloud_acts import ObjectKind, Verb
 from pipeline.domain.leftovers import SECOND_SIGHTING_S, Finding, ThingKind
 from pipeline.envs.books import Books
@@ -95,6 +95,22 @@ def test_ours_goes_by_its_mark_and_what_is_not_ours_is_only_told(scene: Scene) -
     found = scene.found()
     assert scene.ours not in found
     assert {scene.theirs, scene.group} <= found.keys()
+
+
+def test_a_routers_address_is_told_when_its_environment_is_over_and_goes_with_none(
+    scene: Scene, test_cloud: CloudUnderTest
+) -> None:
+    mark = HostMark(OURS, "shop.test.example", "env-left")
+    with closing(connection_of(test_cloud, test_cloud.ours)) as network:
+        outside = next(iter(network.network.networks(name=test_cloud.external_network))).id
+        address = network.network.create_ip(floating_network_id=outside, description=mark.description)
+        try:
+            assert scene.found()[address.id] is Finding.UNUSED
+            scene.clock.sleep(SECOND_SIGHTING_S)
+            assert scene.take_back() == "what environment env-left left is taken back"
+            assert scene.found()[address.id] is Finding.UNUSED
+        finally:
+            network.network.delete_ip(address.id)
 
 
 def test_an_administrators_account_shows_its_own_project_alone(test_cloud: CloudUnderTest) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.clients.openstack import Account, connect, told
+from pipeline.clients.openstack import Account, connect, hosted, told
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -50,6 +50,14 @@ def clouds_file() -> Path:
 def connection_of(cloud: CloudUnderTest, name: str) -> Connection:
     """A connection by an entry of the cloud's file; whoever asks for it closes it."""
     return connect(Account(name, str(cloud.clouds_file)))
+
+
+def release_hosts(connection: Connection, deployment: str) -> None:
+    """Give back the floating addresses of a deployment's router."""
+    for one in list(connection.network.ips(project_id=connection.current_project_id)):
+        mark = hosted(one.description)
+        if mark is not None and mark.deployment == deployment:
+            connection.network.delete_ip(one.id)
 
 
 @pytest.fixture(scope="session")

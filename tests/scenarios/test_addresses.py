@@ -11,11 +11,12 @@ import pytest
 from pipeline.adapters.routers.memory import MemoryRouter
 from pipeline.domain.environments import Environment
 from pipeline.domain.errors import CapacityError, InvalidTransition, NotFound
-from pipeline.domain.traffic import url_of
 from pipeline.envs.addresses import Address, Addresses
+from pipeline.settings import RouterSettings
 from pipeline.stages.requests import Request
 from tests.scenarios.player import usual_world
 from tests.scenarios.test_requests import GIVE_BACK, PLAIN
+from tests.scenarios.test_stagings import HOST, SPEC, commit, live
 from tests.scenarios.world import World
 
 DOMAIN, BIND = "test.example", "127.0.0.1:8680"
@@ -29,7 +30,7 @@ def asked(world: World, role: dict[str, Any]) -> Environment:
 
 
 def addresses(world: World, router: MemoryRouter | None) -> Addresses:
-    return Addresses(world.books, router, DOMAIN, BIND, "")
+    return Addresses(world.books, router, DOMAIN, RouterSettings(bind=BIND).url_of)
 
 
 @pytest.fixture
@@ -40,7 +41,21 @@ def world(tmp_path: Path) -> World:
 def test_it_is_told_with_how_many_nodes_answer(world: World) -> None:
     made = asked(world, {"open": ["8080/tcp"]})
     host = f"{made.id}.{DOMAIN}"
-    assert addresses(world, world.router).of(made.id) == Address(host, f"http://{host}:8680/", 2, 2)
+    world.router.addresses[host] = "203.0.113.7"
+    assert addresses(world, world.router).of(made.id) == Address(host, f"http://{host}:8680/", "203.0.113.7", 2, 2)
+
+
+def test_a_staging_has_an_address_whatever_is_live(world: World) -> None:
+    commit(world, "v1")
+    world.stagings.put("front", SPEC)
+    assert addresses(world, world.router).of_staging("front") == Address(HOST, f"http://{HOST}:8680/", "", 0, 0)
+    world.router.addresses[HOST] = "203.0.113.7"
+    live(world, "v1")
+    assert addresses(world, world.router).of_staging("front") == Address(
+        HOST, f"http://{HOST}:8680/", "203.0.113.7", 1, 1
+    )
+    with pytest.raises(NotFound, match="staging front has no address"):
+        addresses(world, None).of_staging("front")
 
 
 def test_without_a_router_it_says_so(world: World) -> None:
@@ -67,16 +82,3 @@ def test_a_router_that_does_not_have_it_is_named(world: World) -> None:
     made = asked(world, {"open": ["8080/tcp"]})
     with pytest.raises(CapacityError, match="has no address yet: other does not know it; try again in some seconds"):
         addresses(world, MemoryRouter("other")).of(made.id)
-
-
-@pytest.mark.parametrize(
-    ("bind", "tls_bind", "url"),
-    [
-        ("127.0.0.1:8680", "", "http://a.b:8680/"),
-        ("0.0.0.0:80", "", "http://a.b/"),
-        ("0.0.0.0:80", "0.0.0.0:443", "https://a.b/"),
-        ("0.0.0.0:80", "[::]:8443", "https://a.b:8443/"),
-    ],
-)
-def test_a_url_is_as_a_browser_takes_it(bind: str, tls_bind: str, url: str) -> None:
-    assert url_of("a.b", bind, tls_bind) == url

@@ -281,7 +281,7 @@ def test_what_is_no_wish_for_nodes_is_told(wish: str) -> None:
         env.scale("env-1", wish)
 
 
-ADDRESS = {"host": "env-1.test", "url": "http://env-1.test:8680/", "up": 2, "targets": 2}
+ADDRESS = {"host": "env-1.test", "url": "http://env-1.test:8680/", "ip": "", "up": 2, "targets": 2}
 
 
 def test_open_tells_the_address_and_opens_no_browser_unasked(

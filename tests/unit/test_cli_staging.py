@@ -75,6 +75,15 @@ def test_what_is_wanted_is_sent_and_shown(speak: Any, capsys: pytest.CaptureFixt
     assert "env-1.test.example" in told
 
 
+def test_open_tells_the_url_and_what_dns_has_to_name(speak: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    address = {"host": "front.test", "url": "http://front.test:8080/", "ip": "203.0.113.7", "up": 1, "targets": 1}
+    speak(**{"GET /v1/stagings/front/address": [address]})
+    staging.open_("front")
+    url, dns = capsys.readouterr().out.splitlines()
+    assert url == "http://front.test:8080/"
+    assert dns == "front.test has the address 203.0.113.7: a DNS record has to name it"
+
+
 @pytest.mark.parametrize("text", ["./smoke", "web=", "=./smoke"])
 def test_a_check_without_role_or_command_is_refused(speak: Any, text: str) -> None:
     speak()

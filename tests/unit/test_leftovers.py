@@ -15,7 +15,7 @@ from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
 from pipeline.adapters.transports.memory import MemoryTransport
 from pipeline.domain.environments import FINAL_STATES, EnvironmentState
 from pipeline.domain.errors import TransientError, UserError
-from pipeline.domain.leftovers import MEANT, Finding, Known, Leftover, Thing, ThingKind, leftovers
+from pipeline.domain.leftovers import MEANT, Finding, Known, Leftover, Thing, ThingKind, leftovers, sightings
 from pipeline.envs.books import Books
 from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.providers import Provider
@@ -51,6 +51,19 @@ def test_what_the_reaper_does_not_see_is_taken_back_by_a_person(
 def test_what_nothing_uses_is_shown_and_never_removed() -> None:
     [one] = found(LOOSE, replace(LOOSE, id="p-8", used=True))
     assert (one.thing, one.finding, one.action) == (LOOSE, Finding.UNUSED, "openstack port show p-9")
+
+
+ADDRESS = replace(PORT, kind=ThingKind.ADDRESS, id="f-1", name="203.0.113.7", host="shop.test.example", used=False)
+
+
+def test_a_routers_address_goes_with_no_environment_and_is_told_where_its_name_leads_nowhere() -> None:
+    assert found(ADDRESS, state=E.LEASED) == []
+    assert found(replace(ADDRESS, used=True)) == []
+    for state in (None, E.DESTROYED):
+        (one,) = found(ADDRESS, state=state)
+        assert (one.finding, one.action) == (Finding.UNUSED, "openstack floating ip delete f-1")
+        assert "shop.test.example" in one.text
+        assert sightings([replace(one, since=0.0)], "env-1", OURS, 1000.0) == 0
 
 
 def test_another_deployment_takes_care_of_its_own() -> None:

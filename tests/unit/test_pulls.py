@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from pipeline.domain import pulls
 from pipeline.domain.pulls import Given, Leaving, Moment, Pull, Pushed, Shown, Wanted
-from pipeline.settings import RouterSettings
 
 NEW = pulls.new("shop", 12, "pr-12", Moment(0.0), "mark")
 #: What may happen at a forge: a push of a commit, or a close.
@@ -153,16 +152,3 @@ def test_what_others_say_stands_in_one_short_line() -> None:
     refused = pulls.refuse(replace(SERVES, wanted=Wanted(2, "b" * 40)), 2, "`x`\n@everyone " * 100)
     (line,) = [line for line in pulls.comment(refused, SHOWN).splitlines() if "no environment" in line]
     assert line == "`bbbbbbbbbbbb has no environment: 'x'`"
-
-
-@pytest.mark.parametrize(
-    ("bind", "tls_bind", "address"),
-    [
-        ("127.0.0.1:8680", "", "http://a.test:8680"),
-        ("0.0.0.0:80", "", "http://a.test"),
-        ("0.0.0.0:80", "0.0.0.0:443", "https://a.test"),
-        ("0.0.0.0:80", "[::]:8443", "https://a.test:8443"),
-    ],
-)
-def test_an_address_is_the_one_that_visitors_say(bind: str, tls_bind: str, address: str) -> None:
-    assert RouterSettings(bind=bind, tls_bind=tls_bind).address_of("a.test") == address

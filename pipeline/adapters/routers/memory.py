@@ -15,7 +15,7 @@ class MemoryRouter:
 
     Knobs: `live` are environments that it serves beside those switched to; `down` makes every call raise
     TransientError, `fails` the next so many; `sick` are targets that are not up; `traffic` are sessions, answers and
-    errors of environments. `switches` tells every change of a route.
+    errors of environments; `addresses` are hosts'. `switches` tells every change of a route.
     """
 
     name: str
@@ -28,6 +28,7 @@ class MemoryRouter:
     traffic: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     backends: dict[str, Backend] = field(default_factory=dict)
     hosts: dict[str, str] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
     switches: list[tuple[str, str]] = field(default_factory=list)
 
     def register(self, backend: Backend) -> None:
@@ -69,6 +70,10 @@ class MemoryRouter:
     def routes(self) -> Mapping[str, str]:
         self._answer()
         return dict(self.hosts)
+
+    def address_of(self, host: str) -> str:
+        self._answer()
+        return self.addresses.get(host, "")
 
     def serving(self) -> frozenset[str]:
         self._answer()

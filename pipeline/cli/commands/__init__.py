@@ -13,4 +13,5 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(metavar="[NODE] [-- COMMAND...]", help="web, web[1] or web-1; default: the first"),
 ]
+Browser = Annotated[bool, typer.Option("--browser", "-b", help="open it in a browser of this machine")]
 Count = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="how many, newest first")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Count, Json, Project, Words, guarded
+from pipeline.cli.commands import Browser, Count, Json, Project, Words, guarded
 from pipeline.cli.output import FAILED, USAGE, Complaint, Output
 
 if TYPE_CHECKING:
@@ -149,22 +149,15 @@ def run(
 def open_(
     environment: Name,
     *,
-    browser: Annotated[bool, typer.Option("--browser", "-b", help="open it in a browser of this machine")] = False,
+    browser: Browser = False,
     json: Json = False,
 ) -> None:
     """Say where it is reached through the router, and open that if you like."""
-    import webbrowser
+    from pipeline.cli import opening
 
     client, id = _one(environment)
-    found, out = client.get(f"/v1/environments/{id}/address"), Output(json)
-    if json:
-        out.data(found)
-    else:
-        out.show(found["url"])
-    if not found["up"]:
-        out.say(f"none of its {found['targets']} nodes that get requests answers yet; `greenroom env show {id}`")
-    if browser and not webbrowser.open(found["url"]):
-        raise Complaint(f"no browser can be opened here; go to {found['url']}", FAILED)
+    found = client.get(f"/v1/environments/{id}/address")
+    opening.tell(found, f"greenroom env show {id}", browser=browser, json=json)
 
 
 @env.command("extend")

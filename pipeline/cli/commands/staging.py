@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Json, Project, guarded
+from pipeline.cli.commands import Browser, Json, Project, guarded
 from pipeline.cli.output import FAILED, USAGE, Complaint, Output
 
 staging = typer.Typer(help="Stagings: deploy to the idle slot, promote it, roll back.", no_args_is_help=True)
@@ -81,6 +81,17 @@ def show(name: Name, *, json: Json = False) -> None:
     from pipeline.cli.client import connect
 
     _tell(connect().get(shown.path(name)), json=json)
+
+
+@staging.command("open")
+def open_(name: Name, *, browser: Browser = False, json: Json = False) -> None:
+    """Say where it is reached through the router, and open that if you like."""
+    from pipeline.cli import opening
+    from pipeline.cli import stagings as shown
+    from pipeline.cli.client import connect
+
+    found = connect().get(f"{shown.path(name)}/address")
+    opening.tell(found, f"greenroom staging show {name}", browser=browser, json=json)
 
 
 @staging.command("history")

@@ -3,16 +3,18 @@
 from pipeline.clients.openstack.account import Account, connect
 from pipeline.clients.openstack.asking import available_zones, each
 from pipeline.clients.openstack.faults import told, whole
-from pipeline.clients.openstack.marks import Mark, described, ends_at_of, named_group
+from pipeline.clients.openstack.marks import HostMark, Mark, described, ends_at_of, hosted, named_group
 
 __all__ = [
     "Account",
+    "HostMark",
     "Mark",
     "available_zones",
     "connect",
     "described",
     "each",
     "ends_at_of",
+    "hosted",
     "named_group",
     "told",
     "whole",

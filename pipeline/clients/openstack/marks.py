@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 DEPLOYMENT = "greenroom-deployment"
 ENVIRONMENT = "greenroom-environment"
@@ -24,6 +24,11 @@ PROJECT = "greenroom-project"
 SNAPSHOT = "greenroom-snapshot"
 _DESCRIBED = re.compile(r"greenroom ([a-z0-9]{1,20}) ([a-z0-9][a-z0-9-]{0,62})")
 _GROUPED = re.compile(rf"({_DESCRIBED.pattern}) [a-z0-9][a-z0-9-]*")
+_HOSTED = re.compile(
+    r"greenroom-host ([a-z0-9]{1,20}) (own|switched) (made|kept) ([a-z0-9.-]{1,253}) ([a-z0-9][a-z0-9-]{0,62})"
+)
+#: What Neutron takes of a description.
+MOST_DESCRIPTION = 255
 _NAMED = re.compile(r"greenroom-([a-z0-9]{1,20})-until-(\d{1,12})")
 
 
@@ -54,6 +59,30 @@ class Mark:
 def snapshot_image(deployment: str, project: str, name: str) -> str:
     """What the image of a snapshot is called, by which servers are made of it."""
     return f"greenroom {deployment} {project} {name}"
+
+
+@dataclass(frozen=True)
+class HostMark:
+    """What a router's floating address is for: it leads requests for a host to an environment, whose own host it is
+    where `own` says so. It is no mark of the environment's, so it does not go with it. `kept`: somebody else made it.
+    """
+
+    deployment: str
+    host: str
+    environment: str
+    own: bool = False
+    kept: bool = field(default=False, compare=False)
+
+    @property
+    def description(self) -> str:
+        kind, whose = "own" if self.own else "switched", "kept" if self.kept else "made"
+        return f"greenroom-host {self.deployment} {kind} {whose} {self.host} {self.environment}"
+
+
+def hosted(description: str | None) -> HostMark | None:
+    """The mark of a router's address in a description, if it is one."""
+    match = _HOSTED.fullmatch(description or "")
+    return HostMark(match[1], match[4], match[5], match[2] == "own", match[3] == "kept") if match else None
 
 
 def described(description: str | None) -> Mark | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.clients.openstack import Mark, described, marks, named_group, told
+from pipeline.clients.openstack import HostMark, Mark, described, hosted, marks, named_group, told
 from pipeline.domain.leftovers import Thing, ThingKind
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def things_of(connection: Connection, images: Collection[str]) -> Iterator[Thing
     yield from (_server(one, project) for one in servers)
     yield from (_described(ThingKind.PORT, one, project, used=_is_plugged(one)) for one in ports)
     for one in asked("floating addresses", lambda: network.ips(project_id=project)):
-        yield _described(ThingKind.ADDRESS, one, project, one.floating_ip_address, used=bool(one.port_id))
+        address = _described(ThingKind.ADDRESS, one, project, one.floating_ip_address, used=bool(one.port_id))
+        yield _routed(address, hosted(one.description))
     used = _used_groups(ports, groups)
     yield from (_described(ThingKind.SECURITY_GROUP, one, project, used=one.id in used) for one in groups)
     for one in asked("networks", lambda: network.networks(project_id=project)):
@@ -71,6 +72,12 @@ def _described(kind: ThingKind, one: Any, project: str, name: str = "", *, used:
 
 def _marked(thing: Thing, mark: Mark | None) -> Thing:
     return thing if mark is None else replace(thing, deployment=mark.deployment, environment_id=mark.environment_id)
+
+
+def _routed(thing: Thing, mark: HostMark | None) -> Thing:
+    if mark is None:
+        return thing
+    return replace(thing, deployment=mark.deployment, environment_id=mark.environment, host=mark.host)
 
 
 def _is_plugged(port: Any) -> bool:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from pipeline.adapters.routers.haproxy.layout import locked_in, write_whole
+from pipeline.clients.router_files import locked_in, write_whole
 
 #: Browsers take no certificate that lives longer (CA/Browser Forum ballot SC22).
 LIFE = dt.timedelta(days=397)

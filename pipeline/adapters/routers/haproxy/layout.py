@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from pipeline.clients.router_files import backend_in, locked_in, write_whole
 from pipeline.domain.errors import CapacityError
-from pipeline.domain.traffic import Backend, Target
+from pipeline.domain.traffic import Backend
 
 
 @dataclass(frozen=True)
@@ -102,38 +102,15 @@ def locked(layout: Layout) -> AbstractContextManager[None]:
     return locked_in(layout.home)
 
 
-@contextmanager
-def locked_in(home: Path) -> Iterator[None]:
-    """The same for another folder."""
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (home / "lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def load(layout: Layout) -> Told:
     """What was told so far."""
     file = layout.home / "told.json"
     if not file.exists():
         return Told()
     body = json.loads(file.read_text())
-    return Told({place: _backend(one) for place, one in body["placed"].items()}, body["routes"])
+    return Told({place: backend_in(one) for place, one in body["placed"].items()}, body["routes"])
 
 
 def save(layout: Layout, told: Told) -> None:
     body = {"placed": {place: asdict(one) for place, one in told.placed.items()}, "routes": dict(told.routes)}
     write_whole(layout.home / "told.json", json.dumps(body))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Whoever reads it sees the old content or the new one."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.touch(mode=0o600)
-    fresh.write_text(text)
-    fresh.replace(path)
-
-
-def _backend(body: Mapping[str, object]) -> Backend:
-    targets = body["targets"]
-    assert isinstance(targets, list)  # noqa: S101  # `save` wrote it
-    return Backend(**{**body, "targets": tuple(Target(**one) for one in targets)})  # type: ignore[arg-type]  # `save` wrote the rest as well

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pipeline.adapters.routers.haproxy import config, layout
 from pipeline.adapters.routers.haproxy.layout import Layout, Told, locked
 from pipeline.adapters.routers.haproxy.runtime import Runtime
+from pipeline.clients.router_files import write_whole
 from pipeline.domain.errors import InvalidTransition, NotFound, PermanentError
 from pipeline.domain.traffic import Backend, Reading, Target, checked_backend, checked_host
 
@@ -96,6 +97,9 @@ class HaproxyRouter:
         placed = layout.load(self._layout).placed
         return {host: placed[place].environment for host, place in entries.items() if place in placed}
 
+    def address_of(self, host: str) -> str:  # noqa: ARG002  # every host leads to where HAProxy listens
+        return ""
+
     def serving(self) -> frozenset[str]:
         return frozenset(self.routes().values())
 
@@ -172,7 +176,7 @@ class HaproxyRouter:
             self._layout.config: config.configuration(self._layout, told),
         }
         for path, text in files.items():
-            layout.write_whole(path, text)
+            write_whole(path, text)
 
     def _validate(self, program: str) -> None:
         argv = [program, "-c", "-f", str(self._layout.config)]
