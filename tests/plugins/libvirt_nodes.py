@@ -68,9 +68,10 @@ def running_libvirt(place: Path) -> Iterator[str]:
         (place / name).mkdir()
     (place / "etc/qemu.conf").write_text(QEMU_CONF)
     (place / "libvirtd.conf").write_text(LIBVIRTD_CONF.format(place=place))
+    for theirs in PLACES:
+        # They stay: what is mounted on a directory in another namespace goes with it.
+        Path(theirs).mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        for theirs in PLACES:
-            stack.enter_context(_there(Path(theirs)))
         argv = ["unshare", "--mount", "--propagation", "slave", "sh", "-euc", _script(place)]
         process = stack.enter_context(
             subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -80,16 +81,6 @@ def running_libvirt(place: Path) -> Iterator[str]:
         eventually(lambda: _answers(uri), "libvirt answers", START_S)
         stack.callback(_end_guests, uri)
         yield uri
-
-
-@contextlib.contextmanager
-def _there(directory: Path) -> Iterator[None]:
-    """A directory to mount another one on."""
-    made = not directory.exists()
-    directory.mkdir(parents=True, exist_ok=True)
-    yield
-    if made:
-        directory.rmdir()
 
 
 def _script(place: Path) -> str:
