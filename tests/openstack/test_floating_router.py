@@ -216,6 +216,7 @@ def test_an_address_moves_from_one_guest_to_the_other_while_it_is_asked(
     assert router.address_of(HOST) == address
     assert load.last(NODES[0]) < load.last(NODES[1])
     assert words["none"] <= words.total() // 20
+    assert kept_by == NODES[0]  # the agent leaves the state of connections alone
 
 
 def test_an_address_leaves_a_guest_that_does_not_answer(standing: Standing) -> None:
