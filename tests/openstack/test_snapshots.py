@@ -83,8 +83,11 @@ def place(hypervisor: CloudUnderTest, node_keys: Keys, tmp_path: Path) -> Iterat
         images={"tiny": hypervisor.real_image},
         choose_machine=True,
     )
-    driver, keeper = OpenStackDriver(OURS, account, {}, terms, tmp_path), OpenStackSnapshots(OURS, account, {})
-    transport = OpenSshTransport(str(tmp_path))
+    driver, keeper = (
+        OpenStackDriver(OURS, account, {}, terms, tmp_path / "locks"),
+        OpenStackSnapshots(OURS, account, {}),
+    )
+    transport = OpenSshTransport(str(tmp_path / "ssh"))
     with closing(driver), closing(keeper):
         made = Place(driver, keeper, transport, node_keys)
         try:
