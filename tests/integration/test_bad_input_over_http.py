@@ -96,9 +96,9 @@ REFUSED = {
         "POST", "/v1/environments", {**WISH, "why": "else"}, 422, "idempotency-key-reused",
         ("'one'", f"another request, which made {MINE}", "use a new key"), {"idempotency-key": "one"},
     ),
-    "a snapshot that no driver can take": Refusal(
+    "a snapshot that its driver cannot take": Refusal(
         "POST", f"/v1/environments/{MINE}/snapshot", None, 409, "not-supported",
-        (MINE, "provider memory, whose driver memory takes no snapshots", "`PUT /v1/templates/NAME`"),
+        (MINE, "provider memory, which takes no snapshots: only the driver openstack does", "`PUT /v1/templates/NAME`"),
     ),
     "an address without a role that answers": Refusal(
         "GET", f"/v1/environments/{MINE}/address", None, 404, "not-found",
