@@ -249,7 +249,7 @@ def test_ours_are_built_elsewhere_when_the_machine_is_dead(scene: Scene, dies: C
     done = scene.out(Policy.EVACUATE, fenced)
     states = {one.server: one.state for one in done.moves}
     assert states.pop(scene.stranger) is MoveState.REFUSED
-    assert set(states.values()) == {MoveState.MOVED}, done
+    assert set(states.values()) == {MoveState.MOVED}, [f"{one}: {one.fault}" for one in done.moves]
     assert ours["web-0"].id in states
     assert [scene.stranger in one for one in done.left] == [True]
     row = scene.rows()["web-0"]
