@@ -85,11 +85,13 @@ class MovingOff:
     def _looked(self, act: CloudAct, move: Move, there: Server | None, estate: Estate, machine: CloudObject) -> Move:
         if move.over:
             return move
+        # The trial first: Nova says that one is over when the server stands where it belongs, so a server that is seen
+        # after that is not seen too early.
+        trial = estate.last_trial(move.server) if move.state is MoveState.MOVING else None
         at_rest = there if move.state is MoveState.WAITING else None
         server = at_rest or estate.server(move.server)
         if server is not None and server.status == UNCONFIRMED and move.how is How.COLD:
             estate.confirm(move.server)
-        trial = estate.last_trial(move.server) if move.state is MoveState.MOVING else None
         after = moving_off.looked_at(move, server, machine.name, trial)
         if after.state is MoveState.MOVED and server is not None and server.deployment == self.deployment:
             self._follow(act, server)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.adapters.clouds.memory import MemoryEstate
 from pipeline.domain import moving_off
 from pipeline.domain.cloud_acts import CloudAct, CloudObject, ObjectKind, Verb
 from pipeline.domain.drift import Server
@@ -18,6 +19,7 @@ from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone
 from pipeline.domain.moving_off import TRIES, How, Move, MoveState, Policy, Trial
 from pipeline.envs.cloud_acts import LOST_S, NEXT_S
 from pipeline.envs.gate import AUDIT, Asking
+from pipeline.envs.providers import Provider
 from tests.unit.test_cloud_acts import MACHINE, WHY, Scene
 from tests.unit.test_drift import NODE, environment
 
@@ -208,6 +210,29 @@ def test_a_cloud_that_refuses_a_move_is_not_asked_again(monkeypatch: pytest.Monk
     done = floor.to_the_end(floor.ask(Policy.MIGRATE))
     assert (done.moves[0].state, done.moves[0].told) == (M.FAILED, 1)
     assert "locked" in done.moves[0].fault
+
+
+class Slow(MemoryEstate):
+    """It rests on the old machine until somebody hears that its trial is over: the cloud writes down both at once."""
+
+    def move(self, id: str, how: How) -> None:
+        super().move(id, how)
+        self.servers[id] = replace(self.servers[id], status="active")
+
+    def server(self, id: str) -> Server | None:
+        return self.servers.get(id)
+
+    def last_trial(self, id: str) -> Trial | None:
+        self.servers[id] = self._ends.pop(id, self.servers[id])
+        return super().last_trial(id)
+
+
+def test_a_server_that_arrives_while_it_is_looked_at_has_not_failed() -> None:
+    floor = Floor()
+    slow = Slow(dict(floor.estate.objects), servers={"id-1": server(1)})
+    floor.acts = floor.acts_of(Provider("cloud", floor.driver, floor.transport, cloud=floor.sky, estate=slow))
+    done = floor.to_the_end(floor.ask(Policy.MIGRATE))
+    assert [(one.state, one.to, one.fault) for one in done.moves] == [(M.MOVED, OTHER.name, "")]
 
 
 class Death(BaseException):
