@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.cli import render, wiring
 from pipeline.cli.client import Client, segment
 from pipeline.cli.output import FAILED, REFUSED, Complaint, Output
+from pipeline.cli.targets import only
 from pipeline.domain.durations import format_duration
 
 Json = dict[str, Any]
@@ -45,12 +46,7 @@ def write_key(file: Path, key: str | None) -> None:
 
 def the_one(client: Client, text: str) -> str:
     """The id of the environment that a word means; the command ends when no or more than one fit."""
-    found = _matching(client, text)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise Complaint(f"{text!r} may be {', '.join(found[:5])}: say more of it", REFUSED)
-    raise Complaint(f"there is no environment {text!r}; `greenroom env ls` lists them", REFUSED)
+    return only(_matching(client, text), text, "environment", "greenroom env ls")
 
 
 def _matching(client: Client, text: str) -> list[str]:

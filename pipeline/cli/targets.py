@@ -51,12 +51,16 @@ def run_id(client: Client, text: str) -> str:
     if client.find(f"/v1/runs/{segment(text)}") is not None:
         return text
     known = [str(run["id"]) for run in client.items("/v1/runs", LOOKED_AT)]
-    found = matching(text, known)
+    return only(matching(text, known), text, "run", "greenroom runs")
+
+
+def only(found: Sequence[str], text: str, what: str, lists: str) -> str:
+    """What a word means, if it is one thing; else the command ends, and names what it may mean, or what lists all."""
     if len(found) == 1:
         return found[0]
     if found:
         raise Complaint(f"{text!r} may be {', '.join(found[:5])}: say more of it", REFUSED)
-    raise Complaint(f"there is no run {text!r}; `greenroom runs` lists them", REFUSED)
+    raise Complaint(f"there is no {what} {text!r}; `{lists}` lists them", REFUSED)
 
 
 def _newest(client: Client) -> str:

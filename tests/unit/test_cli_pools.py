@@ -5,27 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
 import pytest
-from typer.testing import CliRunner
 
-from pipeline.cli import client as module
-from pipeline.cli.client import Client
-from pipeline.cli.main import app
+from tests.tools.posing_api import Calls, answering, said
 
 PAIR: dict[str, Any] = {
     "name": "pair", "project": "shop", "template": "pair", "wanted": 3, "max": 6, "max_age_s": 28800.0,
     "created_at": 0.0, "changed_at": 0.0, "ready": 1, "preparing": 2, "handed_out": 4, "hits": 9, "misses": 1,
     "hit_wait_s": 0.0471, "miss_wait_s": None, "short": ["env-7 is requested: [2] nodes are wanted"],
 }  # fmt: skip
-Calls = list[tuple[str, str, Any]]
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Method, path and body of each call."""
-    calls: Calls = []
-    answers: dict[tuple[str, str], Any] = {
+    answers = {
         ("GET", "/v1/projects"): [{"name": "shop", "repository": ""}],
         ("PUT", "/v1/pools/pair"): PAIR,
         ("GET", "/v1/pools"): [PAIR],
@@ -33,21 +27,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Calls:
         ("GET", "/v1/pools/a%2Fb"): {**PAIR, "hits": 0, "misses": 0},
         ("DELETE", "/v1/pools/pair"): PAIR,
     }
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        path = request.url.raw_path.decode()
-        calls.append((request.method, path, json.loads(request.content or b"null")))
-        return httpx.Response(200, json=answers[request.method, path.partition("?")[0]])
-
-    client = Client("http://service", "secret", httpx.MockTransport(answer))
-    monkeypatch.setattr(module, "connect", lambda: client)
-    return calls
+    return answering(monkeypatch, answers)
 
 
 def pool(*arguments: str) -> str:
-    done = CliRunner().invoke(app, ["pool", *arguments], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.stdout
+    return said("pool", *arguments)
 
 
 def test_set_says_all_that_was_said(asked: Calls) -> None:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
 import pytest
-from typer.testing import CliRunner
 
-from pipeline.cli import client as module
-from pipeline.cli.client import Client
-from pipeline.cli.main import app
 from pipeline.cli.output import REFUSED, Complaint
+from tests.tools.posing_api import Calls, answering, said
 
 NIGHTLY: dict[str, Any] = {
     "id": "sch-1", "project": "shop", "repository": "/srv/shop.git", "ref": "feature/[x]", "cron": "0 2 * * *",
@@ -20,7 +16,6 @@ NIGHTLY: dict[str, Any] = {
     "created_at": 0.0, "due_at": 1.0, "due": "2026-11-27T02:00:00+01:00", "last_due_at": 0.0, "last": "overlapped",
     "last_reason": "run run-7 is not finished", "last_trigger": "trg-7",
 }  # fmt: skip
-Calls = list[tuple[str, str, Any]]
 
 
 @pytest.fixture
@@ -31,8 +26,7 @@ def planned() -> dict[str, str]:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, planned: dict[str, str]) -> Calls:
     """Method, path and body of each call."""
-    calls: Calls = []
-    answers: dict[tuple[str, str], Any] = {
+    answers = {
         ("GET", "/v1/projects"): [{"name": "shop", "repository": "/srv/shop.git"}],
         ("POST", "/v1/schedules"): NIGHTLY,
         ("GET", "/v1/schedules"): [NIGHTLY, {**NIGHTLY, "id": "sch-2", "last": None}],
@@ -42,21 +36,11 @@ def asked(monkeypatch: pytest.MonkeyPatch, planned: dict[str, str]) -> Calls:
         ("POST", "/v1/schedules/sch-1/run-now"): planned,
         ("GET", "/v1/triggers/trg-9"): planned,
     }
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        path = request.url.raw_path.decode()
-        calls.append((request.method, path, json.loads(request.content or b"null")))
-        return httpx.Response(200, json=answers[request.method, path.partition("?")[0]])
-
-    client = Client("http://service", "secret", httpx.MockTransport(answer))
-    monkeypatch.setattr(module, "connect", lambda: client)
-    return calls
+    return answering(monkeypatch, answers)
 
 
 def schedule(*arguments: str) -> str:
-    done = CliRunner().invoke(app, ["schedule", *arguments], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.stdout
+    return said("schedule", *arguments)
 
 
 def test_a_wish_is_sent_whole(asked: Calls) -> None:
