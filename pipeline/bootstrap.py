@@ -590,14 +590,14 @@ class Application:
         from pipeline.adapters.drivers.openstack.snapshots import OpenStackSnapshots
 
         told = settings.cloud()
-        accounts = {project: _account(told, entry) for project, entry in told.projects.items()}
-        return OpenStackSnapshots(self.settings.deployment, _account(told, told.cloud), accounts)
+        own, accounts = _account(told, told.cloud), _projects_accounts(told)
+        return OpenStackSnapshots(self.settings.deployment, own, accounts, _terms(told))
 
     def _openstack(self, settings: ProviderSettings) -> Driver:
         from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 
         told = settings.cloud()
-        accounts = {project: _account(told, entry) for project, entry in told.projects.items()}
+        accounts = _projects_accounts(told)
         locks = self.settings.run_dir / "builds"
         return OpenStackDriver(self.settings.deployment, _account(told, told.cloud), accounts, _terms(told), locks)
 
@@ -890,6 +890,11 @@ def _account(told: OpenStackSettings, entry: str) -> Account:
     from pipeline.clients.openstack import Account
 
     return Account(entry, str(told.clouds_file or ""), told.region)
+
+
+def _projects_accounts(told: OpenStackSettings) -> Mapping[str, Account]:
+    """Those of the projects that have one of their own."""
+    return {project: _account(told, entry) for project, entry in told.projects.items()}
 
 
 def _administrator(settings: ProviderSettings) -> Account | None:

@@ -56,8 +56,8 @@ def subject(request: pytest.FixtureRequest, node_keys: Keys, tmp_path: Path) -> 
     account = Account(test_cloud.ours, str(test_cloud.clouds_file))
     terms = Terms(test_cloud.network, images={"plain": test_cloud.image}, login=False)
     made = Subject(
-        OpenStackSnapshots(OURS, account, {"shop": account}),
-        OpenStackSnapshots(THEIRS, account, {}),
+        OpenStackSnapshots(OURS, account, {"shop": account}, terms),
+        OpenStackSnapshots(THEIRS, account, {}, terms),
         OpenStackDriver(OURS, account, {}, terms, tmp_path),
     )
     try:

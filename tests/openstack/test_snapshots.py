@@ -85,7 +85,7 @@ def place(hypervisor: CloudUnderTest, node_keys: Keys, tmp_path: Path) -> Iterat
     )
     driver, keeper = (
         OpenStackDriver(OURS, account, {}, terms, tmp_path / "locks"),
-        OpenStackSnapshots(OURS, account, {}),
+        OpenStackSnapshots(OURS, account, {}, terms),
     )
     transport = OpenSshTransport(str(tmp_path / "ssh"))
     with closing(driver), closing(keeper):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +17,10 @@ from pathlib import Path
 from pipeline.adapters.drivers.openstack import apart, groups, servers, wires
 from pipeline.adapters.drivers.openstack.checks import mistakes
 from pipeline.adapters.drivers.openstack.cloud import Cloud
+from pipeline.adapters.drivers.openstack.clouds import Clouds
 from pipeline.adapters.drivers.openstack.removal import remove
 from pipeline.adapters.drivers.openstack.terms import Terms
-from pipeline.clients.openstack import Account, Mark, connect
+from pipeline.clients.openstack import Account, Mark
 from pipeline.domain.errors import PermanentError
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import (
@@ -41,16 +41,13 @@ class OpenStackDriver:
         self, deployment: str, account: Account, projects: Mapping[str, Account], terms: Terms, locks: Path
     ) -> None:
         self._deployment = deployment
-        self._accounts = {"": account, **projects}
-        self._terms = terms
         self._locks = locks
-        self._clouds: dict[Account, Cloud] = {}
-        self._connecting = threading.Lock()
+        self._clouds = Clouds(account, projects, terms)
         can = frozenset(Can) if terms.external_network else frozenset(Can) - {Can.FLOATING}
         self.capabilities = Capabilities(terms.login, tuple(terms.images), can, terms.custom)
 
     def create(self, request: EnvironmentRequest) -> None:
-        cloud = self._cloud(self._accounts.get(request.project, self._accounts[""]))
+        cloud = self._clouds.of(request.project)
         mark = Mark(self._deployment, request.environment_id)
         try:
             with self._lock(request.environment_id):
@@ -61,13 +58,13 @@ class OpenStackDriver:
 
     def nodes(self) -> Sequence[NodeView]:
         tag = servers.deployment_tag(self._deployment)
-        found = [view for cloud in self._all() for view in servers.views(cloud.servers(tag), self._deployment)]
+        found = [view for cloud in self._clouds.all() for view in servers.views(cloud.servers(tag), self._deployment)]
         return list({view.driver_id: view for view in found}.values())  # two accounts may be of one project
 
     def list(self) -> Listing:
         nodes = tuple(self.nodes())
         ends = {view.environment_id: 0.0 for view in nodes}
-        grouped = (one for cloud in self._all() for one in groups.environments(cloud, self._deployment))
+        grouped = (one for cloud in self._clouds.all() for one in groups.environments(cloud, self._deployment))
         for environment_id, ends_at in grouped:
             ends[environment_id] = max(ends_at, ends.get(environment_id, 0.0))
         return Listing(nodes, tuple(OwnedEnvironment(id, ends_at) for id, ends_at in ends.items()))
@@ -75,7 +72,7 @@ class OpenStackDriver:
     def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
         mark = Mark(self._deployment, environment_id)
         with self._lock(environment_id):
-            for cloud in self._all():
+            for cloud in self._clouds.all():
                 remove(cloud, mark, None if nodes is None else frozenset(nodes))
 
     def inventory(self) -> Inventory | None:
@@ -85,22 +82,10 @@ class OpenStackDriver:
         return {}
 
     def check(self) -> Sequence[str]:
-        return [mistake for cloud in self._all() for mistake in mistakes(cloud)]
+        return [mistake for cloud in self._clouds.all() for mistake in mistakes(cloud)]
 
     def close(self) -> None:
-        for cloud in self._clouds.values():
-            cloud.connection.close()
-        self._clouds.clear()
-
-    def _all(self) -> Sequence[Cloud]:
-        """Every account once: two projects may share one."""
-        return [self._cloud(account) for account in dict.fromkeys(self._accounts.values())]
-
-    def _cloud(self, account: Account) -> Cloud:
-        with self._connecting:
-            if account not in self._clouds:
-                self._clouds[account] = Cloud(connect(account), self._terms)
-            return self._clouds[account]
+        self._clouds.close()
 
     @contextmanager
     def _lock(self, environment_id: str) -> Iterator[None]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.adapters.drivers.openstack import servers
-from pipeline.clients.openstack import Account, Mark, connect, marks, told
+from pipeline.adapters.drivers.openstack.cloud import Cloud
+from pipeline.adapters.drivers.openstack.clouds import Clouds
+from pipeline.adapters.drivers.openstack.terms import Terms
+from pipeline.clients.openstack import Account, Mark, marks, told
 from pipeline.domain.errors import NotFound
 from pipeline.domain.snapshots import Snapshot, SnapshotState
-
-if TYPE_CHECKING:
-    from openstack.connection import Connection
 
 #: Glance's words for an image that is, or may still become, whole.
 _STATES: Mapping[str, SnapshotState] = {
@@ -27,15 +26,13 @@ _STATES: Mapping[str, SnapshotState] = {
 class OpenStackSnapshots:
     """`Snapshots` of a provider; `projects` are the accounts of those projects that have one of their own."""
 
-    def __init__(self, deployment: str, account: Account, projects: Mapping[str, Account]) -> None:
+    def __init__(self, deployment: str, account: Account, projects: Mapping[str, Account], terms: Terms) -> None:
         self._deployment = deployment
-        self._accounts = {"": account, **projects}
-        self._connections: dict[Account, Connection] = {}
-        self._connecting = threading.Lock()
+        self._clouds = Clouds(account, projects, terms)
 
     def take(self, wish: Snapshot) -> Snapshot:
-        connection = self._of_project(wish.project)
-        server = self._server(connection, wish)
+        cloud = self._clouds.of(wish.project)
+        server = self._server(cloud, wish)
         name = marks.snapshot_image(self._deployment, wish.project, wish.name)
         whose = {
             marks.DEPLOYMENT: self._deployment,
@@ -45,54 +42,38 @@ class OpenStackSnapshots:
             marks.SNAPSHOT: wish.name,
         }
         with told(f"taking {wish}"):
-            return _snapshot(connection.compute.create_server_image(server, name, whose), whose)
+            return _snapshot(cloud.connection.compute.create_server_image(server, name, whose), whose)
 
     def all(self) -> Sequence[Snapshot]:
-        found = {one.id: one for account in self._every() for one in self._those_of(self._connection(account))}
+        found = {one.id: one for cloud in self._clouds.all() for one in self._those_of(cloud)}
         return tuple(found.values())  # two accounts may be of one project
 
     def users(self, snapshot: Snapshot) -> Sequence[str]:
         with told(f"asking what uses {snapshot}"):
-            made = list(self._of_project(snapshot.project).compute.servers(details=True, image=snapshot.id))
+            made = list(self._clouds.of(snapshot.project).connection.compute.servers(details=True, image=snapshot.id))
         return [f"server {one.name} ({one.id})" for one in made]
 
     def remove(self, snapshot: Snapshot) -> None:
         with told(f"removing {snapshot}"):
-            self._of_project(snapshot.project).image.delete_image(snapshot.id)
+            self._clouds.of(snapshot.project).connection.image.delete_image(snapshot.id)
 
     def close(self) -> None:
-        for connection in self._connections.values():
-            connection.close()
-        self._connections.clear()
+        self._clouds.close()
 
-    def _server(self, connection: Connection, wish: Snapshot) -> str:
-        mark = Mark(self._deployment, wish.environment)
-        with told(f"looking for node {wish.node} of environment {wish.environment}"):
-            found = list(connection.compute.servers(details=True, tags=servers.environment_tag(mark)))
-        for one in found:
-            if marks.marked(one.metadata) == mark and one.metadata.get(marks.NODE) == wish.node:
-                return str(one.id)
-        raise NotFound(f"environment {wish.environment} has no server of node {wish.node} in the cloud")
+    def _server(self, cloud: Cloud, wish: Snapshot) -> str:
+        there = servers.of_environment(cloud, Mark(self._deployment, wish.environment))
+        found = next((one for one in there if one.metadata.get(marks.NODE) == wish.node), None)
+        if found is None:
+            raise NotFound(f"environment {wish.environment} has no server of node {wish.node} in the cloud")
+        return str(found.id)
 
-    def _those_of(self, connection: Connection) -> Iterator[Snapshot]:
+    def _those_of(self, cloud: Cloud) -> Iterator[Snapshot]:
         with told("listing private images"):
-            images = list(connection.image.images(visibility="private"))
+            images = list(cloud.connection.image.images(visibility="private"))
         for one in images:
             whose = one.properties or {}
             if whose.get(marks.DEPLOYMENT) == self._deployment and marks.SNAPSHOT in whose:
                 yield _snapshot(one, whose)
-
-    def _every(self) -> Sequence[Account]:
-        return list(dict.fromkeys(self._accounts.values()))
-
-    def _of_project(self, project: str) -> Connection:
-        return self._connection(self._accounts.get(project, self._accounts[""]))
-
-    def _connection(self, account: Account) -> Connection:
-        with self._connecting:
-            if account not in self._connections:
-                self._connections[account] = connect(account)
-            return self._connections[account]
 
 
 def _snapshot(image: Any, whose: Mapping[str, str]) -> Snapshot:
