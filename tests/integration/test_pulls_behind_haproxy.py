@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from tests.scenarios.player import usual_world
 from tests.scenarios.test_pulls import HOST, Forge, asking
 from tests.scenarios.world import World
 from tests.tools.served import Going, Servers
+from tests.tools.visitors import visitors
 
 VISITORS = 4
 
@@ -26,7 +25,6 @@ class Visits:
 
     port: int
     answers: list[tuple[int, str]] = field(default_factory=list)
-    _over: threading.Event = field(default_factory=threading.Event)
 
     def look(self) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
@@ -38,24 +36,14 @@ class Visits:
         finally:
             connection.close()
 
-    def _stay(self) -> None:
-        while not self._over.wait(0.01):
-            try:
-                self.answers.append(self.look())
-            except OSError as error:
-                self.answers.append((0, repr(error)))
-
-    @contextmanager
-    def going_on(self) -> Iterator[None]:
-        threads = [threading.Thread(target=self._stay) for _ in range(VISITORS)]
-        for thread in threads:
-            thread.start()
+    def _visit(self) -> None:
         try:
-            yield
-        finally:
-            self._over.set()
-            for thread in threads:
-                thread.join()
+            self.answers.append(self.look())
+        except OSError as error:
+            self.answers.append((0, repr(error)))
+
+    def going_on(self) -> AbstractContextManager[None]:
+        return visitors(self._visit, VISITORS, 0.01)
 
 
 def serving(world: World) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import http.client
 import subprocess
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from tests.openstack.test_hypervisor import BOOT_S, NODES, settled
 from tests.plugins.local_nodes import Keys
 from tests.plugins.openstack_cloud import CloudUnderTest, connection_of, release_hosts
 from tests.tools.deployment import wait_for
+from tests.tools.visitors import visitors
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -68,24 +68,13 @@ class Load:
 
     address: str
     answers: list[tuple[float, str]] = field(default_factory=list)
-    _over: threading.Event = field(default_factory=threading.Event)
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        threads = [threading.Thread(target=self._ask) for _ in range(AT_ONCE)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            for thread in threads:
-                thread.join()
+    def running(self) -> AbstractContextManager[None]:
+        return visitors(self._ask, AT_ONCE)
 
     def _ask(self) -> None:
-        while not self._over.is_set():
-            word = asked(self.address)
-            self.answers.append((time.monotonic(), word))
+        word = asked(self.address)
+        self.answers.append((time.monotonic(), word))
 
     def last(self, word: str) -> float:
         return max(at for at, said in self.answers if said == word)
