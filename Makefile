@@ -2,12 +2,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-vagrant demo test check lint bench clean environment openstack-up openstack-down test-openstack test-vagrant
+.PHONY: help setup setup-vagrant demo test check lint bench clean environment openstack-up openstack-down test-openstack test-vagrant test-vagrant-openstack
 
 BIN := .venv/bin
 
 help:  ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## Install what is missing: system packages, the locked environment, the node image
 	@scripts/setup
@@ -35,6 +35,9 @@ test-vagrant: setup-vagrant  ## Install Vagrant with its provider lxc, then run 
 
 test-openstack: environment  ## Start it with a real hypervisor, run the tests that need it, and end it
 	@scripts/test-openstack
+
+test-vagrant-openstack: setup-vagrant  ## The same with the tests in which Vagrant makes the servers
+	@scripts/test-openstack vagrant
 
 check: lint  ## Lint, and run the fast tests: run it before a push
 	$(BIN)/pytest tests/unit -q -n 2

@@ -548,16 +548,17 @@ class Application:
         return lambda add_box: Libvirt(self.settings.deployment, here, add_box)
 
     def _servers(self, settings: ProviderSettings) -> VagrantProvider:
-        """What Vagrant makes in a cloud: it takes one account a directory, so projects have none of their own."""
+        """What Vagrant makes in a cloud."""
         from pipeline.adapters.drivers.openstack.around import Around
         from pipeline.adapters.drivers.vagrant.openstack.provider import OpenStack
 
         told = settings.cloud()
-        return OpenStack(Around(self.settings.deployment, _account(told, told.cloud), _terms(told)))
+        own, accounts = _account(told, told.cloud), _projects_accounts(told)
+        return OpenStack(Around(self.settings.deployment, own, accounts, _terms(told)))
 
     def _cloud(self, settings: ProviderSettings) -> Cloud | None:
         """What tells of servers that are not ours; None where the driver is all there is to ask."""
-        if settings.driver != "openstack":
+        if not settings.on_openstack():
             return None
         from pipeline.adapters.clouds.openstack import OpenStackCloud
 
@@ -585,7 +586,7 @@ class Application:
 
     def _snapshots(self, settings: ProviderSettings) -> OpenStackSnapshots | None:
         """What keeps disks of nodes; None where nothing can."""
-        if settings.driver != "openstack":
+        if not settings.on_openstack():
             return None
         from pipeline.adapters.drivers.openstack.snapshots import OpenStackSnapshots
 
@@ -899,7 +900,7 @@ def _projects_accounts(told: OpenStackSettings) -> Mapping[str, Account]:
 
 def _administrator(settings: ProviderSettings) -> Account | None:
     """The account by which a cloud itself is changed; None where the settings name none."""
-    told = settings.cloud() if settings.driver == "openstack" else None
+    told = settings.cloud() if settings.on_openstack() else None
     return _account(told, told.admin_cloud) if told is not None and told.admin_cloud else None
 
 

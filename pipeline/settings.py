@@ -136,8 +136,6 @@ class ProviderSettings(BaseModel):
     def _says_which_cloud(self) -> Self:
         if self.openstack is None and self.on_openstack():
             raise ValueError(f"driver {self.driver} needs a table `openstack` with at least `cloud` and `network`")
-        if self.driver == "vagrant" and self.openstack is not None and self.openstack.floating:
-            raise ValueError("driver vagrant gives no floating addresses: take `floating` out of the table `openstack`")
         return self
 
     @model_validator(mode="after")
@@ -253,8 +251,8 @@ class Settings(BaseSettings):
         """The cloud whose floating addresses route; ValueError says why there is none."""
         name = self.router.provider
         told = self.providers.get(name)
-        if told is None or told.driver != "openstack":
-            raise ValueError(f"`router.provider` {name!r} is no provider with driver openstack in the settings")
+        if told is None or not told.on_openstack():
+            raise ValueError(f"`router.provider` {name!r} is no provider on OpenStack in the settings")
         cloud = told.cloud()
         if not cloud.external_network:
             raise ValueError(f"provider {name} needs `external_network`, from where the router has its addresses")

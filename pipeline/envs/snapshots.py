@@ -101,7 +101,7 @@ class Snapshots:
         found = self.providers(provider).snapshots
         if found is None:
             raise NotSupported(
-                f"{told}provider {provider}, which takes no snapshots: only the driver openstack does. Keep files with "
+                f"{told}provider {provider}, which takes no snapshots: only providers on OpenStack do. Keep files with "
                 "`artifacts` in greenroom.yml, or what prepares a node as a template (`PUT /v1/templates/NAME`) and a "
                 "warm pool of it"
             )

@@ -98,7 +98,7 @@ REFUSED = {
     ),
     "a snapshot that its driver cannot take": Refusal(
         "POST", f"/v1/environments/{MINE}/snapshot", None, 409, "not-supported",
-        (MINE, "provider memory, which takes no snapshots: only the driver openstack does", "`PUT /v1/templates/NAME`"),
+        (MINE, "provider memory, which takes no snapshots: only providers on OpenStack do", "`PUT /v1/templates/NAME`"),
     ),
     "an address without a role that answers": Refusal(
         "GET", f"/v1/environments/{MINE}/address", None, 404, "not-found",

@@ -1,4 +1,4 @@
-"""The Vagrant driver against what its provider `openstack` gets wrong: the cloud is asked, and puts it right."""
+"""The Vagrant driver against what its provider `openstack` gets wrong, or cannot: the cloud is asked beside it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.drivers.vagrant.driver import VagrantDriver
+from pipeline.clients.openstack import Mark, marks
 from pipeline.domain.errors import TransientError
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
+from pipeline.domain.wiring import Wiring
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus
 from tests.plugins.local_nodes import ROOT, Keys
 from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
 from tests.plugins.vagrant_servers import vagrant_servers
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 ENVIRONMENT = "env-vagrant"
 PATIENCE_S = 120.0
@@ -38,8 +46,16 @@ def templates(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def driver(test_cloud: CloudUnderTest, tmp_path: Path, templates: Path) -> Iterator[VagrantDriver]:
-    made = vagrant_servers(test_cloud, f"vd{secrets.token_hex(4)}", tmp_path, templates)
+def deployment() -> str:
+    return f"vd{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def driver(test_cloud: CloudUnderTest, deployment: str, tmp_path: Path, templates: Path) -> Iterator[VagrantDriver]:
+    """Its nodes may have floating addresses, and project `far` has an account of its own."""
+    terms = Terms(test_cloud.network, test_cloud.external_network, images={"plain": test_cloud.image}, login=False)
+    projects = {"far": test_cloud.neighbour}
+    made = vagrant_servers(test_cloud, deployment, tmp_path, templates=templates, terms=terms, projects=projects)
     yield made
     made.destroy(ENVIRONMENT)
     assert made.list().environments == ()
@@ -49,6 +65,33 @@ def request_of(keys: Keys, *names: str) -> EnvironmentRequest:
     size = Resources(1, 64, 1)
     nodes = (NodeRequest(name, "web", "plain", size, QosProfile(), keys.host, keys.host_public) for name in names)
     return EnvironmentRequest("any", ENVIRONMENT, "shop", keys.login_public, time.time() + 3600, tuple(nodes))
+
+
+def floating(request: EnvironmentRequest) -> EnvironmentRequest:
+    """The same with a floating address for each node."""
+    return replace(request, nodes=tuple(replace(node, wiring=Wiring(floating=True)) for node in request.nodes))
+
+
+def floating_addresses(hand: Connection, deployment: str) -> set[str]:
+    found = hand.network.ips(description=Mark(deployment, ENVIRONMENT).description)
+    return {one.floating_ip_address for one in found}
+
+
+@contextmanager
+def shared_with(cloud: CloudUnderTest, other: Connection) -> Iterator[None]:
+    """Our network may be used by the project of another account."""
+    with connection_of(cloud, cloud.ours) as hand:
+        network = hand.network.find_network(cloud.network, ignore_missing=False)
+        share = hand.network.create_rbac_policy(
+            object_type="network",
+            object_id=network.id,
+            action="access_as_shared",
+            target_tenant=other.current_project_id,
+        )
+        try:
+            yield
+        finally:
+            hand.network.delete_rbac_policy(share)
 
 
 def test_a_server_that_was_deleted_by_hand_is_made_again_beside_the_other(
@@ -84,3 +127,63 @@ def test_why_a_server_failed_is_told_in_the_words_of_nova(
         finally:
             hand.compute.delete_server_group(group)
     assert any("is ERROR: " in view.fault for view in driver.nodes())
+
+
+def test_a_floating_address_goes_with_its_node(
+    driver: VagrantDriver, test_cloud: CloudUnderTest, deployment: str, node_keys: Keys
+) -> None:
+    driver.create(floating(request_of(node_keys, "web-0", "web-1")))
+    with connection_of(test_cloud, test_cloud.ours) as hand:
+        addresses = {view.name: view.address or "" for view in driver.nodes()}
+        assert floating_addresses(hand, deployment) == set(addresses.values())
+        assert all(view.inside_address not in ("", view.address) for view in driver.nodes())
+        driver.destroy(ENVIRONMENT, ["web-1"])
+        assert floating_addresses(hand, deployment) == {addresses["web-0"]}
+        driver.destroy(ENVIRONMENT)
+        assert floating_addresses(hand, deployment) == set()
+
+
+def test_a_server_that_has_not_all_yet_is_being_built_until_it_has(
+    driver: VagrantDriver, test_cloud: CloudUnderTest, deployment: str, node_keys: Keys
+) -> None:
+    """As it is left by whoever is killed when Vagrant has made it."""
+    request = floating(request_of(node_keys, "web-0"))
+    driver.create(request)
+    [before] = driver.nodes()
+    with connection_of(test_cloud, test_cloud.ours) as hand:
+        hand.compute.delete_server_metadata(before.driver_id, [marks.ADDRESS])
+        [meanwhile] = driver.nodes()
+        assert (meanwhile.status, meanwhile.address) == (NodeStatus.BUILDING, None)
+        driver.create(request)
+        assert driver.nodes() == [before]
+        assert floating_addresses(hand, deployment) == {before.address}
+
+
+def test_servers_of_a_project_are_in_its_own_account(
+    driver: VagrantDriver, test_cloud: CloudUnderTest, deployment: str, node_keys: Keys
+) -> None:
+    ours = request_of(node_keys, "web-0")
+    theirs = replace(ours, environment_id=f"{ENVIRONMENT}-far", project="far")
+    with connection_of(test_cloud, test_cloud.neighbour) as far, shared_with(test_cloud, far):
+        try:
+            for request in (ours, theirs):
+                driver.create(request)
+            assert {view.environment_id for view in driver.nodes()} == {ENVIRONMENT, theirs.environment_id}
+            found = {marks.marked(server.metadata) for server in far.compute.servers()}
+            assert {one for one in found if one and one.deployment == deployment} == {
+                Mark(deployment, theirs.environment_id)
+            }
+        finally:
+            driver.destroy(theirs.environment_id)
+    assert [view.environment_id for view in driver.nodes()] == [ENVIRONMENT]
+
+
+def test_nodes_of_a_role_that_is_spread_stand_on_different_machines(
+    driver: VagrantDriver, test_cloud: CloudUnderTest, node_keys: Keys
+) -> None:
+    request = request_of(node_keys, "web-0", "web-1", "web-2")
+    driver.create(replace(request, nodes=tuple(replace(node, per_machine=1) for node in request.nodes)))
+    ids = {view.driver_id for view in driver.nodes()}
+    with connection_of(test_cloud, test_cloud.admin) as hand:
+        machines = [server.compute_host for server in hand.compute.servers(all_projects=True) if server.id in ids]
+    assert len(set(machines)) == 3

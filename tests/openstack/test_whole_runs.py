@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from pipeline.cli.demo.developer import ANYWHERE, RACKS, SAMPLE
 from pipeline.domain.runs import STAGES, StageState, Verdict
 from tests.plugins.openstack_cloud import CloudUnderTest
+from tests.plugins.vagrant_servers import know_the_provider
 from tests.tools.deployed import PROJECT, Deployed, running
 
 #: Software emulation takes its time: three guests boot, and everything in them is slow.
@@ -24,10 +26,11 @@ machines: [{name: real-1, zone: rack-B-1, vcpu: 16, memory: 8GiB, disk: 100GiB}]
 pytestmark = [pytest.mark.hypervisor, pytest.mark.redis, pytest.mark.timeout(600)]
 
 
-def provider(cloud: CloudUnderTest, inventory: Path) -> Mapping[str, Any]:
+def provider(driver: str, cloud: CloudUnderTest, inventory: Path) -> Mapping[str, Any]:
     """What settings say of the real hypervisor, whose nodes are reached at floating addresses."""
     return {
-        "driver": "openstack",
+        "driver": driver,
+        **({"vagrant": {"provider": "openstack"}} if driver == "vagrant" else {}),
         "inventory": str(inventory),
         "build_s": 300,
         "poll_s": 1,
@@ -42,14 +45,22 @@ def provider(cloud: CloudUnderTest, inventory: Path) -> Mapping[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def up(hypervisor: CloudUnderTest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    inventory = tmp_path_factory.mktemp("inventory") / "inventory.yml"
+@pytest.fixture(params=["openstack", pytest.param("vagrant", marks=pytest.mark.vagrant)])
+def driver(request: pytest.FixtureRequest) -> str:
+    if request.param == "vagrant" and shutil.which("vagrant") is None:
+        pytest.skip("there is no vagrant: apt-get install it")
+    return str(request.param)
+
+
+@pytest.fixture
+def up(driver: str, hypervisor: CloudUnderTest, tmp_path: Path) -> Iterator[Deployed]:
+    inventory = tmp_path / "inventory.yml"
     inventory.write_text(INVENTORY)
-    with running(provider=provider(hypervisor, inventory)) as one:
+    with running(provider=provider(driver, hypervisor, inventory)) as one:
+        know_the_provider(one.home / "vagrant/vagrant")
         one.add_project()
         yield one
-        assert one.app.standing("openstack") == []
+        assert one.app.standing(driver) == []
 
 
 def sample() -> dict[str, str]:
@@ -59,7 +70,7 @@ def sample() -> dict[str, str]:
     return {**content, "greenroom.yml": content["greenroom.yml"].replace(RACKS, ANYWHERE)}
 
 
-def test_a_push_runs_on_openstack(up: Deployed) -> None:
+def test_a_push_runs_on_openstack(up: Deployed, driver: str) -> None:
     sha = up.commit(sample())
     trigger = up.app.control.submit(PROJECT, str(up.repository), sha, "main", "tester").id
 
@@ -68,4 +79,6 @@ def test_a_push_runs_on_openstack(up: Deployed) -> None:
     assert [run.stage(name).state for name in STAGES] == [StageState.PASSED] * len(STAGES)
     environment = up.app.books.environments.get(run.environment_id).value
     assert {node.zone for node in environment.nodes} == {"rack-B-1"}
-    assert up.app.standing("openstack") == []
+    assert up.app.standing(driver) == []
+    if driver == "vagrant":
+        assert b"up with 'openstack' provider" in up.app.logs.read(run.id, "deliver-1.vagrant", 0, 1 << 20)

@@ -11,13 +11,14 @@ import pytest
 
 from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 from pipeline.adapters.drivers.openstack.terms import Terms
-from pipeline.clients.openstack import Account, Mark
+from pipeline.clients.openstack import Account, Mark, marks
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.wiring import Attachment, Custom, Network, Opening, Wiring
-from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
+from pipeline.ports.drivers import Driver, EnvironmentRequest, NodeRequest
 from tests.plugins.local_nodes import Keys
 from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
+from tests.plugins.vagrant_servers import vagrant_servers
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -26,20 +27,22 @@ MARK = Mark("wiring", "env-wiring")
 OFFICE = "wiring-office"
 #: Far from where the cloud begins to give addresses of its network.
 VIRTUAL = "10.20.255.200"
+#: What a project sets of its servers; one name is ours.
+SET = {"team": "shop", marks.ADDRESS: "203.0.113.1"}
 WIRED = Wiring(
     openings=(Opening("tcp", 443, 443), Opening("udp", 9000, 9010, "10.0.0.0/8"), Opening("icmp", 0, 0)),
     virtual_address=VIRTUAL,
     floating=True,
 )
 
-pytestmark = [pytest.mark.openstack, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.openstack, pytest.mark.timeout(180), pytest.mark.xdist_group("wiring")]
 
 
 @dataclass(frozen=True)
 class Wired:
     """An environment with a network of its own, attached to one that was there before."""
 
-    driver: OpenStackDriver
+    driver: Driver
     connection: Connection
     office: str
     flavor: str
@@ -50,8 +53,13 @@ class Wired:
         return {port.name.removeprefix(MARK.name_of("")): port for port in found}
 
 
-@pytest.fixture(scope="module")
-def wired(test_cloud: CloudUnderTest, node_keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wired]:
+@pytest.fixture(scope="module", params=["openstack", pytest.param("vagrant", marks=pytest.mark.vagrant)])
+def wired(
+    request: pytest.FixtureRequest,
+    test_cloud: CloudUnderTest,
+    node_keys: Keys,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Wired]:
     connection = connection_of(test_cloud, test_cloud.ours)
     office = connection.network.create_network(name=OFFICE)
     connection.network.create_subnet(network_id=office.id, ip_version=4, cidr="10.41.0.0/24", gateway_ip=None)
@@ -59,8 +67,13 @@ def wired(test_cloud: CloudUnderTest, node_keys: Keys, tmp_path_factory: pytest.
     terms = Terms(
         test_cloud.network, test_cloud.external_network, images=images, custom=frozenset({"flavor", "metadata"})
     )
-    account = Account(test_cloud.ours, str(test_cloud.clouds_file))
-    driver = OpenStackDriver(MARK.deployment, account, {}, terms, tmp_path_factory.mktemp("locks"))
+    files = tmp_path_factory.mktemp("files")
+    driver: Driver
+    if request.param == "vagrant":
+        driver = vagrant_servers(test_cloud, MARK.deployment, files, terms=terms)
+    else:
+        account = Account(test_cloud.ours, str(test_cloud.clouds_file))
+        driver = OpenStackDriver(MARK.deployment, account, {}, terms, files)
     flavor = max(connection.compute.flavors(), key=lambda one: one.ram).name
     try:
         driver.create(request_of(node_keys, flavor))
@@ -83,7 +96,7 @@ def request_of(keys: Keys, flavor: str) -> EnvironmentRequest:
     nodes = (
         node("web-0", WIRED, Custom()),
         node("web-1", WIRED, Custom()),
-        node("db-0", Wiring(attachments=attached), Custom(flavor=flavor, metadata={"team": "shop"})),
+        node("db-0", Wiring(attachments=attached), Custom(flavor=flavor, metadata=SET)),
     )
     networks = (Network("backend", cidr="10.40.0.0/24"), Network("office", shared=OFFICE))
     return EnvironmentRequest(
@@ -137,7 +150,8 @@ def test_floating_addresses_are_for_those_that_asked(wired: Wired) -> None:
 def test_a_server_has_what_its_project_set_beside_our_marks(wired: Wired) -> None:
     [server] = [one for one in wired.connection.compute.servers() if one.metadata.get("team") == "shop"]
     assert server.flavor.name == wired.flavor
-    assert any(key.startswith("greenroom") for key in server.metadata)
+    assert marks.marked(server.metadata) == MARK
+    assert server.metadata[marks.ADDRESS] != SET[marks.ADDRESS]
 
 
 def test_asked_for_again_it_is_the_same(wired: Wired, node_keys: Keys) -> None:

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 VARIABLE = "GREENROOM_OPENSTACK_CLOUDS"
 #: Files of tests with the cloud that are begun first, so that nobody waits for one of them alone at the end. A worker
 #: takes its next file when its last but one test is under way: short ones follow those that have one long test.
-FIRST = ("test_whole_deliveries.py", "test_kills.py", "test_drivers.py", "test_removal.py", "test_leftovers.py")
+FIRST = (
+    "test_whole_runs.py",
+    "test_whole_deliveries.py",
+    "test_kills.py",
+    "test_drivers.py",
+    "test_removal.py",
+    "test_leftovers.py",
+)
 #: How often tests look at nodes: a list costs the cloud half a second of its processor's time.
 CLOUD_LOOK_S = 1.0
 #: Stands beside the entries where a real hypervisor does.

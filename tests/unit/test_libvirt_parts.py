@@ -209,10 +209,10 @@ def test_what_this_machine_cannot_have_is_refused(here: Here) -> None:
     libvirt = Libvirt("ours", here, lambda *_: None)
     much = NodeRequest("web-0", "web", "debian-12", Resources(1, 1 << 24, 1), BOUND, Secret(""), "")
     with pytest.raises(CapacityError, match="MiB free"):
-        libvirt.admit([much])
+        libvirt.admit(REQUEST, [much])
     other = NodeRequest("web-0", "web", "debian-13", SMALL, BOUND, Secret(""), "")
     with pytest.raises(PermanentError, match=r"no image 'debian-13'; there are: debian-12"):
-        libvirt.admit([other])
+        libvirt.admit(REQUEST, [other])
 
 
 def test_without_guest_the_remedy_is_told(tmp_path: Path) -> None:

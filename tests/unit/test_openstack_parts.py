@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from keystoneauth1 import exceptions as auth
 from openstack import exceptions as sdk
 
+from pipeline.adapters.drivers.openstack.apart import turns
 from pipeline.adapters.drivers.openstack.flavors import Flavor, best, made_for, wanted
+from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.drivers.openstack.userdata import user_data
 from pipeline.clients.openstack import Mark, described, ends_at_of, named_group, told
 from pipeline.clients.openstack.faults import meant
@@ -107,6 +109,14 @@ def test_a_mark_is_read_as_it_was_written(deployment: str, environment: str, end
     mark = Mark(deployment, environment)
     assert described(mark.description) == mark
     assert ends_at_of(mark.group_name(float(ends_at))) == ends_at
+
+
+def test_of_nodes_that_are_kept_apart_one_is_made_at_a_time() -> None:
+    apart = [replace(NODE, name=f"web-{number}", per_machine=0) for number in range(3)]
+    anywhere = [replace(NODE, name=f"db-{number}", role="db") for number in range(2)]
+    made = [[node.name for node in turn] for turn in turns(Terms("net"), [*apart, *anywhere])]
+    assert made == [["web-0", "db-0", "db-1"], ["web-1"], ["web-2"]]
+    assert len(turns(Terms("net", choose_machine=True), apart)) == 1
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_what_does_not_fit_together_is_told(wrong: dict[str, Any], why: str) -> 
 def test_the_provider_must_have_addresses_to_give(tmp_path: Path) -> None:
     assert settings(tmp_path).routing_cloud() == CLOUD
     for name in ("here", "nowhere"):
-        with pytest.raises(ValidationError, match=f"'{name}' is no provider with driver openstack"):
+        with pytest.raises(ValidationError, match=f"'{name}' is no provider on OpenStack"):
             settings(tmp_path, FLOATING.model_copy(update={"provider": name}))
     with pytest.raises(ValidationError, match="provider cloud needs `external_network`"):
         settings(tmp_path, external_network="")

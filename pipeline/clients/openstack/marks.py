@@ -10,11 +10,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+#: How the names of all metadata of ours begin.
+OURS = "greenroom-"
 DEPLOYMENT = "greenroom-deployment"
 ENVIRONMENT = "greenroom-environment"
 NODE = "greenroom-node"
 ENDS_AT = "greenroom-ends-at"
-#: Where a node is reached, and where its neighbours reach it, known before the server exists.
+#: Where a node is reached, and where its neighbours reach it, written once it has its addresses.
 ADDRESS = "greenroom-address"
 INSIDE = "greenroom-inside"
 #: The same in a further network, whose name follows.

@@ -163,6 +163,7 @@ def _upload(state: State, cloud: Connection) -> None:
             hw_scsi_model="virtio-scsi",
             hw_rng_model="virtio",
             min_disk=1,
+            img_config_drive="mandatory",  # there is no metadata service, and not everybody asks for one
             os_shutdown_timeout="3",
             **common,
         )

@@ -7,11 +7,13 @@ themselves; it is made after the environment's security group, and goes before i
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.servers import deployment_tag
+from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.clients.openstack import Mark, each, named_group, told, whole
 from pipeline.ports.drivers import NodeRequest
 
@@ -21,11 +23,26 @@ PLACED_S, AT_LEAST_S = 20.0, 0.5
 
 def ensure(cloud: Cloud, mark: Mark, nodes: Sequence[NodeRequest], *, fresh: bool) -> Mapping[str, str]:
     """Ids of the groups of those roles that are kept apart, by role; `fresh`: nothing was there before."""
+    if cloud.terms.choose_machine:
+        return {}
     wanted = {node.role: node.per_machine for node in nodes if node.per_machine is not None}
-    if cloud.terms.choose_machine or not wanted:
+    if not wanted:
         return {}
     there = {} if fresh else {str(one.name): str(one.id) for one in of_environment(cloud, mark)}
     return {role: there.get(mark.group_of(role)) or _create(cloud, mark, role, share) for role, share in wanted.items()}
+
+
+def turns(terms: Terms, nodes: Sequence[NodeRequest]) -> Sequence[Sequence[NodeRequest]]:
+    """Nodes that may be made at a time, one turn after the other: of those that are kept apart one in each."""
+    turns: list[list[NodeRequest]] = []
+    seen: Counter[str] = Counter()
+    for node in nodes:
+        turn = seen[node.role]
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(node)
+        seen[node.role] += node.per_machine is not None and not terms.choose_machine
+    return turns
 
 
 def of_environment(cloud: Cloud, mark: Mark) -> list[Any]:

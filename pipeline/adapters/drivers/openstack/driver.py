@@ -24,8 +24,6 @@ from pipeline.clients.openstack import Account, Mark
 from pipeline.domain.errors import PermanentError
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import (
-    Can,
-    Capabilities,
     EnvironmentRequest,
     Listing,
     NodeRequest,
@@ -43,8 +41,7 @@ class OpenStackDriver:
         self._deployment = deployment
         self._locks = locks
         self._clouds = Clouds(account, projects, terms)
-        can = frozenset(Can) if terms.external_network else frozenset(Can) - {Can.FLOATING}
-        self.capabilities = Capabilities(terms.login, tuple(terms.images), can, terms.custom)
+        self.capabilities = terms.capabilities()
 
     def create(self, request: EnvironmentRequest) -> None:
         cloud = self._clouds.of(request.project)

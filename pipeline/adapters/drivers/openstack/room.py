@@ -12,10 +12,10 @@ from pipeline.domain.errors import CapacityError
 Need = tuple[str, int, int, int]
 
 
-def admit(cloud: Cloud, flavors: Sequence[Flavor]) -> None:
-    """CapacityError when servers of these flavors, with a port each, would exceed the quota of the project."""
+def admit(cloud: Cloud, flavors: Sequence[Flavor], ports: int) -> None:
+    """CapacityError when servers of these flavors, with so many ports, would exceed the quota of the project."""
     with told("reading the quota"):
-        needs = [*_servers(cloud, flavors), _ports(cloud, len(flavors))]
+        needs = [*_servers(cloud, flavors), _ports(cloud, ports)]
     for what, limit, used, wanted in needs:
         if 0 <= limit < used + wanted:
             raise CapacityError(f"{wanted} {what} are wanted, and the quota has {max(0, limit - used)} of {limit} left")

@@ -121,7 +121,7 @@ def create(
             networks=[{"port": port} for port in wires.ports],
             config_drive=True,
             user_data=user_data(node, (request.authorized_key, *request.login_keys)),
-            metadata={**node.custom.metadata, **_metadata(mark, request, node, wires)},
+            metadata={**owned(mark, request, node), **reached(wires)},
             tags=[deployment_tag(mark.deployment), environment_tag(mark)],
             **zone_of(cloud, node),
             **hint,
@@ -138,8 +138,9 @@ def zone_of(cloud: Cloud, node: NodeRequest) -> dict[str, str]:
 
 
 def owned(mark: Mark, request: EnvironmentRequest, node: NodeRequest) -> dict[str, str]:
-    """The metadata that say whose a node is."""
+    """The metadata that say whose a node is, and what its project adds, but for names that are ours."""
     return {
+        **{name: value for name, value in node.custom.metadata.items() if not name.startswith(marks.OURS)},
         marks.DEPLOYMENT: mark.deployment,
         marks.ENVIRONMENT: mark.environment_id,
         marks.NODE: node.name,
@@ -147,9 +148,9 @@ def owned(mark: Mark, request: EnvironmentRequest, node: NodeRequest) -> dict[st
     }
 
 
-def _metadata(mark: Mark, request: EnvironmentRequest, node: NodeRequest, wires: Wires) -> dict[str, str]:
+def reached(wires: Wires) -> dict[str, str]:
+    """The metadata that say where a node is reached."""
     return {
-        **owned(mark, request, node),
         marks.ADDRESS: wires.address,
         marks.INSIDE: wires.inside,
         **{f"{marks.FURTHER}{network}": address for network, address in wires.further.items()},

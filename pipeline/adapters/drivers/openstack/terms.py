@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipeline.ports.drivers import Can, Capabilities
+
 
 @dataclass(frozen=True)
 class Terms:
@@ -24,3 +26,8 @@ class Terms:
     create_flavors: bool = False
     choose_machine: bool = False
     login: bool = True
+
+    def capabilities(self) -> Capabilities:
+        """What nodes can have, whoever makes them."""
+        can = frozenset(Can) if self.external_network else frozenset(Can) - {Can.FLOATING}
+        return Capabilities(self.login, tuple(self.images), can, self.custom)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline.adapters.drivers.openstack import servers
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.userdata import user_data
+from pipeline.adapters.drivers.openstack.wires import MAIN
 from pipeline.clients.openstack import Mark
 from pipeline.domain.errors import PermanentError
+from pipeline.domain.wiring import Attachment
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
 
 if TYPE_CHECKING:
@@ -41,19 +43,33 @@ def account_keys(connection: Connection) -> Mapping[str, Any]:
 
 
 def server_keys(
-    cloud: Cloud, mark: Mark, request: EnvironmentRequest, node: NodeRequest, groups: Sequence[str]
+    cloud: Cloud,
+    mark: Mark,
+    request: EnvironmentRequest,
+    node: NodeRequest,
+    networks: Mapping[str, str],
+    groups: Sequence[str],
+    hint: Mapping[str, Any],
 ) -> Mapping[str, Any]:
-    """One server in the network of all nodes. Its user data go as text: the provider encodes them."""
+    """One server, in those of `networks` (ids by name) that it is attached to; `hint` is what Nova's scheduler is told.
+
+    Its user data go as text: the provider encodes them.
+    """
     return {
         "server_name": node.name,
-        "image": servers.image_of(cloud, node),
+        "image": servers.image_of(cloud, node, mark.deployment, request.project),
         "flavor": servers.flavor_of(cloud, node).id,
-        "networks": [{"id": cloud.names.network(cloud.terms.network)}],
+        "networks": [{"id": networks[MAIN]}, *(_attached(networks, one) for one in node.wiring.attachments)],
         "security_groups": list(groups),
         "metadata": servers.owned(mark, request, node),
         "user_data": base64.b64decode(user_data(node, (request.authorized_key, *request.login_keys))).decode(),
         **servers.zone_of(cloud, node),
+        **hint,
     }
+
+
+def _attached(networks: Mapping[str, str], one: Attachment) -> dict[str, str]:
+    return {"id": networks[one.network], **({"address": one.address} if one.address else {})}
 
 
 def _versioned(url: str) -> str:

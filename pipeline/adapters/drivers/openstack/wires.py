@@ -1,4 +1,7 @@
-"""Ports, networks and floating addresses: made before the server, so that it knows its addresses when it boots."""
+"""Ports, networks and floating addresses: made before the server, so that it knows its addresses when it boots.
+
+Where something else has Nova make servers and their ports, what a port lacks is added to it afterwards.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.groups import of_node
 from pipeline.clients.openstack import Mark, each, told, whole
-from pipeline.domain.errors import PermanentError
+from pipeline.domain.errors import PermanentError, TransientError
 from pipeline.domain.wiring import Network
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
 
@@ -78,6 +81,54 @@ def connect(
     return {node.name: _wires(mark, node, by_name, floating) for node in nodes}
 
 
+def reserve(cloud: Cloud, mark: Mark, request: EnvironmentRequest) -> Mapping[str, str]:
+    """Make networks and keep virtual addresses for servers whose ports Nova will make; ids of networks by name."""
+    ids = networks(cloud, mark, request.networks)
+    virtual = list(_virtual_bodies(mark, request, ids))
+    there = {one.name for one in cloud.described(cloud.connection.network.ports, "ports", mark)} if virtual else set()
+    _create_ports(cloud, mark, [body for body in virtual if body["name"] not in there])
+    return ids
+
+
+def adopt(cloud: Cloud, mark: Mark, request: EnvironmentRequest, servers: Mapping[str, str]) -> Mapping[str, Wires]:
+    """Give ports that Nova made what `connect` gives its own, and floating addresses; `servers`: their ids by node.
+
+    TransientError when a server has not all its ports. Floating addresses of servers that are gone are given back.
+    """
+    nodes = [node for node in request.nodes if node.name in servers]
+    ids = networks(cloud, mark, request.networks)
+
+    def one(node: NodeRequest) -> dict[str, Any]:
+        return _adopted(cloud, mark, node, servers[node.name], ids)
+
+    ports = {name: port for found in each(one, nodes) for name, port in found.items()}
+    drop_strays(cloud, mark)
+    floating = _floating(cloud, mark, nodes, ports, fresh=False)
+    return {node.name: _wires(mark, node, ports, floating) for node in nodes}
+
+
+def _adopted(cloud: Cloud, mark: Mark, node: NodeRequest, server: str, ids: Mapping[str, str]) -> dict[str, Any]:
+    """A server's ports by name."""
+    network = cloud.connection.network
+    with told(f"marking the ports of server {server} of node {node.name}"):
+        there = {port.network_id: port for port in network.ports(device_id=server)}
+        lacking = [name or cloud.terms.network for _, name, _ in _names(mark, node) if ids[name] not in there]
+        if lacking:
+            raise TransientError(f"server {server} of node {node.name} has no port in {', '.join(lacking)}")
+        return {
+            name: network.update_port(there[ids[on]].id, name=name, description=mark.description, **_pairs(node, on))
+            for name, on, _ in _names(mark, node)
+        }
+
+
+def drop_strays(cloud: Cloud, mark: Mark) -> None:
+    """Give back floating addresses of ports that are gone: nobody makes one while the environment's lock is held."""
+    network = cloud.connection.network
+    for stray in (one for one in cloud.described(network.ips, "floating addresses", mark) if not one.port_id):
+        with told(f"deleting floating address {stray.floating_ip_address} of environment {mark.environment_id}"):
+            network.delete_ip(stray.id, ignore_missing=True)
+
+
 def _create_ports(cloud: Cloud, mark: Mark, bodies: list[dict[str, Any]]) -> list[Any]:
     if not bodies:
         return []
@@ -92,22 +143,31 @@ def _names(mark: Mark, node: NodeRequest) -> Iterator[tuple[str, str, str]]:
         yield f"{mark.name_of(node.name)}.{one.network}", one.network, one.address
 
 
+def ports_of(nodes: Sequence[NodeRequest]) -> int:
+    """How many ports these nodes need."""
+    return sum(1 + len(node.wiring.attachments) for node in nodes)
+
+
 def _bodies(
     mark: Mark, node: NodeRequest, networks_: Mapping[str, str], groups: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
-    virtual = node.wiring.virtual_address
     for name, network, address in _names(mark, node):
         body: dict[str, Any] = {
             "name": name,
             "description": mark.description,
             "network_id": networks_[network],
             "security_groups": of_node(groups, node),
+            **_pairs(node, network),
         }
         if address:
             body["fixed_ips"] = [{"ip_address": address}]
-        if virtual and network == MAIN:
-            body["allowed_address_pairs"] = [{"ip_address": virtual}]
         yield body
+
+
+def _pairs(node: NodeRequest, network: str) -> dict[str, Any]:
+    """What lets a node use its virtual address, which is one of the main network."""
+    virtual = node.wiring.virtual_address if network == MAIN else ""
+    return {"allowed_address_pairs": [{"ip_address": virtual}]} if virtual else {}
 
 
 def _virtual_bodies(mark: Mark, request: EnvironmentRequest, ids: Mapping[str, str]) -> Iterator[dict[str, Any]]:

@@ -63,7 +63,7 @@ class VagrantDriver:
     @cached_property
     def capabilities(self) -> Capabilities:
         """Images as they were at the first look."""
-        return Capabilities(login=self._provider.login, images=self._provider.images)
+        return self._provider.capabilities
 
     def create(self, request: EnvironmentRequest) -> None:
         """Make the nodes; they run when it returns."""
@@ -74,8 +74,9 @@ class VagrantDriver:
             there = {one.node for one in standing}
             missing = [node for node in request.nodes if node.name not in there]
             if missing:
-                self._provider.admit(missing)
+                self._provider.admit(request, missing)
                 self._make(place, request, missing, standing)
+            self._provider.settle(request)
 
     def _make(
         self, place: Place, request: EnvironmentRequest, missing: Sequence[NodeRequest], standing: Sequence[Found]
@@ -98,7 +99,8 @@ class VagrantDriver:
         place.tell({one.node: one.id for one in standing})
         names = [node.name for node in missing]
         try:
-            self._call(place, ["up", *names], self._terms.up_s, say)
+            for turn in self._provider.turns(missing):
+                self._call(place, ["up", *(node.name for node in turn)], self._terms.up_s, say)
         except TransientError as error:
             raise TransientError(f"{error}{self._reasons(place, names)}") from error
         running = {one.node for one in self._found(place) if one.running}
@@ -154,8 +156,8 @@ class VagrantDriver:
                 self._let_vagrant_remove(place, doomed)
             for one in self._among(place, nodes):
                 self._provider.remove(one)
+            self._provider.release(environment_id, nodes)
             if nodes is None:
-                self._provider.release(environment_id)
                 place.remove()
             elif place.exists():
                 place.forget(nodes)
@@ -167,7 +169,7 @@ class VagrantDriver:
         return {}
 
     def check(self) -> Sequence[str]:
-        return self._provider.missing()
+        return [*self._provider.missing(), *self._provider.mistakes()]
 
     def clean(self) -> None:
         """Remove everything of this deployment."""
@@ -226,12 +228,22 @@ class VagrantDriver:
         return [one for one in self._found(place) if nodes is None or one.node in nodes]
 
     def _view(self, found: Found) -> NodeView:
-        status, fault = NodeStatus.ACTIVE, ""
+        status, fault = NodeStatus.ACTIVE if found.address else NodeStatus.BUILDING, ""
         if not found.running:
             busy = self._locks.busy(found.environment_id)
             status = NodeStatus.BUILDING if busy else NodeStatus.ERROR
             fault = "" if busy else self._why_not(found)
-        return NodeView(found.environment_id, found.node, found.id, status, found.address, fault=fault)
+        return NodeView(
+            found.environment_id,
+            found.node,
+            found.id,
+            status,
+            found.address,
+            fault=fault,
+            machine=found.machine,
+            inside_address=found.inside_address,
+            addresses=found.addresses,
+        )
 
     def _why_not(self, found: Found) -> str:
         said = self._provider.reason(self._place(found.environment_id), found.node)

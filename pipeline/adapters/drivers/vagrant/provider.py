@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.adapters.drivers.vagrant.place import Place
-from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
+from pipeline.ports.drivers import Capabilities, EnvironmentRequest, NodeRequest
 
 #: Lets Vagrant have a box, from a directory in which it may be called: the name, the file.
 AddBox = Callable[[Place, str, Path], None]
@@ -16,13 +16,19 @@ AddBox = Callable[[Place, str, Path], None]
 
 @dataclass(frozen=True)
 class Found:
-    """A machine that bears our mark, as the provider shows it; `id` is how Vagrant knows it."""
+    """A machine that bears our mark, as the provider shows it; `id` is how Vagrant knows it, the rest as in `NodeView`.
+
+    One that runs has an address, or something is still to be done with it.
+    """
 
     environment_id: str
     node: str
     id: str
     running: bool
     address: str | None = None
+    inside_address: str = ""
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    machine: str = ""
 
 
 class Provider(Protocol):
@@ -33,18 +39,17 @@ class Provider(Protocol):
         """Vagrant's name of it, and that of its folder among the templates."""
 
     @property
-    def images(self) -> Sequence[str]:
-        """The images at hand, by name."""
-
-    @property
-    def login(self) -> bool:
-        """Whether somebody can log in to its machines."""
+    def capabilities(self) -> Capabilities:
+        """What its machines can do, and the images at hand."""
 
     def missing(self) -> Sequence[str]:
         """What is to be installed or done before it works: one sentence each."""
 
-    def admit(self, nodes: Sequence[NodeRequest]) -> None:
-        """CapacityError when these do not fit; PermanentError when they never will."""
+    def mistakes(self) -> Sequence[str]:
+        """What is wrong with the settings, as far as the provider has to be asked for it: one sentence each."""
+
+    def admit(self, request: EnvironmentRequest, nodes: Sequence[NodeRequest]) -> None:
+        """CapacityError when these of a request do not fit; PermanentError when they never will."""
 
     def found(self) -> Sequence[Found]:
         """Every machine of this deployment, asked of the provider and not of Vagrant."""
@@ -60,6 +65,12 @@ class Provider(Protocol):
         May be repeated. `standing` are the environment's machines that are there already.
         """
 
+    def turns(self, nodes: Sequence[NodeRequest]) -> Sequence[Sequence[NodeRequest]]:
+        """Those that Vagrant may make at a time, one turn after the other."""
+
+    def settle(self, request: EnvironmentRequest) -> None:
+        """Give machines that run what Vagrant cannot; may be repeated."""
+
     def known(self, found: Found) -> Mapping[str, Any]:
         """The same of a machine that is there, enough to remove it."""
 
@@ -69,5 +80,8 @@ class Provider(Protocol):
     def remove(self, found: Found) -> None:
         """Remove a machine without Vagrant; one that is gone is no error."""
 
-    def release(self, environment_id: str) -> None:
-        """Remove what `prepare` made around the machines; nothing there is no error."""
+    def release(self, environment_id: str, nodes: Sequence[str] | None) -> None:
+        """Remove what was made around machines that are gone: these, or with None all of the environment.
+
+        Nothing there is no error.
+        """

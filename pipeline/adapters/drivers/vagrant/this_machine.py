@@ -8,11 +8,24 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.domain.errors import CapacityError, PermanentError
-from pipeline.ports.drivers import NodeRequest
+from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
 
 #: Each provider that Debian packs stands here.
 PLUGINS = Path("/usr/share/vagrant-plugins/plugins.d")
 AS_ROOT = "run Greenroom as root"
+
+
+class OnThisMachine:
+    """What a `Provider` need not do whose machines get all that they need before Vagrant makes them."""
+
+    def mistakes(self) -> Sequence[str]:
+        return ()
+
+    def turns(self, nodes: Sequence[NodeRequest]) -> Sequence[Sequence[NodeRequest]]:
+        return [nodes]
+
+    def settle(self, request: EnvironmentRequest) -> None:
+        """Nothing is left to be given."""
 
 
 def lacking(programs: Mapping[str, str], provider: str, package: str) -> list[str]:

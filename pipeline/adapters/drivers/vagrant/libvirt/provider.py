@@ -20,9 +20,9 @@ from pipeline.adapters.drivers.vagrant.network import Network, assigned, hardwar
 from pipeline.adapters.drivers.vagrant.place import Place
 from pipeline.adapters.drivers.vagrant.provider import AddBox, Found
 from pipeline.adapters.drivers.vagrant.seed import files, hosts
-from pipeline.adapters.drivers.vagrant.this_machine import AS_ROOT, admit, lacking
+from pipeline.adapters.drivers.vagrant.this_machine import AS_ROOT, OnThisMachine, admit, lacking
 from pipeline.domain.errors import TransientError
-from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
+from pipeline.ports.drivers import Capabilities, EnvironmentRequest, NodeRequest
 
 #: Programs that are needed, and Debian's packages of them.
 PROGRAMS = {
@@ -46,11 +46,10 @@ class Here:
     emulate: bool
 
 
-class Libvirt:
+class Libvirt(OnThisMachine):
     """`Provider` for virtual machines on this machine."""
 
     name = "libvirt"
-    login = True
 
     def __init__(self, deployment: str, here: Here, add_box: AddBox) -> None:
         self._deployment = deployment
@@ -60,8 +59,8 @@ class Libvirt:
         self._domains = Domains(deployment, here.uri, here.state / "libvirt" / deployment)
 
     @property
-    def images(self) -> Sequence[str]:
-        return tuple(guests(self._here.state))
+    def capabilities(self) -> Capabilities:
+        return Capabilities(images=tuple(guests(self._here.state)))
 
     def missing(self) -> Sequence[str]:
         found = lacking(PROGRAMS, "libvirt", "vagrant-libvirt")
@@ -80,7 +79,7 @@ class Libvirt:
             return [f"libvirt does not answer at {self._here.uri}: install and start libvirtd ({error})"]
         return []
 
-    def admit(self, nodes: Sequence[NodeRequest]) -> None:
+    def admit(self, request: EnvironmentRequest, nodes: Sequence[NodeRequest]) -> None:  # noqa: ARG002  # the same for all projects
         admit(nodes, guests(self._here.state))
 
     def found(self) -> Sequence[Found]:
@@ -126,7 +125,9 @@ class Libvirt:
     def remove(self, found: Found) -> None:
         self._domains.remove(found.environment_id, found.node)
 
-    def release(self, environment_id: str) -> None:
+    def release(self, environment_id: str, nodes: Sequence[str] | None) -> None:
+        if nodes is not None:
+            return
         self._network.release(environment_id)
         with machine_lock():
             if not self._network.bridges() and not self._domains.found():

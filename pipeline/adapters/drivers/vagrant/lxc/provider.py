@@ -20,9 +20,9 @@ from pipeline.adapters.drivers.vagrant.place import Place
 from pipeline.adapters.drivers.vagrant.provider import AddBox, Found
 from pipeline.adapters.drivers.vagrant.seed import files, hosts
 from pipeline.adapters.drivers.vagrant.terms import Image, Terms
-from pipeline.adapters.drivers.vagrant.this_machine import AS_ROOT, admit, lacking
+from pipeline.adapters.drivers.vagrant.this_machine import AS_ROOT, OnThisMachine, admit, lacking
 from pipeline.domain.errors import PermanentError, TransientError
-from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
+from pipeline.ports.drivers import Capabilities, EnvironmentRequest, NodeRequest
 
 #: Where LXC keeps containers, unless its own settings say otherwise; vagrant-lxc goes by these, too.
 CONTAINERS = Path("/var/lib/lxc")
@@ -36,11 +36,10 @@ _NAME = re.compile(r"greenroom\.([a-z0-9-]{1,63})\.([a-z0-9][a-z0-9-]{0,62})\.([
 _ADDRESS = re.compile(r"^lxc\.net\.0\.ipv4\.address\s*=\s*([0-9.]+)/", re.MULTILINE)
 
 
-class Lxc:
+class Lxc(OnThisMachine):
     """`Provider` for containers on this machine."""
 
     name = "lxc"
-    login = True
 
     def __init__(self, deployment: str, terms: Terms, add_box: AddBox) -> None:
         self._deployment = deployment
@@ -49,8 +48,8 @@ class Lxc:
         self._network = Network(deployment, terms.addresses)
 
     @property
-    def images(self) -> Sequence[str]:
-        return tuple(self._terms.images())
+    def capabilities(self) -> Capabilities:
+        return Capabilities(images=tuple(self._terms.images()))
 
     def missing(self) -> Sequence[str]:
         found = lacking(PROGRAMS, "lxc", "vagrant-lxc")
@@ -60,7 +59,7 @@ class Lxc:
             found.append("there is no node image on this machine: `make setup` builds one")
         return found
 
-    def admit(self, nodes: Sequence[NodeRequest]) -> None:
+    def admit(self, request: EnvironmentRequest, nodes: Sequence[NodeRequest]) -> None:  # noqa: ARG002  # the same for all projects
         admit(nodes, self._terms.images())
 
     def found(self) -> Sequence[Found]:
@@ -118,7 +117,9 @@ class Lxc:
         if (CONTAINERS / found.id).exists():
             raise TransientError(f"container {found.id} does not go; see {CONTAINERS / found.id}")
 
-    def release(self, environment_id: str) -> None:
+    def release(self, environment_id: str, nodes: Sequence[str] | None) -> None:
+        if nodes is not None:
+            return
         self._network.release(environment_id)
         remove_groups(self._container(environment_id, "*"))
 

@@ -8,25 +8,23 @@ from typing import Any, Protocol
 
 from pipeline.adapters.drivers.vagrant.place import Place
 from pipeline.adapters.drivers.vagrant.provider import Found
-from pipeline.domain.errors import PermanentError
-from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
+from pipeline.ports.drivers import Capabilities, EnvironmentRequest, NodeRequest, NodeStatus, NodeView
 
 
 class Around(Protocol):
     """The cloud without Vagrant, for one deployment and one account."""
 
     @property
-    def images(self) -> Sequence[str]:
-        """The images at hand, by name."""
+    def capabilities(self) -> Capabilities:
+        """What servers can do, and the images at hand."""
 
-    @property
-    def login(self) -> bool:
-        """Whether somebody can log in to servers."""
+    def unusable(self) -> Sequence[str]:
+        """Why the provider cannot use the accounts, one sentence each; nobody is asked."""
 
-    def account(self) -> Mapping[str, Any]:
-        """What the provider is told of the account; PermanentError when it cannot use it."""
+    def mistakes(self) -> Sequence[str]:
+        """What the settings name and the cloud does not have, one sentence each."""
 
-    def admit(self, nodes: Sequence[NodeRequest]) -> None:
+    def admit(self, request: EnvironmentRequest, nodes: Sequence[NodeRequest]) -> None:
         """PermanentError for a node that this cloud can never have, CapacityError when it has no room now."""
 
     def nodes(self) -> Sequence[NodeView]:
@@ -38,15 +36,24 @@ class Around(Protocol):
     def prepare(self, request: EnvironmentRequest, nodes: Sequence[NodeRequest]) -> Mapping[str, Mapping[str, Any]]:
         """Make what these nodes need; what the provider is told of each. May be repeated."""
 
+    def turns(self, nodes: Sequence[NodeRequest]) -> Sequence[Sequence[NodeRequest]]:
+        """Those that may be made at a time, one turn after the other."""
+
+    def settle(self, request: EnvironmentRequest) -> None:
+        """Give servers that run what the provider cannot; until then they have no address. May be repeated."""
+
+    def known(self, id: str) -> Mapping[str, Any]:
+        """What the provider is told of the account that a server is of."""
+
     def remove(self, id: str) -> None:
         """Remove a server and return when it is gone; one that is not there is no fault."""
 
-    def release(self, environment_id: str) -> None:
-        """Remove what `prepare` made; nothing there is no error."""
+    def release(self, environment_id: str, nodes: Sequence[str] | None) -> None:
+        """Remove what was made around servers that are gone: these, or with None all of the environment."""
 
 
 class OpenStack:
-    """`Provider` for the servers of one account: the provider keeps one login for all machines of a directory."""
+    """`Provider` for servers: it keeps one login for all machines of a directory, which are of one project."""
 
     name = "openstack"
 
@@ -54,29 +61,21 @@ class OpenStack:
         self._around = around
 
     @property
-    def images(self) -> Sequence[str]:
-        return self._around.images
-
-    @property
-    def login(self) -> bool:
-        return self._around.login
+    def capabilities(self) -> Capabilities:
+        return self._around.capabilities
 
     def missing(self) -> Sequence[str]:
-        found = [] if shutil.which("vagrant") else ["vagrant is not there: apt-get install vagrant"]
-        try:
-            self._around.account()
-        except PermanentError as error:
-            found.append(str(error))
-        return found
+        there = [] if shutil.which("vagrant") else ["vagrant is not there: apt-get install vagrant"]
+        return [*there, *self._around.unusable()]
 
-    def admit(self, nodes: Sequence[NodeRequest]) -> None:
-        self._around.admit(nodes)
+    def mistakes(self) -> Sequence[str]:
+        return self._around.mistakes()
+
+    def admit(self, request: EnvironmentRequest, nodes: Sequence[NodeRequest]) -> None:
+        self._around.admit(request, nodes)
 
     def found(self) -> Sequence[Found]:
-        return [
-            Found(view.environment_id, view.name, view.driver_id, view.status is NodeStatus.ACTIVE, view.address)
-            for view in self._around.nodes()
-        ]
+        return [_found(view) for view in self._around.nodes()]
 
     def environments(self) -> Mapping[str, float]:
         return self._around.environments()
@@ -90,8 +89,14 @@ class OpenStack:
     ) -> Mapping[str, Mapping[str, Any]]:
         return self._around.prepare(request, nodes)
 
-    def known(self, found: Found) -> Mapping[str, Any]:  # noqa: ARG002  # its id is all that is asked for
-        return self._around.account()
+    def turns(self, nodes: Sequence[NodeRequest]) -> Sequence[Sequence[NodeRequest]]:
+        return self._around.turns(nodes)
+
+    def settle(self, request: EnvironmentRequest) -> None:
+        self._around.settle(request)
+
+    def known(self, found: Found) -> Mapping[str, Any]:
+        return self._around.known(found.id)
 
     def reason(self, place: Place, node: str) -> str:
         mine = (view for view in self._around.nodes() if view.environment_id == place.environment_id)
@@ -100,5 +105,11 @@ class OpenStack:
     def remove(self, found: Found) -> None:
         self._around.remove(found.id)
 
-    def release(self, environment_id: str) -> None:
-        self._around.release(environment_id)
+    def release(self, environment_id: str, nodes: Sequence[str] | None) -> None:
+        self._around.release(environment_id, nodes)
+
+
+def _found(view: NodeView) -> Found:
+    running = view.status is NodeStatus.ACTIVE
+    reached = (view.address, view.inside_address, view.addresses)
+    return Found(view.environment_id, view.name, view.driver_id, running, *reached, view.machine)
