@@ -100,7 +100,9 @@ def test_destroy_wants_a_reason_and_answers_in_json(
 
 
 @pytest.mark.parametrize("override", ["held", "held=", "held= "])
-@pytest.mark.parametrize("command", ["release run-1", "cancel run-1", "destroy env-1", "machine drain m"])
+@pytest.mark.parametrize(
+    "command", ["release run-1", "cancel run-1", "destroy env-1", "machine drain m", "snapshot rm p s"]
+)
 def test_an_override_without_a_reason_asks_nothing(
     command: str, override: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
