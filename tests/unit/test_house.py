@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,6 +165,18 @@ def test_tests_with_the_cloud_stand_where_they_are_collected() -> None:
     assert {place.rpartition("/")[0] + "/" for place in marked} >= set(places)
     elsewhere = [place for place in marked if not place.startswith(places)]
     assert elsewhere == [], f"move these tests to {' or '.join(places)}, or nobody runs them"
+
+
+def test_an_option_that_two_commands_have_is_written_once() -> None:
+    written = Counter(
+        ast.unparse(node)
+        for name in PYTHON
+        if name.startswith("pipeline/cli/")
+        for node in ast.walk(ast.parse(text(name)))
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Annotated"
+    )
+    assert written
+    assert [option for option, times in written.items() if times > 1] == [], "give it a name in pipeline/cli/commands"
 
 
 def test_class_names_use_the_glossary() -> None:
