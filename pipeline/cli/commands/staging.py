@@ -138,10 +138,16 @@ def promote(
 
 @staging.command("rollback")
 def rollback(
-    name: Name, *, reason: Reason = "", dry_run: guarded.DryRun = False, wait: Wait = False, json: Json = False
+    name: Name,
+    *,
+    reason: Reason = "",
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    wait: Wait = False,
+    json: Json = False,
 ) -> None:
     """Make the slot live again that was so before: one switch, within the keep time."""
-    _ask(name, "rollback", _wish(reason, None, dry_run=dry_run), wait=wait and not dry_run, json=json)
+    _ask(name, "rollback", _wish(reason, override, dry_run=dry_run), wait=wait and not dry_run, json=json)
 
 
 @staging.command("approve")
