@@ -13,7 +13,7 @@ Project = Annotated[str, typer.Option("--project", "-p", help="name of the proje
 Target = Annotated[str, typer.Argument(metavar="[REPO][@REF]", help="default: the project's, at HEAD")]
 Repository = Annotated[str, typer.Option(help="URL or path; default: the project's")]
 OneProvider = Annotated[str, typer.Option(help="of one provider alone")]
-#: Of what passes no guards; `guarded.DryRun` is for what does.
+#: Of what no guard refuses; `guarded.DryRun` is for what one may refuse.
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say whether it could be, change nothing")]
 Words = Annotated[
     list[str] | None,

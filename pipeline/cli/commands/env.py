@@ -278,12 +278,20 @@ def release(
 
 
 @env.command("rm")
-def remove(environment: Name, *, dry_run: guarded.DryRun = False, json: Json = False) -> None:
+def remove(
+    environment: Name,
+    *,
+    reason: guarded.Reason = "",
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    json: Json = False,
+) -> None:
     """Give it back, and wait until nothing of it exists."""
     from pipeline.cli import environments as shown
 
+    wish = guarded.wish(reason, override, dry_run=dry_run)
     client, id = _one(environment)
-    found, out = client.delete(f"/v1/environments/{id}", dry_run="true" if dry_run else "false"), Output(json)
+    found, out = client.post(f"/v1/environments/{id}/release", wish), Output(json)
     if not dry_run:
         found = shown.gone(client, out, id)
     if json:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Json, OneProvider, guarded
+from pipeline.cli.commands import DryRun, Json, OneProvider, guarded
 from pipeline.cli.output import REFUSED, USAGE, Complaint, Output
 
 #: The states of a machine, as a sentence says them.
@@ -188,7 +188,7 @@ def release(
     *,
     provider: Provider = "",
     reason: guarded.Reason = "",
-    dry_run: guarded.DryRun = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Clean a registered machine that is quarantined or was taken out, and put it back when it is clean."""
