@@ -20,6 +20,12 @@ class SnapshotWish(Wish):
     name: str = Field(default="", max_length=63)
 
 
+class SnapshotRemoval(Guarded):
+    """Beside what every guarded act is told: whose it is, which may be left out where one project has that name."""
+
+    project: str = Field(default="", max_length=100)
+
+
 class SnapshotView(BaseModel):
     """Moments are seconds since the epoch."""
 
@@ -52,9 +58,15 @@ def router(app: Application) -> APIRouter:
     def of(name: str) -> list[SnapshotView]:
         return [SnapshotView.of(one) for one in app.snapshots.of(name)]
 
-    @routes.delete("/providers/{name}/snapshots/{snapshot}", summary="Remove one that nothing uses")
-    def remove(name: str, snapshot: str, project: str = "", dry_run: bool = False, reason: str = "") -> SnapshotView:
-        asking = Guarded(dry_run=dry_run, reason=reason).asking(NOT_NEEDED)
-        return SnapshotView.of(app.snapshots.remove(name, snapshot, project, asking))
+    def gone(name: str, snapshot: str, wish: SnapshotRemoval) -> SnapshotView:
+        return SnapshotView.of(app.snapshots.remove(name, snapshot, wish.project, wish.asking(NOT_NEEDED)))
+
+    @routes.post("/providers/{name}/snapshots/{snapshot}/remove", summary="Remove one, through the gate")
+    def remove(name: str, snapshot: str, wish: SnapshotRemoval | None = None) -> SnapshotView:
+        return gone(name, snapshot, wish or SnapshotRemoval())
+
+    @routes.delete("/providers/{name}/snapshots/{snapshot}", summary="The same, as `remove` without a body")
+    def delete(name: str, snapshot: str, project: str = "", dry_run: bool = False, reason: str = "") -> SnapshotView:
+        return gone(name, snapshot, SnapshotRemoval(project=project, dry_run=dry_run, reason=reason))
 
     return routes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pipeline.domain.errors import UserError
+
 _DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,6})h)?(?:(\d{1,8})m)?(?:(\d{1,10})s)?", re.ASCII)
 _UNIT_S = (86400, 3600, 60, 1)
 
@@ -30,6 +32,12 @@ def parse_positive_duration(text: str) -> float:
     if not seconds:
         raise ValueError(f"expected more than no time, got {text!r}")
     return seconds
+
+
+def check_span(name: str, seconds: float | None, most_s: float) -> None:
+    """UserError when what somebody wishes under a name is less than nothing or too long; None: nothing is wished."""
+    if seconds is not None and not 0 <= seconds <= most_s:
+        raise UserError(f"{name}: expected 0 to {most_s:.0f} s, not {seconds:g}")
 
 
 def passed(since: float, now: float, seconds: float) -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from pipeline.domain.durations import check_span
 from pipeline.domain.environments import Environment, EnvironmentState, Node, NodeState, Purpose
 from pipeline.domain.errors import InvalidTransition, UserError
 from pipeline.domain.leases import LIVING
@@ -15,8 +16,8 @@ from pipeline.domain.scaling import Scaling
 N = NodeState
 #: A node in one of these can do its work.
 HEALTHY = frozenset({N.REACHABLE, N.IN_SERVICE})
-#: A node that goes is out of traffic for so long before it is taken back, in seconds.
-DRAIN_S = 10.0
+#: A node that goes is out of traffic for so long before it is taken back, where nobody says, and at most; in seconds.
+DRAIN_S, MOST_DRAIN_S = 10.0, 600.0
 #: Lost nodes of one environment that are replaced, tries that fail among them.
 MAX_REPLACED = 5
 
@@ -40,6 +41,11 @@ def check(environment: Environment, role: str) -> None:
     known = list(dict.fromkeys(node.role for node in environment.nodes))
     if role not in known:
         raise UserError(f"environment {environment.id} has no role {role!r}; it has: {', '.join(known)}")
+
+
+def check_drain(seconds: float | None) -> None:
+    """UserError when nodes that go cannot be asked to be out of traffic for so long; None: nobody says."""
+    check_span("drain", seconds, MOST_DRAIN_S)
 
 
 def lasts(environment: Environment) -> bool:

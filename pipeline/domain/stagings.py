@@ -327,7 +327,7 @@ def promote(staging: Staging, who: str, why: str, now: float, overrides: Mapping
     return replace(staging.to(Activity.CHECKING), promotion=asked, last_number=number)
 
 
-def rollback(staging: Staging, who: str, why: str, now: float) -> Staging:
+def rollback(staging: Staging, who: str, why: str, now: float, overrides: Mapping[str, str] | None = None) -> Staging:
     """Ask for the slot that was live before to be live again; also while a promotion is watched."""
     if staging.live is None:
         raise InvalidTransition(f"staging {staging.name} has no live slot: nothing was promoted yet")
@@ -338,7 +338,7 @@ def rollback(staging: Staging, who: str, why: str, now: float) -> Staging:
             "something else was deployed there. Deploy the earlier ref again, and promote it"
         )
     number = staging.last_number + 1
-    asked = Promotion(number, name, who, why, now, back=True)
+    asked = Promotion(number, name, who, why, now, back=True, overrides=overrides or {})
     return replace(staging.to(Activity.SWITCHING), promotion=asked, last_number=number)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pipeline.domain import moves, resizing
+from pipeline.domain.durations import check_span
 from pipeline.domain.environments import Environment
 from pipeline.domain.errors import InvalidTransition, UserError
 from pipeline.domain.guards import Act
@@ -14,7 +15,7 @@ from pipeline.envs.books import Loaded
 from pipeline.envs.gate import Asking
 from pipeline.envs.room import NoRoom
 from pipeline.ports.stores import Put
-from pipeline.stages.scaling import MOST_DRAIN_S, Scale, tried
+from pipeline.stages.scaling import Scale, tried
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,8 @@ class Moving:
         UserError (no such role or place, more nodes than the provider takes meanwhile), OverQuota, GuardRefused (what
         the guards have against taking the old nodes out), InvalidTransition (not leased, or its nodes change already).
         """
-        for name, seconds, most in (("drain", wish.drain_s, MOST_DRAIN_S), ("keep", wish.keep_s, moves.MOST_KEEP_S)):
-            if seconds is not None and not 0 <= seconds <= most:
-                raise UserError(f"{name}: expected at most {most:.0f} s, not {seconds:.0f}")
+        resizing.check_drain(wish.drain_s)
+        check_span("keep", wish.keep_s, moves.MOST_KEEP_S)
         return self.scale.tools.books.again(lambda: self._move(environment_id, wish, asking))
 
     def _move(self, id: str, wish: MoveWish, asking: Asking) -> Environment:

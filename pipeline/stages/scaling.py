@@ -29,9 +29,6 @@ from pipeline.stages.context import Tools
 from pipeline.stages.requests import UNTESTED
 from pipeline.stages.runner import save_run
 
-#: Nodes may be asked to be out of traffic for so long before they go, at most, in seconds.
-MOST_DRAIN_S = 600.0
-
 
 @dataclass(frozen=True)
 class Scale:
@@ -51,8 +48,7 @@ class Scale:
         The same wish once more changes nothing. Errors: NotFound, UserError (no such role, addresses of its own, more
         than the provider takes), OverQuota, GuardRefused, InvalidTransition (not leased, or scaled already).
         """
-        if drain_s is not None and not 0 <= drain_s <= MOST_DRAIN_S:
-            raise UserError(f"drain: a node drains for {MOST_DRAIN_S:.0f} s at most, not {drain_s:.0f}")
+        resizing.check_drain(drain_s)
         return self.tools.books.again(lambda: self._scale(environment_id, role, count, asking, drain_s))
 
     def _scale(self, id: str, role: str, count: int, asking: Asking, drain_s: float | None) -> Environment:
@@ -95,7 +91,7 @@ class Scale:
         """How long what is open may go on at most, where nobody says."""
         owner = environment.contract.owner if environment.contract is not None else ""
         staging = self.tools.books.stagings.find(owner.removeprefix(OWNER)) if owner.startswith(OWNER) else None
-        return resizing.DRAIN_S if staging is None else min(staging.value.spec.drain_s, MOST_DRAIN_S)
+        return resizing.DRAIN_S if staging is None else min(staging.value.spec.drain_s, resizing.MOST_DRAIN_S)
 
     def _grow(self, loaded: Loaded[Environment], wish: Scaling, asking: Asking, ledger: Put) -> Environment:
         grown = resizing.grown(loaded.value, wish)

@@ -74,7 +74,9 @@ class Stagings:
 
     def rollback(self, name: str, asking: Asking) -> Staging:
         """Ask for the slot that was live before to become live again."""
-        return self._change(name, asking, lambda one, now: stagings.rollback(one, asking.who, asking.why, now))
+        return self._change(
+            name, asking, lambda one, now: stagings.rollback(one, asking.who, asking.why, now, asking.overrides)
+        )
 
     def approve(self, name: str, asking: Asking) -> Staging:
         """Let the idle slot be promoted."""

@@ -192,22 +192,23 @@ class Switching:
         promotion = _promotion(staging)
         environment = self._environment(staging.slot(promotion.slot).environment)
         if promotion.back:  # a promotion passed the gate with its checks
-            unwell = self._unwell_back(router, staging, promotion.slot)
-            refused = self._refused(staging, promotion, unwell)
+            refused = self._refused_back(router, staging, promotion, environment)
             if refused:
                 return stagings.give_up(staging, promotion.number, refused, self._now())
         began = self._now()
         router.switch(staging.spec.domain, environment.id)
         return stagings.switched(staging, promotion.number, self._now(), self._now() - began)
 
-    def _unwell_back(self, router: Router, staging: Staging, name: SlotName) -> str:
-        """Going back to a slot of which anything answers is better than staying; to one that is gone is not."""
-        environment = self._environment(staging.slot(name).environment)
+    def _refused_back(self, router: Router, staging: Staging, promotion: Promotion, environment: Environment) -> str:
+        """Going back to a slot of which anything answers is better than staying; to one that is gone is not.
+
+        Whoever overrides may go back to one of which nothing answers, never to one that is gone.
+        """
         if environment.state not in STANDING:
-            return f"environment {environment.id} is {environment.state}"
-        self._register(router, staging, name, router.known())
+            return f"environment {environment.id} is {environment.state}: {environment.reason}"
+        self._register(router, staging, promotion.slot, router.known())
         reading = router.reading(environment.id)
-        return "" if reading.up else _unwell(reading, ())
+        return self._refused(staging, promotion, "" if reading.up else _unwell(reading, ()))
 
     def _watching(self, router: Router, staging: Staging) -> Staging:
         promotion = _promotion(staging)

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.drivers.vagrant.driver import VagrantDriver
+from pipeline.adapters.drivers.vagrant.libvirt import guest
+from pipeline.adapters.drivers.vagrant.libvirt.domains import Domains, pool_of
 from pipeline.domain.errors import TransientError
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
@@ -33,6 +35,16 @@ TINY = Resources(vcpu=0.5, memory_mib=64, disk_gib=1)
 BOUND = QosProfile(disk_write_iops=20, network_in=8 * 10**6)
 STRANGER = """\
 <domain type='qemu'><name>web-0</name><memory unit='MiB'>64</memory><os><type>hvm</type></os></domain>
+"""
+SHUT_OFF = """\
+<domain type='qemu'>
+  <name>{name}</name>
+  <memory unit='MiB'>64</memory>
+  <os><type>hvm</type></os>
+  <devices>
+    <disk type='file'><driver name='qemu' type='qcow2'/><source file='{layer}'/><target dev='vda'/></disk>
+  </devices>
+</domain>
 """
 
 pytestmark = [pytest.mark.libvirt, pytest.mark.timeout(300)]
@@ -208,6 +220,32 @@ def test_a_guest_that_does_not_start_says_why(
     broken.with_name("debian-12").symlink_to(broken)
     with pytest.raises(TransientError, match="vmlinuz"):
         libvirt_nodes.driver(state=tmp_path).create(request(libvirt_nodes, node_keys, "web-0"))
+
+
+def test_an_older_guest_stays_while_a_domain_that_does_not_run_has_a_layer_above_it(
+    libvirt_nodes: LibvirtNodes, tmp_path: Path
+) -> None:
+    places = {key: tmp_path / f"guests/debian-12@{key}" for key in ("now", "used", "old")}
+    for place in places.values():
+        place.mkdir(parents=True)
+        with (place / "disk.img").open("wb") as disk:
+            disk.truncate(1 << 20)
+    deployment = libvirt_nodes.deployment + "g"
+    domains, node = Domains(deployment, libvirt_nodes.uri, pool_of(tmp_path, deployment)), "greenroom.g.env-1.web-0"
+    domains.ensure_pool()
+    try:
+        domains.ensure_layer("box.img", places["used"] / "disk.img", 1)
+        above = ("--format", "qcow2", "--backing-vol", "box.img", "--backing-vol-format", "qcow2")
+        libvirt_nodes.virsh("vol-create-as", domains.pool_name, f"{node}.img", "1GiB", *above)
+        (tmp_path / "node.xml").write_text(SHUT_OFF.format(name=node, layer=domains.pool / f"{node}.img"))
+        libvirt_nodes.virsh("define", str(tmp_path / "node.xml"))
+        guest._drop_unused(tmp_path, places["now"])
+        assert sorted(key for key, place in places.items() if place.exists()) == ["now", "used"]
+        libvirt_nodes.virsh("undefine", node)
+    finally:
+        domains.remove_pool()
+    guest._drop_unused(tmp_path, places["now"])
+    assert [key for key, place in places.items() if place.exists()] == ["now"]
 
 
 def test_a_strangers_domain_stays(

@@ -44,6 +44,31 @@ def test_set_up_without_apt_names_what_is_missing_and_what_it_is_for(bare_path: 
     )
 
 
+def test_set_up_with_an_apt_that_fails_says_what_to_do_next(bare_path: str) -> None:
+    """As after a dpkg that was interrupted: lists are updated, and nothing is installed."""
+    tools = {"apt-get": "case $* in update*) ;; *) echo 'E: interrupted' >&2; exit 100 ;; esac", "dpkg": ""}
+    tools |= {"id": "echo 0", "env": 'shift; exec "$@"'}
+    for name, does in tools.items():
+        file = Path(bare_path, name)
+        file.unlink(missing_ok=True)
+        file.write_text(f"#!{bare_path}/bash\n{does}\n")
+        file.chmod(0o755)
+    result = subprocess.run(
+        [f"{bare_path}/bash", "scripts/setup", "vagrant"],
+        cwd=ROOT,
+        env={"PATH": bare_path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    first, last = result.stderr.splitlines()
+    assert first == "E: interrupted"
+    assert last.startswith("setup: apt-get could not install vagrant")
+    assert last.endswith("(after an interruption `dpkg --configure -a`), then run set-up again")
+
+
 def leftovers(mark: str, directory: Path) -> list[str]:
     command = [str(ROOT / "scripts/leftovers"), mark, str(directory)]
     return subprocess.run(command, cwd="/", capture_output=True, text=True, check=True).stdout.splitlines()

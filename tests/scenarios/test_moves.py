@@ -129,8 +129,8 @@ def test_a_dry_run_changes_nothing_and_says_where_it_would_go(world: World) -> N
         (replace(TO_METAL, to="zone="), UserError, "expected bare-metal"),
         (replace(TO_METAL, to="zone=rack-z"), UserError, "no zone 'rack-z'; there are: rack-a, rack-b"),
         (replace(TO_METAL, to="aggregate=fast"), UserError, "no aggregate 'fast'; there are: none"),
-        (replace(TO_METAL, keep_s=1e9), UserError, "keep: expected at most"),
-        (replace(TO_METAL, drain_s=-1), UserError, "drain: expected at most"),
+        (replace(TO_METAL, keep_s=1e9), UserError, "keep: expected 0 to 86400 s"),
+        (replace(TO_METAL, drain_s=-1), UserError, "drain: expected 0 to 600 s, not -1"),
     ],
 )
 def test_a_wish_that_makes_no_sense_is_refused_at_once(

@@ -185,6 +185,32 @@ def test_a_rollback_of_a_promotion_that_is_watched_needs_no_wait(world: World) -
     assert (now(world).live, now(world).activity) == (BLUE, Activity.IDLE)
 
 
+def test_a_rollback_to_what_does_not_answer_needs_an_override(world: World) -> None:
+    live(world, "v1")
+    live(world, "v2")
+    blue = environment(world, BLUE)
+    world.router.sick.update(world.router.known()[blue].targets)
+    world.stagings.rollback("front", ADA)
+    world.settle()
+    assert now(world).live is GREEN
+    assert "guard healthy" in now(world).history[-1].why
+    world.stagings.rollback("front", replace(ADA, overrides={"healthy": "its check is wrong"}))
+    world.settle()
+    assert (now(world).live, world.router.routes()) == (BLUE, {HOST: blue})
+
+
+def test_no_override_leads_back_to_a_slot_that_is_gone(world: World) -> None:
+    live(world, "v1")
+    live(world, "v2")
+    loaded = world.books.environments.get(environment(world, BLUE))
+    gone = replace(loaded.value, state=E.DESTROYED, reason="by hand")
+    world.books.commit(world.books.environments.kind.put(gone.id, gone, loaded.version))
+    world.stagings.rollback("front", replace(ADA, overrides={"healthy": "all the same"}))
+    world.settle()
+    assert now(world).live is GREEN
+    assert f"environment {gone.id} is destroyed: by hand" in now(world).history[-1].why
+
+
 def test_a_rollback_after_the_keep_time_says_what_to_do(world: World) -> None:
     with pytest.raises(InvalidTransition, match="nothing was promoted"):
         world.stagings.rollback("front", ADA)

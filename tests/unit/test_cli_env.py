@@ -52,9 +52,6 @@ class Api:
     def post(self, path: str, body: Any = None) -> Any:
         return self._answer(f"POST {path}", body)
 
-    def delete(self, path: str, **params: Any) -> Any:
-        return self._answer(f"DELETE {path}", params)
-
     def items(self, path: str, limit: int, **params: str) -> Any:
         return self._answer(f"ITEMS {path}", params)[:limit]
 
@@ -175,8 +172,9 @@ def test_protection_wants_a_reason_or_off(speak: Speak) -> None:
 
 
 def test_removal_waits_until_it_is_gone(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
-    speak(**{"DELETE /v1/environments/env-1": [READY], ONE: [READY, GONE]})
-    env.remove("env-1")
+    api = speak(**{"POST /v1/environments/env-1/release": [READY], ONE: [READY, GONE]})
+    env.remove("env-1", reason="over", override=["held=seen enough"])
+    assert api.asked[0][1] == {"reason": "over", "overrides": {"held": "seen enough"}, "dry_run": False}
     assert "env-1 is destroyed" in capsys.readouterr().out
 
 

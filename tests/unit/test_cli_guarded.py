@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 from pipeline.cli import client as client_module
 from pipeline.cli import ending
-from pipeline.cli.main import main
+from pipeline.cli.main import app, main
 from pipeline.cli.output import Output
 from pipeline.domain.guards import GUARDS
 
@@ -100,7 +103,9 @@ def test_destroy_wants_a_reason_and_answers_in_json(
 
 
 @pytest.mark.parametrize("override", ["held", "held=", "held= "])
-@pytest.mark.parametrize("command", ["release run-1", "cancel run-1", "destroy env-1", "machine drain m"])
+@pytest.mark.parametrize(
+    "command", ["release run-1", "cancel run-1", "destroy env-1", "machine drain m", "snapshot rm p s"]
+)
 def test_an_override_without_a_reason_asks_nothing(
     command: str, override: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +113,25 @@ def test_an_override_without_a_reason_asks_nothing(
     assert run(monkeypatch, api, *command.split(), "--reason", "x", "--override", override) == 2
     assert api.asked == []
     assert "--override held: expected GUARD=REASON" in capsys.readouterr().err
+
+
+def commands(group: TyperGroup, *words: str) -> Iterator[tuple[str, TyperCommand]]:
+    """All commands by their words."""
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, *words, name)
+        elif isinstance(command, TyperCommand):
+            yield " ".join([*words, name]), command
+
+
+def test_whoever_may_ask_the_guards_may_override_them() -> None:
+    root = get_command(app)
+    assert isinstance(root, TyperGroup)
+    options = {words: {word for one in command.params for word in one.opts} for words, command in commands(root)}
+    helps = {words: {getattr(one, "help", "") for one in command.params} for words, command in commands(root)}
+    asking = [words for words, told in helps.items() if "ask the guards, change nothing" in told]
+    assert {"snapshot rm", "staging rollback", "env rm", "machines drain"} <= set(asking)
+    assert [words for words in asking if "--override" not in options[words]] == []
 
 
 def a_machine(provider: str, state: str = "in-service") -> dict[str, Any]:

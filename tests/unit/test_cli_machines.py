@@ -93,3 +93,26 @@ def test_the_key_of_the_service_is_shown(monkeypatch: pytest.MonkeyPatch, capsys
     api = Api(**{"get /v1/machines/key": {"key": KEY}})
     assert run(monkeypatch, api, "machines", "key") == 0
     assert capsys.readouterr().out == f"{KEY}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "state"),
+    [
+        ("machine drain", "draining"),
+        ("machine maintenance", "maintenance"),
+        ("machine quarantine", "quarantined"),
+        ("machine return", "in-service"),
+        ("machines drain", "draining"),
+        ("machines quarantine", "quarantined"),
+    ],
+)
+def test_a_command_leads_to_a_state(
+    command: str, state: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = Api(**{"post /v1/machines/lab/a-1/state": a_machine("lab", state)})
+    more = ("a-1", "--provider", "lab", "--reason", "why", "--override", "in-use=seen")
+    assert run(monkeypatch, api, *command.split(), *more) == 0
+    wish = {"reason": "why", "overrides": {"in-use": "seen"}, "dry_run": False}
+    assert api.asked == [("/v1/machines/lab/a-1/state", {"state": state, **wish})]
+    assert capsys.readouterr().out.startswith("machine a-1 is ")
+    assert run(monkeypatch, Api(), *command.split(), "a-1") == 2, "the reason cannot be left out"

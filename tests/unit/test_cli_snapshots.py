@@ -22,7 +22,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Calls:
         ("GET", "/v1/environments/env-1"): {"id": "env-1"},
         ("POST", "/v1/environments/env-1/snapshot"): {**SEEDED, "state": "saving", "size": 0},
         ("GET", "/v1/providers/cloud/snapshots"): [SEEDED],
-        ("DELETE", "/v1/providers/cloud/snapshots/seeded"): SEEDED,
+        ("POST", "/v1/providers/cloud/snapshots/seeded/remove"): SEEDED,
     }
     return answering(monkeypatch, answers)
 
@@ -46,6 +46,13 @@ def test_ls_shows_size_and_origin(asked: Calls) -> None:
 
 def test_rm_may_be_tried_first(asked: Calls) -> None:
     said = snapshot("rm", "cloud", "seeded", "-p", "shop", "--dry-run")
-    assert asked[-1][1].endswith("?project=shop&reason=&dry_run=1")
+    body = {"project": "shop", "reason": "", "overrides": {}, "dry_run": True}
+    assert asked[-1] == ("POST", "/v1/providers/cloud/snapshots/seeded/remove", body)
     assert "could be removed; nothing was changed" in said
     assert "is removed" in snapshot("rm", "cloud", "seeded")
+
+
+def test_rm_may_pass_a_guard_with_a_reason(asked: Calls) -> None:
+    snapshot("rm", "cloud", "seeded", "--reason", "it leaks", "--override", "in-use=its server is stopped")
+    overrides = {"in-use": "its server is stopped"}
+    assert asked[-1][2] == {"project": "", "reason": "it leaks", "overrides": overrides, "dry_run": False}

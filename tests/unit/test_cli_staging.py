@@ -103,6 +103,13 @@ def test_a_promotion_is_waited_for_and_its_end_is_the_exit_status(speak: Any, la
     }  # fmt: skip
 
 
+def test_a_rollback_may_pass_a_guard(speak: Any) -> None:
+    api = speak(**{"POST /v1/stagings/front/rollback": [IDLE]})
+    staging.rollback("front", override=["healthy=its check is wrong"])
+    ((_, body),) = api.asked
+    assert body["overrides"] == {"healthy": "its check is wrong"}
+
+
 def test_a_dry_run_is_never_waited_for(speak: Any, capsys: pytest.CaptureFixture[str]) -> None:
     api = speak(**{"POST /v1/stagings/front/promote": [WATCHING], "POST /v1/stagings/front/remove": [IDLE]})
     staging.promote("front", dry_run=True, wait=True)

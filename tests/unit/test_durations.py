@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.durations import LONGEST_S, format_duration, parse_duration, parse_positive_duration
+from pipeline.domain.durations import LONGEST_S, check_span, format_duration, parse_duration, parse_positive_duration
+from pipeline.domain.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,14 @@ def test_what_is_no_duration(text: str) -> None:
 def test_what_is_too_long(text: str) -> None:
     with pytest.raises(ValueError, match="at most 7d"):
         parse_duration(text)
+
+
+def test_a_wish_has_a_longest_span() -> None:
+    for seconds in (None, 0.0, 600.0):
+        check_span("drain", seconds, 600.0)
+    for seconds, told in ((-1.0, "-1"), (600.5, "600.5"), (float("nan"), "nan")):
+        with pytest.raises(UserError, match=f"drain: expected 0 to 600 s, not {told}"):
+            check_span("drain", seconds, 600.0)
 
 
 def test_some_durations_may_not_be_zero() -> None:

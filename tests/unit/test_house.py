@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,8 @@ WRONG_WORDS = re.compile(
     r"(Tenant|Vcs|Phase|(?<!Open)Stack|Instance|Box|Provisioner|Balancer|Garbage|ConnectionManager)(?=[A-Z]|$)"
 )
 LOCK = "uv.lock"
+#: Tests that bear one of these are collected by scripts/test-openstack alone.
+CLOUD_MARKS = frozenset({"openstack", "hypervisor", "machines"})
 
 
 def tree() -> list[str]:
@@ -122,6 +125,58 @@ def test_every_task_that_is_asked_for_exists() -> None:
     requested = [(place, task) for place, call in job_requests() if (task := requested_task(call))]
     assert requested
     assert [found for found in requested if not callable(getattr(tasks, found[1], None))] == []
+
+
+def cloud_marks(source: str) -> list[int]:
+    """Lines of `mark.openstack` and the like, wherever in a test file they stand."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute)
+        and node.attr in CLOUD_MARKS
+        and ast.unparse(node.value).rpartition(".")[2] == "mark"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("@pytest.mark.openstack\ndef test_it(): ...", [1]),
+        ("pytestmark = [\n    pytest.mark.redis,\n    pytest.mark.hypervisor,\n]", [3]),
+        ("from pytest import mark, param\nALL = [param(1, marks=mark.machines())]", [2]),
+        ("# pytest.mark.openstack\nwanted.openstack = cloud.machines", []),
+    ],
+)
+def test_marks_of_the_cloud_are_seen(source: str, found: list[int]) -> None:
+    assert cloud_marks(source) == found
+
+
+def test_tests_with_the_cloud_stand_where_they_are_collected() -> None:
+    """scripts/test-openstack names these places, and reads no other for its marks."""
+    told = re.search(r"^places=\((.*)\)$", text("scripts/test-openstack"), re.MULTILINE)
+    assert told is not None
+    places = tuple(f"{place}/" for place in told[1].split())
+    marked = [
+        f"{name}:{line}"
+        for name in PYTHON
+        if name.startswith("tests/") and "mark." in text(name)
+        for line in cloud_marks(text(name))
+    ]
+    assert {place.rpartition("/")[0] + "/" for place in marked} >= set(places)
+    elsewhere = [place for place in marked if not place.startswith(places)]
+    assert elsewhere == [], f"move these tests to {' or '.join(places)}, or nobody runs them"
+
+
+def test_an_option_that_two_commands_have_is_written_once() -> None:
+    written = Counter(
+        ast.unparse(node)
+        for name in PYTHON
+        if name.startswith("pipeline/cli/")
+        for node in ast.walk(ast.parse(text(name)))
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Annotated"
+    )
+    assert written
+    assert [option for option, times in written.items() if times > 1] == [], "give it a name in pipeline/cli/commands"
 
 
 def test_class_names_use_the_glossary() -> None:

@@ -7,7 +7,7 @@ import ipaddress
 import json
 import stat
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -244,11 +244,77 @@ def test_the_key_of_a_guest_follows_what_it_is_made_of(monkeypatch: pytest.Monke
     assert guest.key() != before
 
 
-def test_an_older_guest_stays_while_its_disk_is_open(tmp_path: Path) -> None:
-    places = [tmp_path / f"debian-12@{key}" for key in ("now", "open", "old")]
-    for place in places:
-        place.mkdir()
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    """A state with a guest of today and two older ones."""
+    for key in ("now", "used", "old"):
+        place = tmp_path / f"guests/debian-12@{key}"
+        place.mkdir(parents=True)
         (place / "disk.img").touch()
-    with (places[1] / "disk.img").open():
-        guest._drop_unused(places[0])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["debian-12@now", "debian-12@open"]
+    return tmp_path
+
+
+def dropped(state: Path) -> list[str]:
+    """The keys of the guests that went."""
+    guest._drop_unused(state, state / "guests/debian-12@now")
+    return [key for key in ("now", "used", "old") if not (state / f"guests/debian-12@{key}").exists()]
+
+
+def test_an_older_guest_stays_while_its_disk_is_open(built: Path) -> None:
+    with (built / "guests/debian-12@used/disk.img").open():
+        assert dropped(built) == ["old"]
+    assert dropped(built) == ["used", "old"]
+
+
+def layers(state: Path, monkeypatch: pytest.MonkeyPatch, told: Mapping[str, Mapping[str, object]]) -> None:
+    """Storage pools of two deployments have these layers, of which `qemu-img info` tells."""
+    for name in told:
+        layer = state / "libvirt" / name
+        layer.parent.mkdir(parents=True, exist_ok=True)
+        layer.touch()
+
+    def call(argv: Sequence[str]) -> str:
+        assert list(argv[:4]) == ["qemu-img", "info", "--force-share", "--output=json"]
+        return json.dumps(told[str(Path(argv[4]).relative_to(state / "libvirt"))])
+
+    monkeypatch.setattr(domains, "run", call)
+
+
+def test_an_older_guest_stays_while_a_layer_lies_above_it_though_no_domain_runs(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box, used = built / "libvirt/ours/box.img", built / "guests/debian-12@used/disk.img"
+    told: dict[str, Mapping[str, object]] = {
+        "ours/web-0.img": {"full-backing-filename": str(box)},
+        "ours/box.img": {"full-backing-filename": str(used)},
+        "theirs/box.img": {"full-backing-filename": str(built / "guests/debian-12@now/disk.img")},
+        "theirs/empty.img": {},
+    }
+    layers(built, monkeypatch, told)
+    assert dropped(built) == ["old"]
+    for name in ("web-0.img", "box.img"):
+        (built / "libvirt/ours" / name).unlink()
+    assert dropped(built) == ["used", "old"]
+
+
+def test_no_guest_goes_while_a_layer_cannot_be_read(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers(built, monkeypatch, {"ours/web-0.img": {}})
+
+    def failing(argv: Sequence[str]) -> str:
+        raise TransientError(f"{argv[-1]} could not be opened")
+
+    monkeypatch.setattr(domains, "run", failing)
+    with pytest.raises(TransientError, match=r"web-0\.img could not be opened"):
+        dropped(built)
+    assert len(list((built / "guests").iterdir())) == 3
+
+
+def test_a_layer_that_goes_meanwhile_is_no_hindrance(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers(built, monkeypatch, {"ours/web-0.img": {}})
+
+    def gone(argv: Sequence[str]) -> str:
+        Path(argv[-1]).unlink()
+        raise TransientError(f"{argv[-1]} could not be opened")
+
+    monkeypatch.setattr(domains, "run", gone)
+    assert dropped(built) == ["used", "old"]

@@ -29,7 +29,7 @@ def accept(
         str, typer.Option(metavar="REPO[@REF]", help="the tests of its greenroom.yml judge the node, too")
     ] = "",
     project: Annotated[str, typer.Option("--project", "-p", help="whose token and account are used; none")] = "",
-    reason: Annotated[str, typer.Option("--reason", help="why, for whoever reads the audit")] = "",
+    reason: guarded.Reason = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check what is asked for, change nothing")] = False,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="for the verdict; exit status 1 unless it passed")] = False,
     json: Json = False,

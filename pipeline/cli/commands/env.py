@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Browser, Count, Json, Project, Words, guarded
+from pipeline.cli.commands import Browser, Count, Json, Project, Repository, Words, guarded
 from pipeline.cli.output import FAILED, USAGE, Complaint, Output
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 env = typer.Typer(help="Environments on request: whole, yours for a time, given back.", no_args_is_help=True)
 #: What a person names: an environment's id, a unique part of it, or its name.
 Name = Annotated[str, typer.Argument(metavar="ENV", help="its id, a unique part of it, its name, or `last`")]
+Done = Annotated[bool, typer.Option("--wait", "-w", help="until it is done; exit status 1 if it cannot be")]
 Duration = Annotated[str, typer.Argument(metavar="DURATION", help="such as 30m or 1h30m")]
 
 
@@ -29,7 +30,7 @@ def create(
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="a greenroom.yml of yours", exists=True, dir_okay=False)
     ] = None,
-    repository: Annotated[str, typer.Option(help="URL or path; default: the project's")] = "",
+    repository: Repository = "",
     ref: Annotated[str, typer.Option(help="branch, tag or commit; its greenroom.yml unless another is given")] = "",
     name: Annotated[str, typer.Option(help="another word for its id")] = "",
     why: Annotated[str, typer.Option(help="what it is for")] = "",
@@ -201,7 +202,7 @@ def move(
     back: Annotated[bool, typer.Option("--back", help="let its old nodes serve on while they stand")] = False,
     keep: Annotated[str, typer.Option(help="how long old nodes stand without traffic; default: 5m")] = "",
     drain: Annotated[str, typer.Option(help="how long what is open there may go on; default: 10s")] = "",
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="until it is done; exit status 1 if it cannot be")] = False,
+    wait: Done = False,
     reason: guarded.Reason = "",
     override: guarded.Override = None,
     dry_run: guarded.DryRun = False,
@@ -229,7 +230,7 @@ def scale(
     wish: Annotated[str, typer.Argument(metavar="ROLE=N", help="how many nodes of a role there are to be")],
     *,
     drain: Annotated[str, typer.Option(help="how long nodes that go get no traffic before; default: 10s")] = "",
-    wait: Annotated[bool, typer.Option("--wait", "-w", help="until it is done; exit status 1 if it cannot be")] = False,
+    wait: Done = False,
     reason: guarded.Reason = "",
     override: guarded.Override = None,
     dry_run: guarded.DryRun = False,
@@ -277,12 +278,20 @@ def release(
 
 
 @env.command("rm")
-def remove(environment: Name, *, dry_run: guarded.DryRun = False, json: Json = False) -> None:
+def remove(
+    environment: Name,
+    *,
+    reason: guarded.Reason = "",
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    json: Json = False,
+) -> None:
     """Give it back, and wait until nothing of it exists."""
     from pipeline.cli import environments as shown
 
+    wish = guarded.wish(reason, override, dry_run=dry_run)
     client, id = _one(environment)
-    found, out = client.delete(f"/v1/environments/{id}", dry_run="true" if dry_run else "false"), Output(json)
+    found, out = client.post(f"/v1/environments/{id}/release", wish), Output(json)
     if not dry_run:
         found = shown.gone(client, out, id)
     if json:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Json, guarded
+from pipeline.cli.commands import DryRun, Json, OneProvider, guarded
 from pipeline.cli.output import REFUSED, USAGE, Complaint, Output
 
 #: The states of a machine, as a sentence says them.
@@ -27,7 +28,7 @@ machines = typer.Typer(help="Machines: what stands on them, and which are accept
 def listed(
     context: typer.Context,
     *,
-    provider: Annotated[str, typer.Option(help="of one provider alone")] = "",
+    provider: OneProvider = "",
     json: Json = False,
 ) -> None:
     """List the machines of the inventories, with what stands on them; or have one accepted."""
@@ -187,7 +188,7 @@ def release(
     *,
     provider: Provider = "",
     reason: guarded.Reason = "",
-    dry_run: guarded.DryRun = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Clean a registered machine that is quarantined or was taken out, and put it back when it is clean."""
@@ -196,91 +197,20 @@ def release(
 
 
 def _act(act: str, name: str, provider: str, body: dict[str, Any], words: str, *, json: bool) -> None:
-    from pipeline.cli.client import connect
-
-    client, out = connect(), Output(json)
-    where = provider or provider_of(client.get("/v1/machines", name=name), name)
-    found = client.post(f"/v1/machines/{where}/{name}/{act}", body)
+    found, out = _asked(act, name, provider, body), Output(json)
     if json:
         out.data(found)
     else:
         out.say(words)
 
 
-machine = typer.Typer(help="Machines: taken out of service and put back.", no_args_is_help=True)
-
-
-@machine.command("drain")
-def drain(
-    name: str,
-    *,
-    reason: guarded.Reason,
-    provider: Provider = "",
-    override: guarded.Override = None,
-    dry_run: guarded.DryRun = False,
-    json: Json = False,
-) -> None:
-    """Let a machine take no more nodes; those on it stay until they are over."""
-    _to("draining", name, reason, provider, override, dry_run=dry_run, json=json)
-
-
-@machine.command("maintenance")
-def maintenance(
-    name: str,
-    *,
-    reason: guarded.Reason,
-    provider: Provider = "",
-    override: guarded.Override = None,
-    dry_run: guarded.DryRun = False,
-    json: Json = False,
-) -> None:
-    """Take a machine out of service; refused while nodes stand on it."""
-    _to("maintenance", name, reason, provider, override, dry_run=dry_run, json=json)
-
-
-@machine.command("quarantine")
-def quarantine(
-    name: str,
-    *,
-    reason: guarded.Reason,
-    provider: Provider = "",
-    override: guarded.Override = None,
-    dry_run: guarded.DryRun = False,
-    json: Json = False,
-) -> None:
-    """Let a machine that is suspect take no more nodes."""
-    _to("quarantined", name, reason, provider, override, dry_run=dry_run, json=json)
-
-
-@machine.command("return")
-def put_back(
-    name: str,
-    *,
-    reason: guarded.Reason,
-    provider: Provider = "",
-    override: guarded.Override = None,
-    dry_run: guarded.DryRun = False,
-    json: Json = False,
-) -> None:
-    """Put a machine back into service."""
-    _to("in-service", name, reason, provider, override, dry_run=dry_run, json=json)
-
-
-def _to(
-    state: str, name: str, reason: str, provider: str, override: list[str] | None, *, dry_run: bool, json: bool
-) -> None:
+def _asked(act: str, name: str, provider: str, body: dict[str, Any]) -> Any:
+    """Ask for an act on a machine; what the API answers."""
     from pipeline.cli.client import connect
 
-    body = {"state": state, **guarded.wish(reason, override, dry_run=dry_run)}
-    client, out = connect(), Output(json)
+    client = connect()
     where = provider or provider_of(client.get("/v1/machines", name=name), name)
-    now = client.post(f"/v1/machines/{where}/{name}/state", body)
-    if json:
-        out.data(now)
-    elif dry_run:
-        out.say(f"machine {name} could be {WORDS[state]}; it is {WORDS[now['state']]}, nothing was changed")
-    else:
-        out.say(f"machine {name} is {WORDS[now['state']]}")
+    return client.post(f"/v1/machines/{where}/{name}/{act}", body)
 
 
 def provider_of(found: list[dict[str, Any]], name: str) -> str:
@@ -294,6 +224,41 @@ def provider_of(found: list[dict[str, Any]], name: str) -> str:
     return provider
 
 
+machine = typer.Typer(help="Machines: taken out of service and put back.", no_args_is_help=True)
+
+
+def _leading_to(state: str, what: str) -> Callable[..., None]:
+    """A command that brings a machine into a state, past the gate; `what` a person reads of it."""
+
+    def change(
+        name: str,
+        *,
+        reason: guarded.Reason,
+        provider: Provider = "",
+        override: guarded.Override = None,
+        dry_run: guarded.DryRun = False,
+        json: Json = False,
+    ) -> None:
+        body = {"state": state, **guarded.wish(reason, override, dry_run=dry_run)}
+        now, out = _asked("state", name, provider, body), Output(json)
+        if json:
+            out.data(now)
+        elif dry_run:
+            out.say(f"machine {name} could be {WORDS[state]}; it is {WORDS[now['state']]}, nothing was changed")
+        else:
+            out.say(f"machine {name} is {WORDS[now['state']]}")
+
+    change.__doc__ = what
+    return change
+
+
+drain = _leading_to("draining", "Let a machine take no more nodes; those on it stay until they are over.")
+maintenance = _leading_to("maintenance", "Take a machine out of service; refused while nodes stand on it.")
+quarantine = _leading_to("quarantined", "Let a machine that is suspect take no more nodes.")
+machine.command("drain")(drain)
+machine.command("maintenance")(maintenance)
+machine.command("quarantine")(quarantine)
+machine.command("return")(_leading_to("in-service", "Put a machine back into service."))
 #: The same acts, where registered machines are looked for; one that is leased is refused, with who has it.
 machines.command("drain")(drain)
 machines.command("quarantine")(quarantine)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.commands import Json, Project, guarded
+from pipeline.cli.commands import DryRun, Json, Project
 from pipeline.cli.output import Output
 
 pool = typer.Typer(help="Warm pools: environments of a template, kept ready to be handed out.", no_args_is_help=True)
@@ -68,7 +68,7 @@ def show(name: Name, *, json: Json = False) -> None:
 
 
 @pool.command("rm")
-def remove(name: Name, *, dry_run: guarded.DryRun = False, json: Json = False) -> None:
+def remove(name: Name, *, dry_run: DryRun = False, json: Json = False) -> None:
     """Remove a warm pool; what it keeps ready is taken back, what it handed out stays."""
     from pipeline.cli.client import connect, segment
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.commands import Count, Json, Project, files
+from pipeline.cli.commands import Count, DryRun, Json, Project, files
 from pipeline.cli.output import FAILED, REFUSED, USAGE, Complaint, Output
 
 project = typer.Typer(help="Projects: repositories and what they may use.", no_args_is_help=True)
@@ -167,7 +167,7 @@ def rules(
 def remove(
     name: str,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say whether it could be, change nothing")] = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Remove a project; refused as long as it has runs or environments."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Json
+from pipeline.cli.commands import Json, OneProvider
 from pipeline.cli.output import FAILED, Complaint, Output
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _surveyed(client: Client, name: str, after: float) -> dict[str, Any]:
 
 def servers(
     *,
-    provider: Annotated[str, typer.Option(help="of one provider alone")] = "",
+    provider: OneProvider = "",
     project: Annotated[str, typer.Option("--project", "-p", help="of one project alone")] = "",
     alerts: Annotated[bool, typer.Option("--alerts", help="only what is not as it should be")] = False,
     json: Json = False,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Count, Json, Project, RunArgument, Words, guarded
+from pipeline.cli.commands import Count, Json, Project, RunArgument, Target, Words, guarded
 from pipeline.cli.output import REFUSED, USAGE, Complaint, Output
 
 Wait = Annotated[bool, typer.Option("--wait", "-w", help="until it is finished; exit status 1 unless it passed")]
@@ -14,7 +14,7 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="like --wait, with 
 
 
 def run(
-    target: Annotated[str, typer.Argument(metavar="[REPO][@REF]", help="default: the project's, at HEAD")] = "",
+    target: Target = "",
     *,
     project: Project = "",
     wait: Wait = False,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.cli.commands import Json, Project
+from pipeline.cli.commands import DryRun, Json, Project, Target, guarded
 from pipeline.cli.output import REFUSED, Complaint, Output
 
 schedule = typer.Typer(help="Schedules: runs that begin by the clock.", no_args_is_help=True)
@@ -15,7 +15,7 @@ Id = Annotated[str, typer.Argument(metavar="SCHEDULE", help="its id, as `greenro
 
 @schedule.command("add")
 def add(
-    target: Annotated[str, typer.Argument(metavar="[REPO][@REF]", help="default: the project's, at HEAD")] = "",
+    target: Target = "",
     *,
     cron: Annotated[str, typer.Option(help='five fields, such as "0 2 * * *": minute, hour, day, month, weekday')],
     timezone: Annotated[str, typer.Option(help="by whose clocks, such as Europe/Berlin")] = "UTC",
@@ -79,8 +79,8 @@ def show(id: Id, *, json: Json = False) -> None:
 def remove(
     id: Id,
     *,
-    reason: Annotated[str, typer.Option("--reason", help="why, for whoever reads the audit")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say whether it could be, change nothing")] = False,
+    reason: guarded.Reason = "",
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Remove a schedule; its runs stay."""

@@ -58,14 +58,15 @@ def remove(
     *,
     project: Project = "",
     reason: guarded.Reason = "",
+    override: guarded.Override = None,
     dry_run: guarded.DryRun = False,
     json: Json = False,
 ) -> None:
     """Remove a snapshot; refused while anything was made of it and is there."""
     from pipeline.cli.client import connect, segment
 
-    path = f"/v1/providers/{segment(provider)}/snapshots/{segment(name)}"
-    gone = connect().delete(path, project=project, reason=reason, dry_run=int(dry_run))
+    body = {"project": project, **guarded.wish(reason, override, dry_run=dry_run)}
+    gone = connect().post(f"/v1/providers/{segment(provider)}/snapshots/{segment(name)}/remove", body)
     out = Output(json)
     if json:
         out.data(gone)

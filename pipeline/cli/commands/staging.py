@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Browser, Json, Project, guarded
+from pipeline.cli.commands import Browser, Json, Project, Repository, guarded
 from pipeline.cli.output import FAILED, USAGE, Complaint, Output
 
 staging = typer.Typer(help="Stagings: deploy to the idle slot, promote it, roll back.", no_args_is_help=True)
@@ -24,7 +24,7 @@ def put(
     project: Project = "",
     domain: Annotated[str, typer.Option(help="default: its name below the base domain")] = "",
     template: Annotated[str, typer.Option("--template", "-t", help="a blueprint that is kept; else each ref's")] = "",
-    repository: Annotated[str, typer.Option(help="URL or path; default: the project's")] = "",
+    repository: Repository = "",
     health: Annotated[str, typer.Option(help="path that answers 2xx or 3xx while a node is well")] = "/",
     sticky: Annotated[bool, typer.Option("--sticky", help="a visitor stays with one node")] = False,
     check: Annotated[
@@ -138,10 +138,16 @@ def promote(
 
 @staging.command("rollback")
 def rollback(
-    name: Name, *, reason: Reason = "", dry_run: guarded.DryRun = False, wait: Wait = False, json: Json = False
+    name: Name,
+    *,
+    reason: Reason = "",
+    override: guarded.Override = None,
+    dry_run: guarded.DryRun = False,
+    wait: Wait = False,
+    json: Json = False,
 ) -> None:
     """Make the slot live again that was so before: one switch, within the keep time."""
-    _ask(name, "rollback", _wish(reason, None, dry_run=dry_run), wait=wait and not dry_run, json=json)
+    _ask(name, "rollback", _wish(reason, override, dry_run=dry_run), wait=wait and not dry_run, json=json)
 
 
 @staging.command("approve")

@@ -2,11 +2,13 @@
 
 from pipeline.clients.openstack.account import Account, connect
 from pipeline.clients.openstack.asking import available_zones, each
+from pipeline.clients.openstack.connections import Connections
 from pipeline.clients.openstack.faults import told, whole
 from pipeline.clients.openstack.marks import HostMark, Mark, described, ends_at_of, hosted, named_group
 
 __all__ = [
     "Account",
+    "Connections",
     "HostMark",
     "Mark",
     "available_zones",

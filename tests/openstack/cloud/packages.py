@@ -30,13 +30,22 @@ def install(wanted: Sequence[str]) -> list[str]:
         return []
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise SystemExit(f"the test cloud needs root, and of Debian or Ubuntu the packages {' '.join(missing)}")
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    lock = ("-o", "DPkg::Lock::Timeout=300")
     with _no_services():
-        subprocess.run(["apt-get", *lock, "-q", "update"], env=env, check=True, stdout=subprocess.DEVNULL)
-        argv = ["apt-get", *lock, "-q", "install", "-y", "--no-install-recommends", *missing]
-        subprocess.run(argv, env=env, check=True, stdout=subprocess.DEVNULL)
+        _apt("update")
+        _apt("install", "-y", "--no-install-recommends", *missing)
     return missing
+
+
+def _apt(*words: str) -> None:
+    """Run apt-get, whose own messages go to standard error; SystemExit names the command and what to do next."""
+    argv = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "-q", *words]
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(argv, env=env, check=False, stdout=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise SystemExit(
+            f"`{' '.join(argv)}` failed with status {done.returncode}: correct what it says above (after an "
+            "interruption `dpkg --configure -a`), then start the test cloud again"
+        )
 
 
 def _installed(name: str) -> bool:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
 
 from pipeline.adapters.clouds.openstack.machines import machines_of
 from pipeline.adapters.clouds.openstack.servers import server_of
 from pipeline.adapters.clouds.openstack.things import things_of
-from pipeline.clients.openstack import Account, available_zones, connect, told
+from pipeline.clients.openstack import Account, Connections, available_zones, told
 from pipeline.domain.drift import Server
 from pipeline.domain.leftovers import Thing
 from pipeline.ports.clouds import Sight
-
-if TYPE_CHECKING:
-    from openstack.connection import Connection
 
 
 class OpenStackCloud:
@@ -28,8 +23,7 @@ class OpenStackCloud:
         self._accounts = tuple(dict.fromkeys(accounts))
         self._admin = admin
         self._images = frozenset(images)
-        self._connections: dict[Account, Connection] = {}
-        self._connecting = threading.Lock()
+        self._connections = Connections(lambda connection: connection)
 
     def look(self) -> Sight:
         zones = self._zones()
@@ -38,29 +32,21 @@ class OpenStackCloud:
             return Sight(tuple({one.id: one for one in servers}.values()), zones=zones)
         servers = self._servers(self._admin, everybody=True)
         with told(f"reading the machines of {self._admin}"):
-            inventory, used = machines_of(self._connection(self._admin))
+            inventory, used = machines_of(self._connections.of(self._admin))
         return Sight(tuple(servers), inventory, used, zones)
 
     def things(self) -> Sequence[Thing]:
-        found = (one for account in self._accounts for one in things_of(self._connection(account), self._images))
+        found = (one for account in self._accounts for one in things_of(self._connections.of(account), self._images))
         return tuple({(one.kind, one.id): one for one in found}.values())  # two accounts may be of one project
 
     def close(self) -> None:
-        for connection in self._connections.values():
-            connection.close()
-        self._connections.clear()
+        self._connections.close()
 
     def _zones(self) -> frozenset[str]:
         account = self._admin or self._accounts[0]
         with told(f"listing availability zones of {account}"):
-            return available_zones(self._connection(account))
+            return available_zones(self._connections.of(account))
 
     def _servers(self, account: Account, *, everybody: bool = False) -> list[Server]:
         with told(f"listing all servers of {account}"):
-            return [server_of(one) for one in self._connection(account).compute.servers(all_projects=everybody)]
-
-    def _connection(self, account: Account) -> Connection:
-        with self._connecting:
-            if account not in self._connections:
-                self._connections[account] = connect(account)
-            return self._connections[account]
+            return [server_of(one) for one in self._connections.of(account).compute.servers(all_projects=everybody)]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.terms import Terms
-from pipeline.clients.openstack import Account, connect
+from pipeline.clients.openstack import Account, Connections
 
 
 class Clouds:
@@ -16,26 +15,16 @@ class Clouds:
     def __init__(self, account: Account, projects: Mapping[str, Account], terms: Terms) -> None:
         self._account = account
         self._projects = projects
-        self._terms = terms
-        self._known: dict[Account, Cloud] = {}
-        self._connecting = threading.Lock()
+        self._known = Connections(lambda connection: Cloud(connection, terms))
 
     def of(self, project: str) -> Cloud:
         """Where a project's servers are."""
-        return self._cloud(self._projects.get(project, self._account))
+        return self._known.of(self._projects.get(project, self._account))
 
     def all(self) -> Sequence[Cloud]:
         """Every account once: two projects may share one."""
-        return [self._cloud(account) for account in dict.fromkeys((self._account, *self._projects.values()))]
+        return [self._known.of(account) for account in dict.fromkeys((self._account, *self._projects.values()))]
 
     def close(self) -> None:
         """Give back connections."""
-        for cloud in self._known.values():
-            cloud.connection.close()
-        self._known.clear()
-
-    def _cloud(self, account: Account) -> Cloud:
-        with self._connecting:
-            if account not in self._known:
-                self._known[account] = Cloud(connect(account), self._terms)
-            return self._known[account]
+        self._known.close()

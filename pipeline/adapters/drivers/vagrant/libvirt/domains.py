@@ -6,6 +6,7 @@ storage pool of the deployment's own, under the same name.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import uuid
@@ -18,6 +19,8 @@ from pipeline.domain.errors import TransientError
 
 #: Kinds of a node's files: the layer of its own above the image's disk, and its initial root.
 LAYER, INITIAL_ROOT = ".img", ".initrd"
+#: Where the storage pools of all deployments are.
+POOLS = "libvirt"
 _IDS = uuid.UUID("6f9ab8b0-43a2-4d0c-9d3e-2f6c1b8f6f0e")
 _LINE = re.compile(
     r"\s*(?:-|\d+)\s+(\S+)\s+(running|idle|paused|in shutdown|shut off|crashed|pmsuspended|no state)\s*(\S*)"
@@ -30,6 +33,28 @@ VOLUME = """\
   <backingStore><path>{below}</path><format type='raw'/></backingStore>
 </volume>
 """
+
+
+def pool_of(state: Path, deployment: str) -> Path:
+    """The directory of a deployment's storage pool."""
+    return state / POOLS / deployment
+
+
+def disks_below(state: Path) -> Iterator[Path]:
+    """The disks that layers lie directly above, in the storage pools of all deployments.
+
+    Their domains need not run. TransientError where a layer cannot be read.
+    """
+    for layer in (state / POOLS).glob(f"*/*{LAYER}"):
+        try:
+            told = run(["qemu-img", "info", "--force-share", "--output=json", str(layer)])
+        except TransientError:
+            if layer.exists():
+                raise
+            continue  # it went meanwhile
+        below = json.loads(told).get("full-backing-filename")
+        if below:
+            yield Path(below)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Guests: a kernel, its initial root and a disk of Debian, made once by mmdebstrap and shared by all nodes.
 
 `STATE/guests/NAME` is a link to `NAME@KEY`, where KEY is the digest of what the guest is made of: a changed one is
-built beside the old one, which stays as long as a node uses it.
+built beside the old one, which stays as long as a layer of a disk lies above it.
 
     python -m pipeline.adapters.drivers.vagrant.libvirt.guest --state /var/lib/greenroom
 """
@@ -23,6 +23,7 @@ from pathlib import Path
 
 from pipeline.adapters.drivers.vagrant.commands import run
 from pipeline.adapters.drivers.vagrant.libvirt import initial
+from pipeline.adapters.drivers.vagrant.libvirt.domains import disks_below
 from pipeline.adapters.drivers.vagrant.locks import locked
 from pipeline.clients import sshd
 from pipeline.domain.errors import GreenroomError, TransientError
@@ -95,7 +96,7 @@ def ensure(state: Path) -> Guest:
         if not final.exists():
             _build(state / "guests/.building").rename(final)
         _link(state / "guests" / NAME, final)
-        _drop_unused(final)
+        _drop_unused(state, final)
     return guests(state)[NAME]
 
 
@@ -156,18 +157,24 @@ def _link(link: Path, final: Path) -> None:
     fresh.rename(link)
 
 
-def _drop_unused(current: Path) -> None:
-    """Remove older ones whose disk no process has open."""
-    open_files = set(_open_files())
-    for old in current.parent.glob(f"{NAME}@*"):
-        if old != current and str(Guest(NAME, old).disk) not in open_files:
+def _drop_unused(state: Path, current: Path) -> None:
+    """Remove older ones; those stay that a layer lies above, or whose disk a process has open.
+
+    A node that is shut off has nothing open, and layers of another state's storage pools are not known here.
+    """
+    older = [place for place in current.parent.resolve().glob(f"{NAME}@*") if place.name != current.name]
+    if not older:
+        return
+    used = {*_open_files(), *disks_below(state)}
+    for old in older:
+        if Guest(NAME, old).disk not in used:
             shutil.rmtree(old)
 
 
-def _open_files() -> Iterable[str]:
+def _open_files() -> Iterable[Path]:
     for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
         with suppress(OSError):  # it was closed meanwhile
-            yield str(descriptor.readlink())
+            yield descriptor.readlink()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

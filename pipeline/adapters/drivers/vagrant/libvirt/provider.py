@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.adapters.drivers.vagrant.commands import machine_lock
 from pipeline.adapters.drivers.vagrant.libvirt import box
-from pipeline.adapters.drivers.vagrant.libvirt.domains import INITIAL_ROOT, Domains
+from pipeline.adapters.drivers.vagrant.libvirt.domains import INITIAL_ROOT, Domains, pool_of
 from pipeline.adapters.drivers.vagrant.libvirt.guest import DISK_GIB, Guest, guests
 from pipeline.adapters.drivers.vagrant.libvirt.limits import limits
 from pipeline.adapters.drivers.vagrant.libvirt.seed import seed
@@ -56,7 +56,7 @@ class Libvirt(OnThisMachine):
         self._here = here
         self._add_box = add_box
         self._network = Network(deployment, here.addresses, "libvirt")
-        self._domains = Domains(deployment, here.uri, here.state / "libvirt" / deployment)
+        self._domains = Domains(deployment, here.uri, pool_of(here.state, deployment))
 
     @property
     def capabilities(self) -> Capabilities:
