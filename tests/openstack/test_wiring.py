@@ -35,7 +35,7 @@ WIRED = Wiring(
     floating=True,
 )
 
-pytestmark = [pytest.mark.openstack, pytest.mark.timeout(180), pytest.mark.xdist_group("wiring")]
+pytestmark = [pytest.mark.openstack, pytest.mark.timeout(180)]
 
 
 @dataclass(frozen=True)
