@@ -167,6 +167,24 @@ def test_one_server_deleted_by_hand_blocks_all_until_its_id_is_forgotten(trial: 
     assert gone.key_name in trial.keypairs()
 
 
+def test_of_several_networks_the_first_has_to_be_told_by_its_name(trial: Trial) -> None:
+    name = trial.cloud.network
+    id = trial.hand.network.find_network(name, ignore_missing=False).id
+    other = trial.hand.network.create_network(name=trial.name)
+    try:
+        trial.hand.network.create_subnet(network_id=other.id, ip_version=4, cidr="10.43.0.0/24", gateway_ip=None)
+        further = {"id": other.id, "address": "10.43.0.9"}
+        trial.write({"web-0": trial.machine("web-0", networks=[{"id": id}, further])})
+        (server,) = trial.up()
+        assert [one["addr"] for one in server.addresses[trial.name]] == ["10.43.0.9"]
+        assert "resolve the server's address" in said(trial.bench.vagrant("ssh-config"))
+        trial.write({"web-0": trial.machine("web-0", networks=[{"name": name}, further])})
+        assert f"HostName {server.addresses[name][0]['addr']}" in trial.bench.vagrant("ssh-config").stdout
+    finally:
+        trial.clear()
+        trial.hand.network.delete_network(other)
+
+
 def test_a_floating_address_is_never_released(trial: Trial) -> None:
     more: dict[str, Any] = {"floating_ip_pool": trial.cloud.external_network, "floating_ip_pool_always_allocate": True}
     trial.write({"web-0": trial.machine("web-0", **more)})

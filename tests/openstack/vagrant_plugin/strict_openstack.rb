@@ -10,6 +10,8 @@
 # - The keypair it made goes only with a server that it still finds; floating addresses are never released, and one that
 #   is free may be somebody's.
 # - A server in ERROR is told without Nova's fault; the next `up` says that it was already created, and succeeds.
+# - Of several networks the first has to be told by its name: by its id, no address of the server is found,
+#   which `up` asks for, too, where Vagrant need not log in to know the guest.
 # - All machines of a Vagrantfile land in the project whose password came first, whatever else they name.
 #
 # What it takes but cannot do: identity_api_version "2", volumes, volume_boot and stacks; it says so.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pipeline.adapters.drivers.openstack import servers
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.userdata import user_data
-from pipeline.adapters.drivers.openstack.wires import MAIN
 from pipeline.clients.openstack import Mark
 from pipeline.domain.errors import PermanentError
 from pipeline.domain.wiring import Attachment
@@ -53,13 +52,13 @@ def server_keys(
 ) -> Mapping[str, Any]:
     """One server, in those of `networks` (ids by name) that it is attached to; `hint` is what Nova's scheduler is told.
 
-    Its user data go as text: the provider encodes them.
+    Its user data go as text: the provider encodes them. It looks for the server's address by the first network's name.
     """
     return {
         "server_name": node.name,
         "image": servers.image_of(cloud, node, mark.deployment, request.project),
         "flavor": servers.flavor_of(cloud, node).id,
-        "networks": [{"id": networks[MAIN]}, *(_attached(networks, one) for one in node.wiring.attachments)],
+        "networks": [{"name": cloud.terms.network}, *(_attached(networks, one) for one in node.wiring.attachments)],
         "security_groups": list(groups),
         "metadata": servers.owned(mark, request, node),
         "user_data": base64.b64decode(user_data(node, (request.authorized_key, *request.login_keys))).decode(),

@@ -39,11 +39,15 @@ module StrictOpenStack
       @session.post(:compute, "#{path}/action", {what => nil})
     end
 
+    # That in the first network is looked for by the name of the network, which is not asked for where an id was told.
     def address
       all = details["addresses"]
       floating = all.values.flatten.find { |one| one["OS-EXT-IPS:type"] == "floating" }
-      found = floating || all.values.flatten.first
-      found ? found["addr"] : raise(Fault, "The server has no address")
+      return floating["addr"] if floating
+
+      first = @config.networks.first
+      found = (all.size == 1) ? all.values.first : all[first.is_a?(Hash) ? first[:name] : first]
+      found&.any? ? found.first["addr"] : raise(Fault, "Unable to resolve the server's address")
     end
 
     def key_name = details["key_name"]
