@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import secrets
 import shutil
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +27,10 @@ from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus
 from tests.plugins.local_nodes import ROOT, Keys
 from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
 from tests.plugins.vagrant_servers import vagrant_servers
+from tests.tools.deployment import wait_for
 
 if TYPE_CHECKING:
+    from openstack.compute.v2.server import Server
     from openstack.connection import Connection
 
 ENVIRONMENT = "env-vagrant"
@@ -35,6 +40,9 @@ TOGETHER = """
 alias alone provide
 def provide(machine, wanted) = alone(machine, wanted.merge("scheduler_hints" => {"group" => "GROUP"}))
 """
+
+#: Makes a driver of the test's deployment, with the same files each time.
+Make = Callable[[], VagrantDriver]
 
 pytestmark = [pytest.mark.openstack, pytest.mark.vagrant, pytest.mark.timeout(600)]
 
@@ -51,11 +59,18 @@ def deployment() -> str:
 
 
 @pytest.fixture
-def driver(test_cloud: CloudUnderTest, deployment: str, tmp_path: Path, templates: Path) -> Iterator[VagrantDriver]:
+def make(test_cloud: CloudUnderTest, deployment: str, tmp_path: Path, templates: Path) -> Make:
     """Its nodes may have floating addresses, and project `far` has an account of its own."""
     terms = Terms(test_cloud.network, test_cloud.external_network, images={"plain": test_cloud.image}, login=False)
     projects = {"far": test_cloud.neighbour}
-    made = vagrant_servers(test_cloud, deployment, tmp_path, templates=templates, terms=terms, projects=projects)
+    return partial(
+        vagrant_servers, test_cloud, deployment, tmp_path, templates=templates, terms=terms, projects=projects
+    )
+
+
+@pytest.fixture
+def driver(make: Make) -> Iterator[VagrantDriver]:
+    made = make()
     yield made
     made.destroy(ENVIRONMENT)
     assert made.list().environments == ()
@@ -157,6 +172,40 @@ def test_a_server_that_has_not_all_yet_is_being_built_until_it_has(
         driver.create(request)
         assert driver.nodes() == [before]
         assert floating_addresses(hand, deployment) == {before.address}
+
+
+@pytest.mark.parametrize("moment", ["before vagrant", "while vagrant works", "after vagrant"])
+def test_whoever_makes_servers_may_be_killed(
+    driver: VagrantDriver,
+    make: Make,
+    test_cloud: CloudUnderTest,
+    deployment: str,
+    node_keys: Keys,
+    moment: str,
+) -> None:
+    """And whoever comes next has each of them once."""
+    request, mark = floating(request_of(node_keys, "web-0", "web-1")), Mark(deployment, ENVIRONMENT)
+    doomed = multiprocessing.get_context("fork").Process(target=lambda: make().create(request))
+    with connection_of(test_cloud, test_cloud.ours) as hand:
+
+        def servers() -> list[Server]:
+            return [one for one in hand.compute.servers(details=True) if marks.marked(one.metadata) == mark]
+
+        come = {
+            "before vagrant": lambda: list(hand.network.security_groups(description=mark.description)),
+            "while vagrant works": servers,
+            "after vagrant": lambda: list(hand.network.ips(description=mark.description)),
+        }[moment]
+        doomed.start()
+        wait_for(come, moment, PATIENCE_S, 0.2)
+        doomed.kill()
+        doomed.join()
+        assert doomed.exitcode == -signal.SIGKILL
+        driver.create(request)
+        views = {view.name: view for view in driver.nodes()}
+        assert {name: view.status for name, view in views.items()} == dict.fromkeys(views, NodeStatus.ACTIVE)
+        assert sorted(one.id for one in servers()) == sorted(view.driver_id for view in views.values())
+        assert floating_addresses(hand, deployment) == {view.address for view in views.values()}
 
 
 def test_servers_of_a_project_are_in_its_own_account(

@@ -40,6 +40,10 @@ NODE = NodeRequest("web-0", "web", "plain", SMALL, QosProfile(), Secret("private
 MACHINE = {"box": "plain", "container": "greenroom.ours.env-1.web-0", "config": [["net.0.type", "veth"]]}
 
 
+#: How Ruby says where it was, when it dies and when it is told of it.
+TRACE = "\n\tfrom a/file.rb:1:in `call'\n/usr/share/a/file.rb:22:in `run'\n<internal:kernel>:90:in `tap'\n\n"
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     made = Place(tmp_path / "env-1", "lxc")
@@ -193,9 +197,9 @@ def test_output_is_passed_on_as_it_comes_and_errors_quote_its_end(tmp_path: Path
     output.pass_on(heard.write)
     assert heard.getvalue() == b"Importing\n"
     with (tmp_path / Output.ERR).open("a") as file:
-        file.write("\n".join(f"line {number}" for number in range(20)) + "\n\tfrom a/file.rb:1:in `call'\n\n")
+        file.write("\n".join(f"line {number}" for number in range(20)) + TRACE)
     output.pass_on(heard.write)
-    assert heard.getvalue().endswith(b"line 19\n\tfrom a/file.rb:1:in `call'\n\n")
+    assert heard.getvalue().endswith(b"line 19" + TRACE.encode())
     assert output.last_words() == ": " + "\n".join(f"line {number}" for number in range(12, 20))
 
 

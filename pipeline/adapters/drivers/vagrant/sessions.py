@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ LISTEN_S = 0.1
 #: How long killed processes may take to go, in seconds.
 GONE_S = 10.0
 LAST_LINES = 8
+#: How Ruby says where in its source it was.
+WHERE = re.compile(r"\s*(?:from |/|<internal:)\S*:\d+:in `")
 
 
 class Vagrant:
@@ -92,7 +95,7 @@ class Output:
     def last_words(self) -> str:
         """The end of what it wrote to its standard error, without where in its source it was."""
         said = _from(self._files[1], self._begin).decode(errors="replace").splitlines()
-        lines = [line for line in said if line.strip() and not line.startswith("\tfrom ")][-LAST_LINES:]
+        lines = [line for line in said if line.strip() and not WHERE.match(line)][-LAST_LINES:]
         return ": " + "\n".join(lines) if lines else ""
 
 
