@@ -40,7 +40,8 @@ NODE = NodeRequest("web-0", "web", "plain", SMALL, QosProfile(), Secret("private
 MACHINE = {"box": "plain", "container": "greenroom.ours.env-1.web-0", "config": [["net.0.type", "veth"]]}
 
 
-#: How Ruby says where it was, when it dies and when it is told of it.
+#: What Ruby says first when it dies, and where it was, when it dies and when it is told of it.
+DYING = "/usr/share/a/file.rb:7:in `start': there is no kernel vmlinuz (Libvirt::Error)"
 TRACE = "\n\tfrom a/file.rb:1:in `call'\n/usr/share/a/file.rb:22:in `run'\n<internal:kernel>:90:in `tap'\n\n"
 
 
@@ -197,10 +198,10 @@ def test_output_is_passed_on_as_it_comes_and_errors_quote_its_end(tmp_path: Path
     output.pass_on(heard.write)
     assert heard.getvalue() == b"Importing\n"
     with (tmp_path / Output.ERR).open("a") as file:
-        file.write("\n".join(f"line {number}" for number in range(20)) + TRACE)
+        file.write("\n".join(f"line {number}" for number in range(19)) + f"\n{DYING}{TRACE}")
     output.pass_on(heard.write)
-    assert heard.getvalue().endswith(b"line 19" + TRACE.encode())
-    assert output.last_words() == ": " + "\n".join(f"line {number}" for number in range(12, 20))
+    assert heard.getvalue().endswith(f"line 18\n{DYING}{TRACE}".encode())
+    assert output.last_words() == ": " + "\n".join([*(f"line {number}" for number in range(12, 19)), DYING])
 
 
 def test_a_provider_of_vagrant_that_is_not_supported_is_refused_in_words() -> None:

@@ -23,8 +23,8 @@ LISTEN_S = 0.1
 #: How long killed processes may take to go, in seconds.
 GONE_S = 10.0
 LAST_LINES = 8
-#: How Ruby says where in its source it was.
-WHERE = re.compile(r"\s*(?:from |/|<internal:)\S*:\d+:in `")
+#: How Ruby says where in its source it was, and nothing else.
+WHERE = re.compile(r"\s*(?:from |/|<internal:)\S*:\d+:in `[^']*'")
 
 
 class Vagrant:
@@ -95,7 +95,7 @@ class Output:
     def last_words(self) -> str:
         """The end of what it wrote to its standard error, without where in its source it was."""
         said = _from(self._files[1], self._begin).decode(errors="replace").splitlines()
-        lines = [line for line in said if line.strip() and not WHERE.match(line)][-LAST_LINES:]
+        lines = [line for line in said if line.strip() and not WHERE.fullmatch(line)][-LAST_LINES:]
         return ": " + "\n".join(lines) if lines else ""
 
 
