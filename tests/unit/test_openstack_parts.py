@@ -159,6 +159,16 @@ def test_what_an_error_means(error: Exception, kind: type) -> None:
     assert "creating server web-0" in str(judged)
 
 
+def test_an_account_that_is_refused_is_to_be_corrected_or_renewed() -> None:
+    assert "correct the account in its entry, or renew" in str(meant("listing servers", answer("Who are you?", 401)))
+
+
+def test_a_service_that_a_region_does_not_have_is_told_with_what_to_correct() -> None:
+    judged = meant("listing servers", sdk.ServiceDisabledException("no compute service in RegionTwo"))
+    assert isinstance(judged, PermanentError)
+    assert "correct `region_name` of the entry" in str(judged)
+
+
 def test_a_cloud_that_asks_to_be_left_alone_is() -> None:
     judged = meant("listing servers", answer("Too many requests", 429))
     assert isinstance(judged, TransientError)

@@ -10,6 +10,8 @@ from pipeline.domain.errors import CapacityError, InfraError, PermanentError, Tr
 #: Statuses with which Nova, Neutron and Glance say that a quota is full, and words of theirs that tell it from others.
 _REFUSED = frozenset({400, 403, 409, 413})
 _FULL = ("quota", "exceed", "overlimit", "no more ip addresses", "no more available ip", "no fixed ip addresses")
+#: Whoever asks is not who the entry says, or not any more: a wrong password, an application credential that ended.
+_UNKNOWN_ACCOUNT = 401
 #: May pass by itself. 409: something is still in use, or changes just now.
 _PASSING = frozenset({408, 409, 423, 425, 429, 500, 502, 503, 504})
 #: The most that a cloud may ask us to wait, in seconds.
@@ -38,10 +40,14 @@ def meant(what: str, error: Exception) -> InfraError:
     if _untrusted(error):
         return PermanentError(f"{text}; where its authority is a private one, name that in `cacert` of the entry")
     status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
+    if status == _UNKNOWN_ACCOUNT:
+        return PermanentError(f"{text}; correct the account in its entry, or renew what has expired")
     if status in _REFUSED and any(word in str(error).lower() for word in _FULL):
         return CapacityError(text)
     if status in _PASSING:
         return TransientError(text, retry_after_s=_retry_after(error))
+    if _not_offered(error):
+        return PermanentError(f"{text}; correct `region_name` of the entry, or have the service set up there")
     return TransientError(text) if status is None and _silent(error) else PermanentError(text)
 
 
@@ -53,6 +59,13 @@ def _silent(error: Exception) -> bool:
     if isinstance(error, UnknownConnectionError):  # keystoneauth keeps in it what requests said
         return isinstance(error.original, ChunkedEncodingError)
     return isinstance(error, RetriableConnectionFailure | DiscoveryFailure | JSONDecodeError)
+
+
+def _not_offered(error: Exception) -> bool:
+    """Whether the cloud's catalog has no such service in the region."""
+    from openstack.exceptions import ServiceDisabledException
+
+    return isinstance(error, ServiceDisabledException)
 
 
 def _untrusted(error: Exception) -> bool:

@@ -82,7 +82,8 @@ class OpenStackDriver:
         return {}
 
     def check(self) -> Sequence[str]:
-        return [mistake for cloud in self._clouds.all() for mistake in mistakes(cloud)]
+        clouds = self._clouds
+        return [f"{account}: {mistake}" for account in clouds.accounts() for mistake in mistakes(clouds.at(account))]
 
     def close(self) -> None:
         self._clouds.close()
