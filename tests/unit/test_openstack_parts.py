@@ -161,6 +161,7 @@ def test_what_an_error_means(error: Exception, kind: type) -> None:
 
 def test_an_account_that_is_refused_is_to_be_corrected_or_renewed() -> None:
     assert "correct the account in its entry, or renew" in str(meant("listing servers", answer("Who are you?", 401)))
+    assert "have the account given that right" in str(meant("listing servers", answer("Policy does not allow", 403)))
 
 
 def test_a_service_that_a_region_does_not_have_is_told_with_what_to_correct() -> None:

@@ -12,6 +12,8 @@ _REFUSED = frozenset({400, 403, 409, 413})
 _FULL = ("quota", "exceed", "overlimit", "no more ip addresses", "no more available ip", "no fixed ip addresses")
 #: Whoever asks is not who the entry says, or not any more: a wrong password, an application credential that ended.
 _UNKNOWN_ACCOUNT = 401
+#: The account is known, and may not do that.
+_NOT_ALLOWED = 403
 #: May pass by itself. 409: something is still in use, or changes just now.
 _PASSING = frozenset({408, 409, 423, 425, 429, 500, 502, 503, 504})
 #: The most that a cloud may ask us to wait, in seconds.
@@ -44,6 +46,8 @@ def meant(what: str, error: Exception) -> InfraError:
         return PermanentError(f"{text}; correct the account in its entry, or renew what has expired")
     if status in _REFUSED and any(word in str(error).lower() for word in _FULL):
         return CapacityError(text)
+    if status == _NOT_ALLOWED:
+        return PermanentError(f"{text}; have the account given that right, or name one in the settings that has it")
     if status in _PASSING:
         return TransientError(text, retry_after_s=_retry_after(error))
     if _not_offered(error):
