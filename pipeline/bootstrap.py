@@ -197,7 +197,7 @@ class Application:
     def cloud_setups(self) -> CloudSetups:
         def usual(provider: str) -> Usual:
             told = self.settings.providers[provider].cloud()
-            return Usual(told.network, told.floating)
+            return Usual(told.network, told.external_network if told.floating else "")
 
         return CloudSetups(
             self.books,
