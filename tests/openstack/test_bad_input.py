@@ -138,7 +138,8 @@ def test_an_application_credential_is_enough_until_it_ends(test_cloud: CloudUnde
     with closing(connection_of(test_cloud, test_cloud.ours)) as connection:
         identity = identity_of(connection)
         user = str(connection.current_user_id)
-        made = identity.create_application_credential(user, "bad-input", roles=[{"name": "member"}])
+        role = {"roles": [{"name": "member"}]}
+        made = identity.create_application_credential(user, "bad-input", **role)
         try:
             file = tmp_path / "clouds.yaml"
             file.write_text(APPLICATION.format(identity_url(test_cloud), made.id, made.secret))
@@ -147,9 +148,15 @@ def test_an_application_credential_is_enough_until_it_ends(test_cloud: CloudUnde
         finally:
             identity.delete_application_credential(user, made)
         with driver_of(file, terms_of(test_cloud), tmp_path) as driver:
-            with pytest.raises(PermanentError, match="Application Credential") as caught:
+            with pytest.raises(PermanentError, match=r"Application Credential.*or renew what has") as caught:
                 driver.list()
             assert made.secret not in str(caught.value)
+            made = identity.create_application_credential(user, "bad-input", **role)
+            try:  # the entry is renewed beside a process that goes on
+                file.write_text(APPLICATION.format(identity_url(test_cloud), made.id, made.secret))
+                driver.list()
+            finally:
+                identity.delete_application_credential(user, made)
 
 
 def test_a_check_names_everything_that_is_missing(test_cloud: CloudUnderTest, tmp_path: Path) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
+from keystoneauth1.exceptions import Unauthorized
 from pydantic import ValidationError
 
 from pipeline.clients.openstack import Account, connect
+from pipeline.clients.openstack.login import Login
 from pipeline.domain.errors import PermanentError, TransientError
 from pipeline.settings import OpenStackSettings
+
+if TYPE_CHECKING:
+    from openstack.config.cloud_region import CloudRegion
 
 #: Nobody listens there.
 ENTRY = """\
@@ -64,6 +70,65 @@ def test_an_entry_without_a_password_is_named(tmp_path: Path) -> None:
     connection = connect(Account("ours", entries(tmp_path, ENTRY.format("ours", ""))))
     with pytest.raises(PermanentError, match=r"logging in as cloud ours .*password is a required attribute; add"):
         list(connection.compute.servers())
+
+
+class Plugin:
+    """Logs in by one password alone."""
+
+    def __init__(self, password: str) -> None:
+        self.password = password
+        self.asked = 0
+
+    def get_access(self, _session: object) -> str:
+        self.asked += 1
+        if self.password != "right":
+            raise Unauthorized(f"no such password (of {len(self.password)} letters)")
+        return "access"
+
+    def invalidate(self) -> bool:
+        return True
+
+
+class Entry:
+    """What a `clouds.yaml` says at one time."""
+
+    def __init__(self, password: str) -> None:
+        self.plugin = Plugin(password)
+
+    def get_auth(self) -> Plugin:
+        return self.plugin
+
+    def get_auth_args(self) -> dict[str, str]:
+        return {"password": self.plugin.password}
+
+
+def logging_in(*passwords: str) -> tuple[Plugin, list[Entry]]:
+    """The plugin of a connection that was made by the first entry, and those that are read later, in turn."""
+    first, *later = (cast("CloudRegion", Entry(one)) for one in passwords)
+    entries = iter(later)
+    Login("cloud ours", first, lambda: next(entries))
+    return cast("Plugin", first.get_auth()), [cast("Entry", one) for one in later]
+
+
+def test_a_refused_login_is_tried_once_more_by_an_entry_that_was_changed() -> None:
+    plugin, (renewed,) = logging_in("old", "right")
+    assert [plugin.get_access(None) for _ in range(3)] == ["access"] * 3
+    assert (plugin.asked, renewed.plugin.asked) == (1, 3)
+
+
+def test_a_refused_login_is_not_repeated_by_the_same_entry() -> None:
+    plugin, (same, _) = logging_in("wrong", "wrong", "wrong")
+    for number in (1, 2):
+        with pytest.raises(PermanentError, match=r"logging in as cloud ours: .*correct the account"):
+            plugin.get_access(None)
+        assert (plugin.asked, same.plugin.asked) == (number, 0)
+
+
+def test_an_entry_that_was_changed_to_no_better_one_is_told() -> None:
+    plugin, _ = logging_in("wrong", "worse!", "right")
+    with pytest.raises(PermanentError, match="of 6 letters"):
+        plugin.get_access(None)
+    assert plugin.get_access(None) == "access"
 
 
 def test_floating_addresses_come_from_somewhere() -> None:

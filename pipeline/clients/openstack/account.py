@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.clients.openstack.faults import told
-from pipeline.domain.errors import GreenroomError, PermanentError, TransientError
+from pipeline.clients.openstack.login import Login
+from pipeline.domain.errors import PermanentError
 
 if TYPE_CHECKING:
+    from openstack.config.cloud_region import CloudRegion
     from openstack.connection import Connection
 
 #: The key that ruamel names when it finds it twice; the values that it shows beside it may be passwords.
@@ -42,9 +41,17 @@ def connect(account: Account) -> Connection:
 
     PermanentError when there is no such cloud or its entry is wrong. A login that fails later names the account.
     """
+    from openstack.connection import Connection
+
+    entry = _entry(account)
+    Login(f"{account} of {account.where}", entry, lambda: _entry(account))
+    return Connection(config=entry, app_name="greenroom")
+
+
+def _entry(account: Account) -> CloudRegion:
+    """What the file says of an account now; PermanentError as above."""
     from keystoneauth1.exceptions import ClientException
     from openstack.config import OpenStackConfig
-    from openstack.connection import Connection
     from openstack.exceptions import ConfigException
 
     try:
@@ -53,9 +60,7 @@ def connect(account: Account) -> Connection:
         _refuse_no_cloud(account, config)
         _refuse_twins(Path(str(config.config_filename)))
         wanted: dict[str, Any] = {"region_name": account.region} if account.region else {}
-        found = config.get_one(cloud=account.cloud, api_timeout=account.timeout_s, **wanted)
-        _name_logins(account, found.get_auth())
-        return Connection(config=found, app_name="greenroom")
+        return config.get_one(cloud=account.cloud, api_timeout=account.timeout_s, **wanted)
     except (ConfigException, ClientException, OSError) as error:
         raise PermanentError(f"{account} of {account.where}: {error}") from error
 
@@ -89,33 +94,3 @@ def _refuse_twins(file: Path) -> None:
     except YAMLError:
         # openstacksdk reads older YAML than this, and has taken it: no other mistake is one
         return
-
-
-def _name_logins(account: Account, login: Any) -> None:
-    """Let the plugin that logs in say of every failure whose login it was: whatever is asked first finds it out."""
-    ask = getattr(login, "get_access", None)
-    if ask is None:  # it sends a token that is given, or none
-        return
-
-    def named(*arguments: Any, **more: Any) -> Any:
-        with _logging_in(account):
-            return ask(*arguments, **more)
-
-    login.get_access = named
-
-
-@contextmanager
-def _logging_in(account: Account) -> Iterator[None]:
-    what = f"logging in as {account} of {account.where}"
-    try:
-        with told(what):
-            yield
-    except TransientError as error:
-        hint = "see whether `auth_url` of the entry is right, and answers"
-        raise TransientError(f"{error}; {hint}", retry_after_s=error.retry_after_s) from error.__cause__
-    except GreenroomError:
-        raise
-    except Exception as error:
-        if type(error) is not Exception:  # keystoneauth raises a bare one when an entry lacks a user or a password
-            raise
-        raise PermanentError(f"{what}: {error}; add what is missing to the entry") from error

@@ -12,6 +12,8 @@ _REFUSED = frozenset({400, 403, 409, 413})
 _FULL = ("quota", "exceed", "overlimit", "no more ip addresses", "no more available ip", "no fixed ip addresses")
 #: Whoever asks is not who the entry says, or not any more: a wrong password, an application credential that ended.
 _UNKNOWN_ACCOUNT = 401
+#: What to do about an account that is not known any more.
+CORRECT = "correct the account in its entry, or renew what has expired"
 #: The account is known, and may not do that.
 _NOT_ALLOWED = 403
 #: May pass by itself. 409: something is still in use, or changes just now.
@@ -43,7 +45,7 @@ def meant(what: str, error: Exception) -> InfraError:
         return PermanentError(f"{text}; where its authority is a private one, name that in `cacert` of the entry")
     status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
     if status == _UNKNOWN_ACCOUNT:
-        return PermanentError(f"{text}; correct the account in its entry, or renew what has expired")
+        return PermanentError(f"{text}; {CORRECT}")
     if status in _REFUSED and any(word in str(error).lower() for word in _FULL):
         return CapacityError(text)
     if status == _NOT_ALLOWED:
