@@ -121,13 +121,15 @@ class Can(StrEnum):
 @dataclass(frozen=True)
 class Capabilities:
     """What a driver's nodes can do. Without `login`, `active` is enough to be in service. `custom`: what the operator
-    lets projects set of their servers, as `domain.allowances` reads it.
+    lets projects set of their servers, as `domain.allowances` reads it. Without `exact`, a node stands somewhere in the
+    zone that placement chose, and not for certain on the machine.
     """
 
     login: bool = True
     images: Collection[str] = field(default_factory=tuple)
     can: frozenset[Can] = frozenset()
     custom: frozenset[str] = frozenset()
+    exact: bool = True
 
 
 class Driver(Protocol):

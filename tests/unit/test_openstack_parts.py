@@ -6,6 +6,7 @@ import base64
 import email
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import requests
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 from keystoneauth1 import exceptions as auth
 from openstack import exceptions as sdk
 
+from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 from pipeline.adapters.drivers.openstack.flavors import Flavor, best, made_for, wanted
+from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.drivers.openstack.userdata import user_data
-from pipeline.clients.openstack import Mark, described, ends_at_of, named_group, told
+from pipeline.clients.openstack import Account, Mark, described, ends_at_of, named_group, told
 from pipeline.clients.openstack.faults import meant
 from pipeline.domain.errors import CapacityError, PermanentError, TransientError
 from pipeline.domain.failsafe import RetryAt, decide
@@ -157,6 +160,12 @@ def test_what_an_error_means(error: Exception, kind: type) -> None:
     judged = meant("creating server web-0", error)
     assert type(judged) is kind
     assert "creating server web-0" in str(judged)
+
+
+@pytest.mark.parametrize("chooses", [True, False])
+def test_a_driver_is_exact_where_its_account_may_choose_machines(tmp_path: Path, *, chooses: bool) -> None:
+    terms = Terms("net", choose_machine=chooses)
+    assert OpenStackDriver("ours", Account("cloud"), {}, terms, tmp_path).capabilities.exact is chooses
 
 
 def test_an_account_that_is_refused_is_to_be_corrected_or_renewed() -> None:

@@ -51,6 +51,7 @@ class MemoryCloud:
     loads: dict[str, Load] = field(default_factory=dict)
     can: frozenset[Can] = frozenset(Can)
     custom: frozenset[str] = frozenset({"flavor", "metadata", "user_data", "extra_specs"})
+    exact: bool = True
     requests: dict[str, EnvironmentRequest] = field(default_factory=dict)
     lies: int = 0
     mistakes: list[str] = field(default_factory=list)
@@ -89,7 +90,7 @@ class MemoryDriver:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(self._login, self._images, self._cloud.can, self._cloud.custom)
+        return Capabilities(self._login, self._images, self._cloud.can, self._cloud.custom, self._cloud.exact)
 
     def create(self, request: EnvironmentRequest) -> None:
         with self._cloud.lock:

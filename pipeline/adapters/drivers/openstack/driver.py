@@ -44,7 +44,7 @@ class OpenStackDriver:
         self._locks = locks
         self._clouds = Clouds(account, projects, terms)
         can = frozenset(Can) if terms.external_network else frozenset(Can) - {Can.FLOATING}
-        self.capabilities = Capabilities(terms.login, tuple(terms.images), can, terms.custom)
+        self.capabilities = Capabilities(terms.login, tuple(terms.images), can, terms.custom, terms.choose_machine)
 
     def create(self, request: EnvironmentRequest) -> None:
         cloud = self._clouds.of(request.project)
