@@ -9,7 +9,11 @@ from pipeline.domain.errors import CapacityError, InfraError, PermanentError, Tr
 
 #: Statuses with which Nova, Neutron and Glance say that a quota is full, and words of theirs that tell it from others.
 _REFUSED = frozenset({400, 403, 409, 413})
-_FULL = ("quota", "exceed", "overlimit", "no more ip addresses", "no more available ip", "no fixed ip addresses")
+_FULL = (
+    "quota", "exceed", "overlimit", "no more ip addresses", "no more available ip", "no fixed ip addresses",
+    # an address that was asked for by itself: another environment of the same blueprint may have it
+    "already allocated",
+)  # fmt: skip
 #: Whoever asks is not who the entry says, or not any more: a wrong password, an application credential that ended.
 _UNKNOWN_ACCOUNT = 401
 #: What to do about an account that is not known any more.
