@@ -32,9 +32,13 @@ def settle(out: Output, settings: Settings, *, release: bool, force: bool) -> li
         client.post(f"/v1/runs/{run['id']}/cancel", _wish(force=True))
     if active:
         until_none(lambda: [run for run in client.items("/v1/runs", LOOKED_AT) if run["state"] != "finished"])
-    held = [one for one in standing(client) if one["state"] == "held" or one["contract"] is not None]
+    there = standing(client)
+    going = [one for one in there if one["state"] == "destroying"]
+    held = [one for one in there if one["state"] == "held" or (one["contract"] is not None and one not in going)]
     if release:
         return _release(out, client, held, force=force)
+    for one in going:
+        out.say(f"{one['id']} is not taken back yet: the next `greenroom up` goes on with it")
     for one in held:
         out.say(
             f"the nodes of {one['id']} stay, out of reach: the next `greenroom up` after "

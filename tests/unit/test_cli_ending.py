@@ -32,6 +32,20 @@ def answer(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, json=body)
 
 
+def test_what_is_being_taken_back_is_not_said_to_stay(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contract = {"owner": "ann"}
+    asked = [{**one, "contract": contract, "ends_at": 1.0} for one in STANDING]
+    held = {**asked[0], "id": "env-3", "state": "leased"}
+    monkeypatch.setattr("tests.unit.test_cli_ending.STANDING", [*asked, held])
+    monkeypatch.setattr(ending, "connect", lambda _: Client("http://service", "secret", httpx.MockTransport(answer)))
+    assert ending.settle(Output(), Settings(), release=False, force=False) == ["env-3"]
+    said = capsys.readouterr().out
+    assert "env-1 is not taken back yet: the next `greenroom up` goes on with it" in said
+    assert [line.split()[3] for line in said.splitlines() if "stay, out of reach" in line] == ["env-3"]
+
+
 def test_what_stays_at_a_provider_elsewhere_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
