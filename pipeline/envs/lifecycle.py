@@ -357,7 +357,8 @@ class Lifecycle:
         if environment.placed_again >= MAX_AGAIN:
             return self._give_up(loaded, f"{told}; it was placed {MAX_AGAIN + 1} times")
         reserved = rebuilt_later(environment, self._clock.now(), told)
-        return self._ask_again(loaded, reserved, {node.machine for node in environment.nodes if node.name in faults})
+        exact = provider.driver.capabilities.exact
+        return self._ask_again(loaded, reserved, self._suspects.shunned(environment, faults, exact=exact))
 
     def _check_unchanged(self, loaded: Loaded[Environment]) -> None:
         """VersionConflict when others went on with it: what stands there now is not what was judged."""
