@@ -7,6 +7,7 @@ import email
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -17,6 +18,7 @@ from openstack import exceptions as sdk
 
 from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 from pipeline.adapters.drivers.openstack.flavors import Flavor, best, made_for, wanted
+from pipeline.adapters.drivers.openstack.servers import views
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.drivers.openstack.userdata import user_data
 from pipeline.clients.openstack import Account, Mark, described, ends_at_of, named_group, told
@@ -27,7 +29,7 @@ from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.wiring import Custom
 from pipeline.ports.common import Secret
-from pipeline.ports.drivers import NodeRequest
+from pipeline.ports.drivers import NodeRequest, NodeStatus
 
 SMALL = Resources(vcpu=1, memory_mib=512, disk_gib=5)
 NODE = NodeRequest("web-0", "web", "plain", SMALL, QosProfile(), Secret("private"), "ssh-ed25519 AAAA")
@@ -167,6 +169,24 @@ def test_what_an_error_means(error: Exception, kind: type) -> None:
 def test_a_driver_is_exact_where_its_account_may_choose_machines(tmp_path: Path, *, chooses: bool) -> None:
     terms = Terms("net", choose_machine=chooses)
     assert OpenStackDriver("ours", Account("cloud"), {}, terms, tmp_path).capabilities.exact is chooses
+
+
+@pytest.mark.parametrize(
+    ("fault", "full"),
+    [
+        ("Quota exceeded for instances: Requested 1, but already used 2 of 2 instances", True),
+        ("Maximum number of ports exceeded", True),
+        ("Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures", False),
+        ("No valid host was found.", False),
+        ("", False),
+    ],
+)
+def test_a_fault_that_is_no_more_than_a_full_quota_is_known(fault: str, *, full: bool) -> None:
+    metadata = {"greenroom-deployment": "ours", "greenroom-environment": "env-1"}
+    told = {"id": "id-1", "name": "web-0", "status": "ERROR", "task_state": None, "compute_host": None}
+    server = SimpleNamespace(**told, metadata=metadata, fault={"message": fault})
+    [seen] = views([server], "ours")
+    assert (seen.status, seen.full) == (NodeStatus.ERROR, full)
 
 
 def test_an_account_that_is_refused_is_to_be_corrected_or_renewed() -> None:

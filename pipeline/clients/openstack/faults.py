@@ -14,6 +14,8 @@ _FULL = (
     # an address that was asked for by itself: another environment of the same blueprint may have it
     "already allocated",
 )  # fmt: skip
+#: Words of Nova's for a quota that was full when it built a server, which is ERROR then: it looks at quotas twice.
+_FULL_FAULTS = ("quota exceeded", "number of ports exceeded", "no more ip addresses", "no fixed ip addresses")
 #: Whoever asks is not who the entry says, or not any more: a wrong password, an application credential that ended.
 _UNKNOWN_ACCOUNT = 401
 #: What to do about an account that is not known any more.
@@ -59,6 +61,11 @@ def meant(what: str, error: Exception) -> InfraError:
     if _not_offered(error):
         return PermanentError(f"{text}; correct `region_name` of the entry, or have the service set up there")
     return TransientError(text) if status is None and _silent(error) else PermanentError(text)
+
+
+def is_full(fault: str) -> bool:
+    """Whether a server's fault is no more than a quota that was full."""
+    return any(words in fault.lower() for words in _FULL_FAULTS)
 
 
 def _silent(error: Exception) -> bool:
