@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -197,7 +197,7 @@ class Application:
     def cloud_setups(self) -> CloudSetups:
         def usual(provider: str) -> Usual:
             told = self.settings.providers[provider].cloud()
-            return Usual(told.network, told.floating)
+            return Usual(told.network, told.external_network if told.floating else "")
 
         return CloudSetups(
             self.books,
@@ -820,20 +820,24 @@ class Application:
         """End every kept connection of the deployment, which stops."""
         self.transport.close_all()
 
-    def clean_nodes(self, why: str, overrides: Mapping[str, str]) -> None:
-        """Remove every node on this machine that bears the deployment's mark; GuardRefused, or told in the audit."""
+    def clean_nodes(self, why: str, overrides: Mapping[str, str]) -> Collection[str]:
+        """Remove every node on this machine that bears the deployment's mark; GuardRefused, or told in the audit.
+
+        The names of the providers whose nodes are on this machine.
+        """
         from pipeline.adapters.drivers.local.driver import LocalDriver
 
         told = {name: one for name, one in self.settings.providers.items() if not one.on_openstack()}
         here = {name: one.driver for name, one in told.items() if one.driver in ON_THIS_MACHINE}
         if not here:
-            return
+            return here
         everything = f"everything of {self.settings.deployment} on this machine"
         self.gate.pass_(Act.DESTROY, everything, Facts(BY_HAND), Asking(BY_HAND, why, overrides))
         if "local" in here.values():
             LocalDriver(str(self.settings.helper_socket), self.settings.deployment).clean()
         for name in (name for name, driver in here.items() if driver == "vagrant"):
             self._vagrant(self.settings.providers[name]).clean()
+        return here
 
     def traces(self) -> Mapping[str, list[str]]:
         """What of the deployment is seen on this machine, by kind."""

@@ -81,6 +81,12 @@ class OpenStackSettings(BaseModel):
     choose_machine: bool = False
     login: bool = True
 
+    @model_validator(mode="after")
+    def _has_floating_addresses(self) -> Self:
+        if self.floating and not self.external_network:
+            raise ValueError("`floating` needs an `external_network`, where the addresses come from")
+        return self
+
 
 class VagrantSettings(BaseModel):
     """Which provider of Vagrant makes the nodes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from fastapi import APIRouter
@@ -13,11 +14,14 @@ from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import InfraError
 from pipeline.domain.runs import RunState
 from pipeline.envs.jobs import STATUS_QUEUE, WORK_QUEUE, provider_queue
+from pipeline.ports.drivers import Listing
 from pipeline.ports.routers import Router
 
 #: A trigger that waits for so long to be planned is stuck, in seconds.
 STUCK_S = 30.0
 TICK_OFFICE = "tick"
+#: Providers that are asked at a time.
+AT_ONCE = 8
 #: An environment in one of these may outlive its run.
 KEPT_STATES = frozenset({EnvironmentState.HELD, EnvironmentState.DESTROYING})
 
@@ -51,11 +55,25 @@ def checks(app: Application) -> Iterator[Check]:
     yield _tried("what stands", partial(_unserved, app))
     if app.router is not None:
         yield _tried("router", partial(_router, app.router), "see router.log; `greenroom up` starts it again")
-    for name in app.settings.providers:
-        yield _tried(f"workers of {name}", partial(_served, app, provider_queue(name)))
-        yield _tried(f"provider {name}", partial(_provider, app, name))
-        yield _tried(f"leaks at {name}", partial(_leaks, app, name))
-        yield _tried(f"delete budget of {name}", partial(_budget, app, name))
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # a cloud that does not answer lets only its own checks wait
+        for found in pool.map(lambda name: list(_of_provider(app, name)), app.settings.providers):
+            yield from found
+
+
+def _of_provider(app: Application, name: str) -> Iterator[Check]:
+    yield _tried(f"workers of {name}", partial(_served, app, provider_queue(name)))
+    leaks = f"leaks at {name}"
+    try:
+        listing = app.provider(name).driver.list()
+    except InfraError as error:
+        yield Check(name=f"provider {name}", ok=False, detail=str(error))
+        yield Check(name=leaks, ok=False, detail=f"not known: provider {name} does not tell what stands there")
+    else:
+        yield _tried(f"provider {name}", partial(_provider, app, name, listing))
+        yield _tried(leaks, partial(_leaks, app, name, listing))
+    if app.settings.providers[name].on_openstack():
+        yield _tried(f"survey of {name}", partial(_survey, app, name))
+    yield _tried(f"delete budget of {name}", partial(_budget, app, name))
 
 
 def _tried(name: str, look: Callable[[], tuple[bool, str, str]], remedy: str = "") -> Check:
@@ -105,9 +123,9 @@ def _served(app: Application, queue: str) -> tuple[bool, str, str]:
     return count > 0, f"{count} serve the queue {queue}", "see their logs; `greenroom up` starts and restarts them"
 
 
-def _provider(app: Application, name: str) -> tuple[bool, str, str]:
+def _provider(app: Application, name: str, listing: Listing) -> tuple[bool, str, str]:
     driver = app.provider(name).driver
-    capabilities, listing = driver.capabilities, driver.list()
+    capabilities = driver.capabilities
     images = f"images {', '.join(capabilities.images)}" if capabilities.images else "any image"
     detail = f"answers: {len(listing.nodes)} nodes in {len(listing.environments)} environments, {images}"
     if wrong := driver.check():
@@ -117,10 +135,20 @@ def _provider(app: Application, name: str) -> tuple[bool, str, str]:
     return True, detail, ""
 
 
-def _leaks(app: Application, name: str) -> tuple[bool, str, str]:
+def _survey(app: Application, name: str) -> tuple[bool, str, str]:
+    """The last look at all servers and machines, which an account of its own may make."""
+    survey = app.surveys.last(name)
+    if survey is None:
+        return True, "not looked at yet", ""
+    if survey.fault:
+        return False, survey.fault, f"`greenroom providers sync {name}` looks again, once that is put right"
+    return True, f"{len(survey.rows)} servers and nodes seen", ""
+
+
+def _leaks(app: Application, name: str, listing: Listing) -> tuple[bool, str, str]:
     standing, now = app.books.environments.everything(f"environments:standing:{name}"), app.clock.now()
     left = [loaded.value.id for loaded in standing if _is_leaked(app, loaded.value, now)]
-    owned = [one.environment_id for one in app.provider(name).driver.list().environments]
+    owned = [one.environment_id for one in listing.environments]
     left += [id for id in owned if app.books.environments.find(id) is None]
     detail = f"leaked: {', '.join(left)}" if left else f"none; {len(standing)} environments are in use or held"
     return not left, detail, "the tick takes them back within a minute; see tick.log when it does not"

@@ -69,6 +69,10 @@ class Client:
     def get(self, path: str, **params: str | int) -> Any:
         return self._call("GET", path, params=params).json()
 
+    def get_within(self, path: str, seconds: float) -> Any:
+        """What may take longer than anything else."""
+        return self._call("GET", path, timeout=seconds).json()
+
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
         return self._call("POST", path, json=dict(body or {})).json()
 
@@ -145,6 +149,12 @@ class Client:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> Complaint:
+        import httpx
+
+        if isinstance(error, httpx.ReadTimeout):
+            return Complaint(
+                f"{self.url} took too long to answer; see api.log in the deployment's log directory", FAILED
+            )
         reason = str(error) or type(error).__name__
         return Complaint(f"nothing answers at {self.url} ({reason}); `greenroom up` starts it", UNREACHABLE)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from pipeline.cli import render
@@ -32,9 +32,13 @@ def settle(out: Output, settings: Settings, *, release: bool, force: bool) -> li
         client.post(f"/v1/runs/{run['id']}/cancel", _wish(force=True))
     if active:
         until_none(lambda: [run for run in client.items("/v1/runs", LOOKED_AT) if run["state"] != "finished"])
-    held = [one for one in standing(client) if one["state"] == "held" or one["contract"] is not None]
+    there = standing(client)
+    going = [one for one in there if one["state"] == "destroying"]
+    held = [one for one in there if one["state"] == "held" or (one["contract"] is not None and one not in going)]
     if release:
         return _release(out, client, held, force=force)
+    for one in going:
+        out.say(f"{one['id']} is not taken back yet: the next `greenroom up` goes on with it")
     for one in held:
         out.say(
             f"the nodes of {one['id']} stay, out of reach: the next `greenroom up` after "
@@ -57,14 +61,25 @@ def _release(out: Output, client: Client, held: list[Json], *, force: bool) -> l
             client.post(f"/v1/environments/{one['id']}/destroy", _wish(force=True))
     stays = frozenset() if force else NOBODYS
     until_none(lambda: [one for one in standing(client) if one["state"] not in stays])
-    left = [str(one["id"]) for one in standing(client)]
+    left = standing(client)
+    ids = [str(one["id"]) for one in left]
     if left and force:
         from pipeline.bootstrap import build
 
-        build().clean_nodes(BY_FORCE, _forced())
+        _tell_elsewhere(out, left, build().clean_nodes(BY_FORCE, _forced()))
     elif left:
-        out.say(f"the nodes of {', '.join(left)} stay; `greenroom down --force` removes them")
-    return left
+        out.say(f"the nodes of {', '.join(ids)} stay; `greenroom down --force` removes them")
+    return ids
+
+
+def _tell_elsewhere(out: Output, left: list[Json], here: Collection[str]) -> None:
+    """Nodes of providers that are not this machine's go by their own calls alone, and those were not over in time."""
+    for one in left:
+        if one["provider"] not in here:
+            out.say(
+                f"{one['id']} could not be taken back within {SETTLE_S:.0f} s: what it has at {one['provider']} stays "
+                "there, and the next `greenroom up` goes on with it"
+            )
 
 
 def _wish(*, force: bool) -> Json:

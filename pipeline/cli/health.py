@@ -37,6 +37,8 @@ VAGRANT_PROVIDERS = {
 }
 VAGRANT_PLUGINS = Path("/usr/share/vagrant-plugins/plugins.d")
 CHEF_CLIENTS = ("cinc-client", "chef-client")
+#: What the service may take to look at everything, in seconds: a cloud that does not answer is waited for.
+ANSWERS_S = 300.0
 #: An ordinary user's PATH leaves these out on Debian.
 SYSTEM_PATHS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
@@ -48,7 +50,7 @@ def examine(out: Output, settings: Settings) -> int:
     if up is None:
         found.append(_check("processes", ok=False, detail="nothing runs", remedy="start it with `greenroom up`"))
     else:
-        found += [_processes(up), *connect(settings).get("/v1/doctor")]
+        found += [_processes(up), *connect(settings).get_within("/v1/doctor", ANSWERS_S)]
     if out.as_json:
         out.data(found)
     else:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.domain.blueprint import Blueprint, CommandSpec, EnvironmentSpec, QosSpec, RoleSpec, TestinfraSpec
+from pipeline.domain.changes import is_reported
 from pipeline.domain.environments import Environment
 from pipeline.domain.errors import InvalidTransition, UserError
 from pipeline.domain.inventory import WHOLE, Inventory, Machine, MachineState
@@ -88,6 +89,16 @@ def check_acceptable(machine: Machine) -> None:
     if machine.state not in ACCEPTABLE:
         first = f"`greenroom machine maintenance {machine.name} --reason WHY` first"
         raise InvalidTransition(f"machine {machine.name} is {machine.state}: put it into maintenance, {first}")
+    if is_reported(machine):
+        told = f"machine {machine.name} is out of service in the cloud itself ({machine.state_reason})"
+        after = f"`greenroom cloud machine-in {machine.name}`, then `greenroom machine maintenance {machine.name}`"
+        raise InvalidTransition(f"{told}, so no node can be delivered there: {after} keeps out our nodes alone")
+
+
+def beside(machine: Machine, inventory: Inventory) -> list[str]:
+    """The machines that a node may stand on instead where only its zone is kept to; none for a registered machine."""
+    others = (one for one in inventory.machines if one.zone == machine.zone and one.name != machine.name)
+    return [] if machine.registered else [one.name for one in others if not one.registered]
 
 
 def check_terms(terms: Terms) -> None:

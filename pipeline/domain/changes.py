@@ -69,7 +69,7 @@ def _with_state(declared: Machine, known: Machine | None, now: float) -> Machine
     """
     if known is None or (_is_down(known) and known.state_reason == UNDECLARED):
         return declared
-    if _is_reported(known) or (_is_reported(declared) and known.state is MachineState.IN_SERVICE):
+    if is_reported(known) or (is_reported(declared) and known.state is MachineState.IN_SERVICE):
         reported = replace(known, state=declared.state, state_reason=declared.state_reason, state_since=now)
         same = (known.state, known.state_reason) == (declared.state, declared.state_reason)
         known = known if same else reported
@@ -84,7 +84,8 @@ def _with_state(declared: Machine, known: Machine | None, now: float) -> Machine
     )
 
 
-def _is_reported(machine: Machine) -> bool:
+def is_reported(machine: Machine) -> bool:
+    """Whether its state is what the cloud says, and nobody else."""
     return machine.state_reason.startswith(REPORTED)
 
 

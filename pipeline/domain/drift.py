@@ -159,7 +159,7 @@ def _alerts(environment: Environment, node: Node, server: Server | None, told: T
         yield Alert(Drift.MISSING, text, _destroy(environment.id, f"{node.name} is gone"))
         return
     again = _destroy(environment.id, f"{node.name} differs from what was asked for")
-    yield from (replace(alert, action=again) for alert in _differences(node, server, told))
+    yield from (replace(alert, action=alert.action or again) for alert in _differences(node, server, told))
 
 
 def _differences(node: Node, server: Server, told: Told) -> Iterator[Alert]:
@@ -173,7 +173,8 @@ def _differences(node: Node, server: Server, told: Told) -> Iterator[Alert]:
     if node.machine in told.machines and server.machine not in {"", node.machine}:
         yield Alert(Drift.MACHINE, f"placed on machine {node.machine}, but it stands on {server.machine}")
     if server.name != node.name:
-        yield Alert(Drift.NAME, f"its server is called {server.name} now")
+        text = f"its server is called {server.name} now; its mark still says which node it is"
+        yield Alert(Drift.NAME, text, f"openstack server set --name {node.name} {server.id}")
 
 
 def _too_small(node: Node, server: Server) -> Iterator[str]:

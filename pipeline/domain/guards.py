@@ -192,7 +192,7 @@ GUARDS: tuple[Guard, ...] = (
         frozenset({Act.DELETE_OBJECT, Act.TAKE_OUT, Act.RESTART_AGENT}),
         "something else uses it: servers a flavor or an image, ports a network, nodes or servers a machine",
         _in_use,
-        "remove or move what uses it; `greenroom machine drain` lets a machine take no more nodes",
+        "remove or move what uses it; of a machine, `greenroom machine drain` lets it take no more nodes",
         passing=True,
     ),
     Guard(

@@ -156,10 +156,13 @@ def _key(one: Leftover) -> tuple[str, str, str]:
 
 def sightings(found: Iterable[Leftover], environment_id: str, deployment: str, at: float) -> int:
     """How often anything of ours was seen that an environment left: never, once, or at least twice."""
-    things = (one for one in found if not one.thing.host)
-    firsts = [
-        one.since for one in things if (one.thing.deployment, one.thing.environment_id) == (deployment, environment_id)
-    ]
+    firsts = [one.since for one in left_by(found, environment_id, deployment)]
     if not firsts:
         return 0
     return 2 if at - min(firsts) >= SECOND_SIGHTING_S else 1
+
+
+def left_by(found: Iterable[Leftover], environment_id: str, deployment: str) -> list[Leftover]:
+    """What of ours an environment left; what a router has for a host does not go with it."""
+    whose = (deployment, environment_id)
+    return [one for one in found if not one.thing.host and (one.thing.deployment, one.thing.environment_id) == whose]

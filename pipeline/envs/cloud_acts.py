@@ -170,8 +170,10 @@ class CloudActs:
             return replace(act, outcome=f"what environment {act.name} left could be taken back")
         self.removals.at_once(driver, Act.REAP, act.name, facts, _asking(act))
         self.leftovers.look(act.provider)
-        if self.leftovers.sightings(act.provider, act.name):
-            raise TransientError(f"environment {act.name}: something of it is still there; ask again")
+        if still := self.leftovers.left_by(act.provider, act.name):
+            raise TransientError(
+                f"environment {act.name}: {', '.join(still)} is still there; ask again, or look at the cloud"
+            )
         return replace(act, outcome=f"what environment {act.name} left is taken back")
 
     def _wait_until_gone(self, estate: Estate, one: CloudObject) -> None:

@@ -33,10 +33,10 @@ class SetupWish:
 
 @dataclass(frozen=True)
 class Usual:
-    """What a provider's settings say: the network of all nodes, and whether every node gets a floating address."""
+    """What a provider's settings say: the network of all nodes, and where each gets a floating address from, if any."""
 
     network: str
-    floating: bool = False
+    floating_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class CloudSetups:
             who=asking.who,
             why=asking.why,
             asked_at=self.clock.now(),
-            limits=limits_of(quota, floating=usual.floating),
+            limits=limits_of(quota, floating=bool(usual.floating_from)),
             cidr=check_network(wish.cidr),
-            external_network=wish.external_network,
+            external_network=wish.external_network or usual.floating_from,
             access_rules=wish.access_rules,
             renew=wish.renew,
             overrides=asking.overrides,

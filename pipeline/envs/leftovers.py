@@ -8,7 +8,7 @@ from dataclasses import replace
 from pipeline.domain.breakers import Call
 from pipeline.domain.environments import EnvironmentState
 from pipeline.domain.errors import InfraError, UserError
-from pipeline.domain.leftovers import Known, Leftover, Thing, leftovers, sightings, since
+from pipeline.domain.leftovers import Known, Leftover, Thing, left_by, leftovers, sightings, since
 from pipeline.envs import jobs
 from pipeline.envs.books import LEFTOVERS, Books, LeftoverReport
 from pipeline.envs.calls import Breakers
@@ -40,6 +40,11 @@ class Leftovers:
         """How often it was seen that an environment left something: never, once, or at least twice."""
         report = self.last(provider)
         return sightings(report.found, environment_id, self._deployment, self._clock.now())
+
+    def left_by(self, provider: str, environment_id: str) -> list[str]:
+        """What was seen of an environment the last time, by kind, name and id."""
+        found = left_by(self.last(provider).found, environment_id, self._deployment)
+        return [f"{one.thing.kind} {one.thing.name} ({one.thing.id})" for one in found]
 
     def look(self, provider: str) -> None:
         """Look, and keep what was found. A failure is kept beside what was found before."""

@@ -292,6 +292,10 @@ class Lifecycle:
         nodes = [seen_as(node, seen.get(node.name)) for node in environment.nodes]
         observed = environment.with_nodes(nodes)
         faults = {node.name: node.fault for node in nodes if node.fault}
+        full = {name: why for name, why in faults.items() if name in seen and seen[name].full}
+        if full:
+            self._check_unchanged(loaded)
+            return self._build_failed(environment, provider, CapacityError(_told(environment, full)))
         if faults:
             return self._elsewhere(loaded, provider, faults, _told(environment, faults))
         if all(node.state is not N.BUILDING for node in nodes):
@@ -350,6 +354,7 @@ class Lifecycle:
         undone = fault_of(lambda: self._removals.undo(provider.driver, loaded.value, told))
         if undone is not None:
             return self._undo_later(loaded, provider, told, undone)
+        self._check_unchanged(loaded)  # others may have judged it meanwhile: no machine is blamed for one fault twice
         environment = loaded.value
         poison = self._suspects.failed(environment, faults) if faults else ""
         if poison:
@@ -357,7 +362,8 @@ class Lifecycle:
         if environment.placed_again >= MAX_AGAIN:
             return self._give_up(loaded, f"{told}; it was placed {MAX_AGAIN + 1} times")
         reserved = rebuilt_later(environment, self._clock.now(), told)
-        return self._ask_again(loaded, reserved, {node.machine for node in environment.nodes if node.name in faults})
+        exact = provider.driver.capabilities.exact
+        return self._ask_again(loaded, reserved, self._suspects.shunned(environment, faults, exact=exact))
 
     def _check_unchanged(self, loaded: Loaded[Environment]) -> None:
         """VersionConflict when others went on with it: what stands there now is not what was judged."""

@@ -48,6 +48,20 @@ class Suspects:
         poisons = (judgement.poison(one.image, one.service) for one in builds)
         return next((poison for poison in poisons if poison), "")
 
+    def shunned(self, environment: Environment, faults: Mapping[str, str], *, exact: bool) -> set[str]:
+        """The machines on which an environment is not placed again: those of its nodes, by name, that failed.
+
+        Where the provider keeps to zones alone (not `exact`), the next node might stand on the same machine again, or
+        the zone have no room for it: then all of their zones.
+        """
+        failed = [node for node in environment.nodes if node.name in faults]
+        machines = {node.machine for node in failed}
+        if exact:
+            return machines
+        zones = {node.zone for node in failed}
+        known = self._inventories.view(environment.provider).inventory.machines
+        return machines | {one.name for one in known if one.zone in zones and not one.registered}
+
     def _build(self, environment: Environment, node: Node, fault: str) -> Build:
         blueprint = f"{environment.project}/{environment.service}"  # other projects' service may be another one
         return Build(node.machine, node.zone, node.image, blueprint, self._clock.now(), fault)

@@ -76,7 +76,8 @@ class NodeView:
 
     `machine` is where it stands, empty where the provider does not tell. `inside_address` is where the other nodes of
     its environment reach it; empty: where everybody does. `addresses` are those in further networks, by their names.
-    `host_public_key` is the one that it shows where the driver does not install the request's.
+    `host_public_key` is the one that it shows where the driver does not install the request's. `full`: the fault is no
+    more than that there was no room in a quota, which is waited for.
     """
 
     environment_id: str
@@ -90,6 +91,7 @@ class NodeView:
     inside_address: str = ""
     addresses: Mapping[str, str] = field(default_factory=dict)
     host_public_key: str = ""
+    full: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,13 +123,15 @@ class Can(StrEnum):
 @dataclass(frozen=True)
 class Capabilities:
     """What a driver's nodes can do. Without `login`, `active` is enough to be in service. `custom`: what the operator
-    lets projects set of their servers, as `domain.allowances` reads it.
+    lets projects set of their servers, as `domain.allowances` reads it. Without `exact`, a node stands somewhere in the
+    zone that placement chose, and not for certain on the machine.
     """
 
     login: bool = True
     images: Collection[str] = field(default_factory=tuple)
     can: frozenset[Can] = frozenset()
     custom: frozenset[str] = frozenset()
+    exact: bool = True
 
 
 class Driver(Protocol):

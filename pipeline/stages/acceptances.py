@@ -28,6 +28,8 @@ from pipeline.ports.stores import Put
 from pipeline.stages.context import FILE, Tools, project_token
 from pipeline.stages.runner import save_run
 
+#: Machines that an answer names.
+MOST_OTHERS = 5
 #: The machines that are being accepted.
 CLAIMS = "accepting"
 #: Whose the runs of acceptances are that nobody asked for a project, and how many of them go on at a time.
@@ -76,7 +78,8 @@ class Acceptances:
         """Store an acceptance with its run; a dry run checks the same, and stores nothing of them.
 
         Errors: NotFound (machine, peer, repository, ref, project), InvalidTransition (the machine is in service),
-        AlreadyExists (it is being accepted), UserError (terms, tests), TransientError (the repository does not answer).
+        AlreadyExists (it is being accepted), UserError (terms, tests, a provider that does not choose machines),
+        TransientError (the repository or the driver does not answer).
         """
         check_names(asking)
         rules.check_terms(wish.terms)
@@ -87,6 +90,13 @@ class Acceptances:
         inventory = self._inventories.view(wish.provider).inventory
         machine = inventory.machine(wish.machine)
         rules.check_acceptable(machine)
+        others = rules.beside(machine, inventory)
+        if others and not provider.driver.capabilities.exact:
+            raise UserError(
+                f"provider {wish.provider} keeps to zones and does not choose machines, so the node might stand on "
+                f"{', '.join(others[:MOST_OTHERS])} instead of {machine.name}: use an account that may choose them "
+                "and set `choose_machine`, or accept the machine while it is alone in its zone"
+            )
         id = self._tools.ids.new("acc")
         claim = self._claim(wish, id)
         plan = self._plan(wish, id, machine, inventory, asking)

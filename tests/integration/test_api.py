@@ -39,7 +39,7 @@ from pipeline.envs.calls import Breakers
 from pipeline.envs.gate import AUDIT, Asking
 from pipeline.ports.common import Secret
 from pipeline.ports.stores import Commit, Event
-from pipeline.settings import ProviderSettings
+from pipeline.settings import OpenStackSettings, ProviderSettings
 from tests.plugins.api import opened
 from tests.plugins.redis_server import RedisServer
 from tests.tools.deployment import memory_settings
@@ -583,6 +583,25 @@ async def test_metrics_and_doctor_show_the_delete_budget(app: Application, clien
     check = found["delete budget of memory"]
     assert (check["ok"], check["detail"]) == (False, "60 of 60 removals of its own accord in the last 60 s")
     assert "`delete_budget`" in check["remedy"]
+
+
+def test_the_doctor_tells_of_a_cloud_that_cannot_be_asked_and_why_its_survey_failed(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    told = OpenStackSettings(cloud="ours", clouds_file=tmp_path / "clouds.yaml", network="net")
+    settings = memory_settings(tmp_path, redis_server.url)
+    providers = {"cloud": ProviderSettings(driver="openstack", openstack=told), **settings.providers}
+    app = Application(settings.model_copy(update={"providers": providers}))
+    app.books.commit(SURVEYS.put("cloud", Survey(tried_at=1.0, fault="cloud admin: 403"), 0))
+    found = {check.name: check for check in checks(app)}
+    app.redis.close()
+    assert str(told.clouds_file) in found["provider cloud"].detail
+    assert found["leaks at cloud"].detail == "not known: provider cloud does not tell what stands there"
+    survey = found["survey of cloud"]
+    assert (survey.ok, survey.detail) == (False, "cloud admin: 403")
+    assert "greenroom providers sync cloud" in survey.remedy
+    assert found["provider memory"].ok
+    assert "survey of memory" not in found
 
 
 async def test_ssh_access_to_what_is_gone_is_refused(app: Application, client: httpx.AsyncClient) -> None:

@@ -106,7 +106,7 @@ def test_an_entry_that_stands_twice_is_refused_without_its_password(test_cloud: 
     file = changed(test_cloud, tmp_path, "  neighbour:", "  greenroom:")
     with (
         driver_of(file, terms_of(test_cloud), tmp_path) as driver,
-        pytest.raises(PermanentError, match=r"the key in line \d+ stands twice") as caught,
+        pytest.raises(PermanentError, match=r"the key 'greenroom' in line \d+ stands twice") as caught,
     ):
         driver.list()
     assert "ostack" not in str(caught.value)
@@ -138,7 +138,8 @@ def test_an_application_credential_is_enough_until_it_ends(test_cloud: CloudUnde
     with closing(connection_of(test_cloud, test_cloud.ours)) as connection:
         identity = identity_of(connection)
         user = str(connection.current_user_id)
-        made = identity.create_application_credential(user, "bad-input", roles=[{"name": "member"}])
+        role = {"roles": [{"name": "member"}]}
+        made = identity.create_application_credential(user, "bad-input", **role)
         try:
             file = tmp_path / "clouds.yaml"
             file.write_text(APPLICATION.format(identity_url(test_cloud), made.id, made.secret))
@@ -147,9 +148,15 @@ def test_an_application_credential_is_enough_until_it_ends(test_cloud: CloudUnde
         finally:
             identity.delete_application_credential(user, made)
         with driver_of(file, terms_of(test_cloud), tmp_path) as driver:
-            with pytest.raises(PermanentError, match="Application Credential") as caught:
+            with pytest.raises(PermanentError, match=r"Application Credential.*or renew what has") as caught:
                 driver.list()
             assert made.secret not in str(caught.value)
+            made = identity.create_application_credential(user, "bad-input", **role)
+            try:  # the entry is renewed beside a process that goes on
+                file.write_text(APPLICATION.format(identity_url(test_cloud), made.id, made.secret))
+                driver.list()
+            finally:
+                identity.delete_application_credential(user, made)
 
 
 def test_a_check_names_everything_that_is_missing(test_cloud: CloudUnderTest, tmp_path: Path) -> None:
@@ -157,10 +164,41 @@ def test_a_check_names_everything_that_is_missing(test_cloud: CloudUnderTest, tm
     with driver_of(test_cloud.clouds_file, terms, tmp_path) as driver:
         found = driver.check()
     assert [one.partition(" in the cloud")[0] for one in found] == [
-        "there is no network 'no-net'",
-        "there is no network 'no-outside'",
-        "there is no image 'no-image'",
+        "cloud greenroom: there is no network 'no-net'",
+        "cloud greenroom: there is no external network 'no-outside'",
+        "cloud greenroom: there is no image 'no-image'",
     ]
+
+
+def test_a_network_without_an_outside_has_no_floating_addresses(test_cloud: CloudUnderTest, tmp_path: Path) -> None:
+    terms = replace(terms_of(test_cloud), external_network=test_cloud.network)
+    with driver_of(test_cloud.clouds_file, terms, tmp_path) as driver:
+        [found] = driver.check()
+    assert f"there is no external network '{test_cloud.network}'" in found
+
+
+def test_quotas_of_nothing_are_told_by_what_they_are_of(test_cloud: CloudUnderTest, tmp_path: Path) -> None:
+    """Of a project of its own: the limits of the others are what tests beside this one run into."""
+    with closing(connection_of(test_cloud, test_cloud.admin)) as admin:
+        identity = identity_of(admin)
+        project = identity.create_project(name="bad-input-poor", domain_id="default")
+        user = identity.create_user(name="bad-input-poor", password="poor", domain_id="default")
+        try:
+            identity.assign_project_role_to_user(project, user, identity.find_role("member", ignore_missing=False))
+            admin.compute.update_quota_set(project, instances=0)
+            admin.network.update_quota(project.id, floatingip=0)
+            file = changed(test_cloud, tmp_path, "username: greenroom", "username: bad-input-poor")
+            text = file.read_text().replace("project_name: greenroom", "project_name: bad-input-poor")
+            file.write_text(text.replace("password: ostack", "password: poor"))
+            network = test_cloud.external_network  # which every project sees
+            terms = Terms(network, network, floating=True, images={"plain": test_cloud.image}, login=False)
+            with driver_of(file, terms, tmp_path) as driver:
+                found = driver.check()
+        finally:
+            identity.delete_user(user)
+            admin.network.delete_quota(project.id)
+            identity.delete_project(project)
+    assert [one.split(" has no ")[1].partition(":")[0] for one in found] == ["servers", "floating addresses"]
 
 
 def test_a_name_that_two_have_is_told_with_both(test_cloud: CloudUnderTest, tmp_path: Path) -> None:

@@ -247,6 +247,17 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     assert not world.all_runs()
 
 
+def test_a_machine_is_not_judged_by_a_node_that_may_stand_on_another(tmp_path: Path) -> None:
+    """Such a provider keeps to zones: a machine is accepted where it is alone in its own."""
+    world = world_of(tmp_path)
+    world.cloud.exact = False
+    assert world.acceptances.ask(WISH, BY_ADA)
+    neighbours = (Machine(name, "rack-a", {"vcpu": 8.0}) for name in ("m2", "m3"))
+    world.inventories.sync("cloud", Inventory((*racks(MachineState.IN_SERVICE).machines, *neighbours), racks().zones))
+    with pytest.raises(UserError, match=r"might stand on m2, m3 instead of new.*`choose_machine`"):
+        world.acceptances.ask(WISH, BY_ADA)
+
+
 def test_a_machine_is_accepted_once_at_a_time(tmp_path: Path) -> None:
     world = world_of(tmp_path, suite=False)
     first = world.acceptances.ask(WISH, BY_ADA)

@@ -30,6 +30,7 @@ from pipeline.domain.blueprint import (
     RoleSpec,
     TestinfraSpec,
 )
+from pipeline.domain.changes import REPORTED
 from pipeline.domain.environments import Environment, EnvironmentState, planned_nodes
 from pipeline.domain.errors import InvalidTransition, UserError
 from pipeline.domain.inventory import Inventory, Machine, MachineKind, MachineState, Zone
@@ -91,6 +92,12 @@ def test_only_what_somebody_took_out_is_accepted(state: MachineState) -> None:
     else:
         with pytest.raises(InvalidTransition, match="put it into maintenance"):
             check_acceptable(machine)
+
+
+def test_a_machine_that_is_out_in_the_cloud_itself_is_put_in_there_first() -> None:
+    machine = replace(lab().machine("new"), state_reason=f"{REPORTED}disabled, new")
+    with pytest.raises(InvalidTransition, match="greenroom cloud machine-in new"):
+        check_acceptable(machine)
 
 
 def test_its_run_measures_and_runs_the_suites_on_the_one_node() -> None:

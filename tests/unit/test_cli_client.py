@@ -53,6 +53,7 @@ def problem(status: int, type: str, detail: str) -> httpx.Response:
         (problem(500, "internal", "a mistake"), FAILED, "api.log"),
         (httpx.Response(502, text="<html>"), UNREACHABLE, "is that Greenroom's API"),
         (httpx.ConnectError("refused"), UNREACHABLE, "greenroom up"),
+        (httpx.ReadTimeout("timed out"), FAILED, "took too long to answer; see api.log"),
     ],
 )
 def test_what_goes_wrong_has_its_exit_status_and_a_next_step(answer: Answer, status: int, words: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import typer
 
 from pipeline.cli.commands import cloud
 from pipeline.cli.output import FAILED, OK, REFUSED, Complaint
+from pipeline.settings import OpenStackSettings, ProviderSettings, Settings
 
 SERVER = "server web-0 (id-1) of project shop"
 
@@ -101,6 +103,43 @@ def test_servers_that_move_are_told_each_with_what_became_of_it(
     assert (api.asked[0]["policy"], api.asked[0]["at_once"], ended.value.exit_code) == ("migrate", 4, FAILED)
     shown = capsys.readouterr().out
     assert all(word in shown for word in ("web-0 (id-1): moved to m2", "no host", "1 moved, 1 failed"))
+
+
+class SetupApi:
+    """Answers a setup that made a credential."""
+
+    def post(self, path: str, _body: dict[str, Any] | None = None) -> dict[str, Any]:
+        if path == "/v1/setups/setup-1/credential":
+            return {"name": "greenroom-ours-shop", "entry": {"auth_type": "v3applicationcredential"}}
+        assert path == "/v1/providers/lab/setups"
+        return {"id": "setup-1"}
+
+    def get(self, path: str) -> dict[str, Any]:
+        assert path == "/v1/setups/setup-1"
+        named = {"id": "setup-1", "name": "greenroom-ours-shop", "provider": "lab", "project": "shop"}
+        return {**named, "dry_run": False, "finished_at": 2.0, "fault": "", "steps": [], "has_secret": True}
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        ("", '`[providers.lab.openstack.projects] shop = "greenroom-ours-shop"`'),
+        ("net", '`[providers.lab.openstack.projects] shop = "greenroom-ours-shop"`'),
+        ("other", 'a provider of its own, with `cloud = "greenroom-ours-shop"` and `network = "other"`'),
+    ],
+)
+def test_a_setup_tells_how_its_entry_is_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, network: str, words: str
+) -> None:
+    openstack = OpenStackSettings(cloud="ours", network="net")
+    lab = ProviderSettings(driver="openstack", openstack=openstack)
+    settings = Settings(home=tmp_path, default_provider="lab", providers={"lab": lab})
+    monkeypatch.setattr("pipeline.cli.client.connect", SetupApi)
+    monkeypatch.setattr("pipeline.cli.deployment.settings", lambda: settings)
+    file = tmp_path / "clouds.yaml"
+    cloud.setup("shop", reason="a new team", clouds_file=file, network=network)
+    assert words in capsys.readouterr().out
+    assert "greenroom-ours-shop" in file.read_text()
 
 
 class LeftoversApi:

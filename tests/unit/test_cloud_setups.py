@@ -38,7 +38,7 @@ class Seals:
 
 
 class Scene:
-    def __init__(self, quota: Quota) -> None:
+    def __init__(self, quota: Quota, usual: Usual | None = None) -> None:
         clock = ManualClock()
         self.books = Books(MemoryStore(clock))
         self.grounds = MemoryGrounds()
@@ -47,7 +47,7 @@ class Scene:
         providers = {"cloud": provider, "bare": bare}
         gate = Gate(self.books, clock, {}, ())
         self.setups = CloudSetups(
-            self.books, providers.__getitem__, lambda _: Usual("net"), Seals(), gate, clock, RandomIds(), "lab"
+            self.books, providers.__getitem__, lambda _: usual or Usual("net"), Seals(), gate, clock, RandomIds(), "lab"
         )
         self.books.commit(PROJECTS.put("shop", Project("shop", 0.0, "x", quota=quota), 0))
 
@@ -128,6 +128,12 @@ def test_a_shared_network_is_used_as_it_is(scene: Scene) -> None:
 
 def test_a_router_is_wanted_where_it_leads_out(scene: Scene) -> None:
     assert Part.ROUTER in [step.part for step in scene.done(external_network="outside").steps]
+
+
+def test_a_router_is_wanted_where_every_node_gets_a_floating_address() -> None:
+    done = Scene(Quota(nodes=4), Usual("net", "outside")).done()
+    assert [step.text for step in done.steps if step.part is Part.ROUTER] == ["to outside"]
+    assert done.limits["floating_addresses"] == 4
 
 
 @pytest.mark.parametrize("cidr", ["10.0.0.1/24", "10.0.0.0/30", "nonsense"])

@@ -6,6 +6,8 @@ import base64
 import email
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -15,10 +17,12 @@ from keystoneauth1 import exceptions as auth
 from openstack import exceptions as sdk
 
 from pipeline.adapters.drivers.openstack.apart import turns
+from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 from pipeline.adapters.drivers.openstack.flavors import Flavor, best, made_for, wanted
+from pipeline.adapters.drivers.openstack.servers import views
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.drivers.openstack.userdata import user_data
-from pipeline.clients.openstack import Mark, described, ends_at_of, named_group, told
+from pipeline.clients.openstack import Account, Mark, described, ends_at_of, named_group, told
 from pipeline.clients.openstack.faults import meant
 from pipeline.domain.errors import CapacityError, PermanentError, TransientError
 from pipeline.domain.failsafe import RetryAt, decide
@@ -26,7 +30,7 @@ from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.wiring import Custom
 from pipeline.ports.common import Secret
-from pipeline.ports.drivers import NodeRequest
+from pipeline.ports.drivers import NodeRequest, NodeStatus
 
 SMALL = Resources(vcpu=1, memory_mib=512, disk_gib=5)
 NODE = NodeRequest("web-0", "web", "plain", SMALL, QosProfile(), Secret("private"), "ssh-ed25519 AAAA")
@@ -141,6 +145,7 @@ def answer(text: str, status: int) -> Exception:
 CASES: list[tuple[Exception, type]] = [
     (answer("Quota exceeded for instances", 403), CapacityError),
     (answer("Quota exceeded for resources: ['port']", 409), CapacityError),
+    (answer("IP address 10.77.0.200 already allocated in subnet eb84", 409), CapacityError),
     (answer("Security group is in use", 409), TransientError),
     (answer("Invalid input", 400), PermanentError),
     (answer("Policy doesn't allow it", 403), PermanentError),
@@ -167,6 +172,41 @@ def test_what_an_error_means(error: Exception, kind: type) -> None:
     judged = meant("creating server web-0", error)
     assert type(judged) is kind
     assert "creating server web-0" in str(judged)
+
+
+@pytest.mark.parametrize("chooses", [True, False])
+def test_a_driver_is_exact_where_its_account_may_choose_machines(tmp_path: Path, *, chooses: bool) -> None:
+    terms = Terms("net", choose_machine=chooses)
+    assert OpenStackDriver("ours", Account("cloud"), {}, terms, tmp_path).capabilities.exact is chooses
+
+
+@pytest.mark.parametrize(
+    ("fault", "full"),
+    [
+        ("Quota exceeded for instances: Requested 1, but already used 2 of 2 instances", True),
+        ("Maximum number of ports exceeded", True),
+        ("Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures", False),
+        ("No valid host was found.", False),
+        ("", False),
+    ],
+)
+def test_a_fault_that_is_no_more_than_a_full_quota_is_known(fault: str, *, full: bool) -> None:
+    metadata = {"greenroom-deployment": "ours", "greenroom-environment": "env-1"}
+    told = {"id": "id-1", "name": "web-0", "status": "ERROR", "task_state": None, "compute_host": None}
+    server = SimpleNamespace(**told, metadata=metadata, fault={"message": fault})
+    [seen] = views([server], "ours")
+    assert (seen.status, seen.full) == (NodeStatus.ERROR, full)
+
+
+def test_an_account_that_is_refused_is_to_be_corrected_or_renewed() -> None:
+    assert "correct the account in its entry, or renew" in str(meant("listing servers", answer("Who are you?", 401)))
+    assert "have the account given that right" in str(meant("listing servers", answer("Policy does not allow", 403)))
+
+
+def test_a_service_that_a_region_does_not_have_is_told_with_what_to_correct() -> None:
+    judged = meant("listing servers", sdk.ServiceDisabledException("no compute service in RegionTwo"))
+    assert isinstance(judged, PermanentError)
+    assert "correct `region_name` of the entry" in str(judged)
 
 
 def test_a_cloud_that_asks_to_be_left_alone_is() -> None:

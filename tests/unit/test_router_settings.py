@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.bootstrap import Application
+from pipeline.cli.demo.place import free_ports
 from pipeline.cli.deployment import check_ports
 from pipeline.cli.health import _programs
 from pipeline.domain.errors import TransientError
@@ -80,7 +81,8 @@ def test_the_provider_must_have_addresses_to_give(tmp_path: Path) -> None:
 
 def test_whoever_looks_after_addresses_needs_no_haproxy_and_no_port(tmp_path: Path) -> None:
     told = settings(tmp_path, FLOATING.model_copy(update={"bind": "nowhere"}))
-    check_ports(told)
+    api, hooks = (f"127.0.0.1:{port}" for port in free_ports(2))  # others may listen at the usual ones
+    check_ports(told.model_copy(update={"api_bind": api, "hooks_bind": hooks}))
     assert "haproxy" not in {one["name"] for one in _programs(told)}
     assert "haproxy" in {one["name"] for one in _programs(settings(tmp_path, RouterSettings()))}
 

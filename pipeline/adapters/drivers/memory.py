@@ -32,7 +32,8 @@ class MemoryCloud:
     reports of its machines. `loads`: what it measures of them. `can`: what it does for nodes, and `custom` what its
     operator lets projects set; everything at first. `requests`: what it was asked for last, by environment. `lies`: so
     many calls of destroy return although everything still stands. `mistakes`: what a check finds. `login_keys` says who
-    may log in beside Greenroom, by environment.
+    may log in beside Greenroom, by environment. `full`: nodes, by name, whose fault is that a quota was full. `exact`:
+    nodes stand on the machines that placement chose.
     """
 
     nodes: dict[tuple[str, str], NodeView] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class MemoryCloud:
     fail_destroy: list[InfraError] = field(default_factory=list)
     fail_list: list[InfraError] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
+    full: set[str] = field(default_factory=set)
     bad_images: dict[str, str] = field(default_factory=dict)
     bad_machines: dict[str, str] = field(default_factory=dict)
     machine_of: Callable[[str, str], str] = lambda _environment_id, _node: ""
@@ -51,6 +53,7 @@ class MemoryCloud:
     loads: dict[str, Load] = field(default_factory=dict)
     can: frozenset[Can] = frozenset(Can)
     custom: frozenset[str] = frozenset({"flavor", "metadata", "user_data", "extra_specs"})
+    exact: bool = True
     requests: dict[str, EnvironmentRequest] = field(default_factory=dict)
     lies: int = 0
     mistakes: list[str] = field(default_factory=list)
@@ -89,7 +92,7 @@ class MemoryDriver:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(self._login, self._images, self._cloud.can, self._cloud.custom)
+        return Capabilities(self._login, self._images, self._cloud.can, self._cloud.custom, self._cloud.exact)
 
     def create(self, request: EnvironmentRequest) -> None:
         with self._cloud.lock:
@@ -126,6 +129,7 @@ class MemoryDriver:
             status=NodeStatus.ERROR if fault else usual,
             address=f"192.0.2.{self._cloud.made % 250 + 1}",
             fault=fault,
+            full=bool(fault) and node.name in self._cloud.full,
             machine=node.machine,
             addresses={
                 one.network: one.address or f"198.51.100.{self._cloud.made % 250 + 1}"

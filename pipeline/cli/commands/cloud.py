@@ -143,7 +143,12 @@ def setup(
     ] = Path("clouds.yaml"),
     network: Annotated[str, typer.Option(help="its network; else that of the provider's settings")] = "",
     cidr: Annotated[str, typer.Option(help="of the network, where one is made")] = "10.40.0.0/24",
-    external_network: Annotated[str, typer.Option("--external-network", help="a router leads there; else none")] = "",
+    external_network: Annotated[
+        str,
+        typer.Option(
+            "--external-network", help="a router leads there; else where all nodes get floating addresses from, or none"
+        ),
+    ] = "",
     access_rules: Annotated[
         bool, typer.Option("--access-rules", help="the credential may call only what Greenroom calls")
     ] = False,
@@ -176,10 +181,17 @@ def setup(
     if done["has_secret"]:
         told = client.post(f"/v1/setups/{done['id']}/credential")
         file.add(clouds_file, told["name"], told["entry"])
-    _tell_setup(out, done, clouds_file)
+    _tell_setup(out, done, clouds_file, network or _network_of(where))
 
 
-def _tell_setup(out: Output, done: dict[str, Any], clouds_file: Path) -> None:
+def _network_of(provider: str) -> str:
+    """The network that all nodes of a provider are attached to, by the settings."""
+    from pipeline.cli.deployment import settings
+
+    return settings().providers[provider].cloud().network
+
+
+def _tell_setup(out: Output, done: dict[str, Any], clouds_file: Path, network: str) -> None:
     from pipeline.cli import render
 
     if out.as_json:
@@ -192,12 +204,23 @@ def _tell_setup(out: Output, done: dict[str, Any], clouds_file: Path) -> None:
     ]
     out.table(("part", "name", "", "what it is"), rows)
     if done["has_secret"]:
-        out.say(
-            f"entry {done['name']} is written to {clouds_file}; let the provider use it for {done['project']}: "
-            f'`[providers.{done["provider"]}.openstack.projects] {done["project"]} = "{done["name"]}"`'
-        )
+        out.say(f"entry {done['name']} is written to {clouds_file}; {_next_of(done, network)}")
     elif not done["dry_run"]:
         out.say("the credential was there already, and its secret was told then; --renew makes another one")
+
+
+def _next_of(done: dict[str, Any], network: str) -> str:
+    """How the entry is used: all projects of a provider have their nodes on networks of one name."""
+    provider, usual = done["provider"], _network_of(done["provider"])
+    if network != usual:
+        return (
+            f"nodes of {provider} are attached to a network {usual!r} in every project, so this one needs a provider "
+            f'of its own, with `cloud = "{done["name"]}"` and `network = "{network}"`'
+        )
+    return (
+        f"let the provider use it for {done['project']}, and start again: "
+        f'`[providers.{provider}.openstack.projects] {done["project"]} = "{done["name"]}"`'
+    )
 
 
 @cloud.command("leftovers")

@@ -9,7 +9,19 @@ from pipeline.domain.errors import CapacityError, InfraError, PermanentError, Tr
 
 #: Statuses with which Nova, Neutron and Glance say that a quota is full, and words of theirs that tell it from others.
 _REFUSED = frozenset({400, 403, 409, 413})
-_FULL = ("quota", "exceed", "overlimit", "no more ip addresses", "no more available ip", "no fixed ip addresses")
+_FULL = (
+    "quota", "exceed", "overlimit", "no more ip addresses", "no more available ip", "no fixed ip addresses",
+    # an address that was asked for by itself: another environment of the same blueprint may have it
+    "already allocated",
+)  # fmt: skip
+#: Words of Nova's for a quota that was full when it built a server, which is ERROR then: it looks at quotas twice.
+_FULL_FAULTS = ("quota exceeded", "number of ports exceeded", "no more ip addresses", "no fixed ip addresses")
+#: Whoever asks is not who the entry says, or not any more: a wrong password, an application credential that ended.
+_UNKNOWN_ACCOUNT = 401
+#: What to do about an account that is not known any more.
+CORRECT = "correct the account in its entry, or renew what has expired"
+#: The account is known, and may not do that.
+_NOT_ALLOWED = 403
 #: May pass by itself. 409: something is still in use, or changes just now.
 _PASSING = frozenset({408, 409, 423, 425, 429, 500, 502, 503, 504})
 #: The most that a cloud may ask us to wait, in seconds.
@@ -38,11 +50,22 @@ def meant(what: str, error: Exception) -> InfraError:
     if _untrusted(error):
         return PermanentError(f"{text}; where its authority is a private one, name that in `cacert` of the entry")
     status = getattr(error, "status_code", None) or getattr(error, "http_status", None)
+    if status == _UNKNOWN_ACCOUNT:
+        return PermanentError(f"{text}; {CORRECT}")
     if status in _REFUSED and any(word in str(error).lower() for word in _FULL):
         return CapacityError(text)
+    if status == _NOT_ALLOWED:
+        return PermanentError(f"{text}; have the account given that right, or name one in the settings that has it")
     if status in _PASSING:
         return TransientError(text, retry_after_s=_retry_after(error))
+    if _not_offered(error):
+        return PermanentError(f"{text}; correct `region_name` of the entry, or have the service set up there")
     return TransientError(text) if status is None and _silent(error) else PermanentError(text)
+
+
+def is_full(fault: str) -> bool:
+    """Whether a server's fault is no more than a quota that was full."""
+    return any(words in fault.lower() for words in _FULL_FAULTS)
 
 
 def _silent(error: Exception) -> bool:
@@ -53,6 +76,13 @@ def _silent(error: Exception) -> bool:
     if isinstance(error, UnknownConnectionError):  # keystoneauth keeps in it what requests said
         return isinstance(error.original, ChunkedEncodingError)
     return isinstance(error, RetriableConnectionFailure | DiscoveryFailure | JSONDecodeError)
+
+
+def _not_offered(error: Exception) -> bool:
+    """Whether the cloud's catalog has no such service in the region."""
+    from openstack.exceptions import ServiceDisabledException
+
+    return isinstance(error, ServiceDisabledException)
 
 
 def _untrusted(error: Exception) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.adapters.drivers.openstack import apart, groups, room, servers, wires
-from pipeline.adapters.drivers.openstack.checks import mistakes
+from pipeline.adapters.drivers.openstack.checks import mistakes_of
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.clouds import Clouds
 from pipeline.adapters.drivers.openstack.removal import GONE_S, remove
@@ -40,7 +40,7 @@ class Around:
 
     def mistakes(self) -> Sequence[str]:
         """What the settings name and the clouds do not have, one sentence each."""
-        return [mistake for cloud in self._clouds.all() for mistake in mistakes(cloud)]
+        return mistakes_of(self._clouds)
 
     def admit(self, request: EnvironmentRequest, nodes: Sequence[NodeRequest]) -> None:
         """PermanentError for a node that this cloud can never have, CapacityError when the quota has no room now."""

@@ -22,8 +22,16 @@ class Clouds:
         return self._known.of(self._projects.get(project, self._account))
 
     def all(self) -> Sequence[Cloud]:
+        """One for every account."""
+        return [self.at(account) for account in self.accounts()]
+
+    def accounts(self) -> Sequence[Account]:
         """Every account once: two projects may share one."""
-        return [self._known.of(account) for account in dict.fromkeys((self._account, *self._projects.values()))]
+        return list(dict.fromkeys((self._account, *self._projects.values())))
+
+    def at(self, account: Account) -> Cloud:
+        """Where an account's servers are."""
+        return self._known.of(account)
 
     def close(self) -> None:
         """Give back connections."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.adapters.drivers.openstack import apart, groups, servers, wires
-from pipeline.adapters.drivers.openstack.checks import mistakes
+from pipeline.adapters.drivers.openstack.checks import mistakes_of
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.clouds import Clouds
 from pipeline.adapters.drivers.openstack.removal import remove
@@ -79,7 +79,7 @@ class OpenStackDriver:
         return {}
 
     def check(self) -> Sequence[str]:
-        return [mistake for cloud in self._clouds.all() for mistake in mistakes(cloud)]
+        return mistakes_of(self._clouds)
 
     def close(self) -> None:
         self._clouds.close()

@@ -36,6 +36,11 @@ class Names:
         """The id of a network; PermanentError when there is none of that name, or several."""
         return self._id("network", name, lambda: list(self._connection.network.networks(name=name)))
 
+    def external(self, name: str) -> str:
+        """The id of a network that has floating addresses; PermanentError as above."""
+        ask = self._connection.network.networks
+        return self._id("external network", name, lambda: list(ask(name=name, is_router_external=True)))
+
     def image(self, name: str) -> str:
         """The id of an image; PermanentError as above."""
         return self._id("image", name, lambda: list(self._connection.image.images(name=name)))

@@ -10,7 +10,7 @@ from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.flavors import Flavor
 from pipeline.adapters.drivers.openstack.userdata import user_data
 from pipeline.adapters.drivers.openstack.wires import Wires
-from pipeline.clients.openstack import marks, told, whole
+from pipeline.clients.openstack import is_full, marks, told, whole
 from pipeline.clients.openstack.marks import Mark
 from pipeline.domain.allowances import not_allowed
 from pipeline.domain.errors import PermanentError
@@ -168,13 +168,15 @@ def view(server: Any, mark: Mark) -> NodeView:
     status = _STATUS.get(server.status, NodeStatus.ERROR)
     if str(server.task_state or "").startswith("deleting"):
         status = NodeStatus.ERROR
+    fault = _fault(server) if status is NodeStatus.ERROR else ""
     return NodeView(
         environment_id=mark.environment_id,
         name=server.metadata.get(marks.NODE, server.name),
         driver_id=server.id,
         status=status,
         address=server.metadata.get(marks.ADDRESS) or None,
-        fault=_fault(server) if status is NodeStatus.ERROR else "",
+        fault=fault,
+        full=is_full(fault),
         machine=server.compute_host or "",
         inside_address=server.metadata.get(marks.INSIDE, ""),
         addresses={

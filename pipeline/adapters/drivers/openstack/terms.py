@@ -30,4 +30,4 @@ class Terms:
     def capabilities(self) -> Capabilities:
         """What nodes can have, whoever makes them."""
         can = frozenset(Can) if self.external_network else frozenset(Can) - {Can.FLOATING}
-        return Capabilities(self.login, tuple(self.images), can, self.custom)
+        return Capabilities(self.login, tuple(self.images), can, self.custom, self.choose_machine)

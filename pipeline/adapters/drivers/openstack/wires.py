@@ -193,7 +193,7 @@ def _floating(
         raise PermanentError(
             f"node {wanted[0].name} is to have a floating address, and the provider's settings name no external_network"
         )
-    external = cloud.names.network(cloud.terms.external_network)
+    external = cloud.names.external(cloud.terms.external_network)
     there = [] if fresh else cloud.described(cloud.connection.network.ips, "floating addresses", mark)
     by_port = {one.port_id: one.floating_ip_address for one in there if one.port_id}
 

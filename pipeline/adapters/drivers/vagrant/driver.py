@@ -240,6 +240,7 @@ class VagrantDriver:
             status,
             found.address,
             fault=fault,
+            full=found.full,
             machine=found.machine,
             inside_address=found.inside_address,
             addresses=found.addresses,

@@ -29,6 +29,7 @@ class Found:
     inside_address: str = ""
     addresses: Mapping[str, str] = field(default_factory=dict)
     machine: str = ""
+    full: bool = False
 
 
 class Provider(Protocol):

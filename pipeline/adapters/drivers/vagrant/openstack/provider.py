@@ -112,4 +112,4 @@ class OpenStack:
 def _found(view: NodeView) -> Found:
     running = view.status is NodeStatus.ACTIVE
     reached = (view.address, view.inside_address, view.addresses)
-    return Found(view.environment_id, view.name, view.driver_id, running, *reached, view.machine)
+    return Found(view.environment_id, view.name, view.driver_id, running, *reached, view.machine, view.full)
