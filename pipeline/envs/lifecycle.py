@@ -356,13 +356,13 @@ class Lifecycle:
             return self._undo_later(loaded, provider, told, undone)
         self._check_unchanged(loaded)  # others may have judged it meanwhile: no machine is blamed for one fault twice
         environment = loaded.value
-        poison = self._suspects.failed(environment, faults) if faults else ""
+        exact = provider.driver.capabilities.exact
+        poison = self._suspects.failed(environment, faults, exact=exact) if faults else ""
         if poison:
             return self._give_up(loaded, f"{told}; {poison}")
         if environment.placed_again >= MAX_AGAIN:
             return self._give_up(loaded, f"{told}; it was placed {MAX_AGAIN + 1} times")
         reserved = rebuilt_later(environment, self._clock.now(), told)
-        exact = provider.driver.capabilities.exact
         return self._ask_again(loaded, reserved, self._suspects.shunned(environment, faults, exact=exact))
 
     def _check_unchanged(self, loaded: Loaded[Environment]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from pipeline.domain import suspicion
 from pipeline.domain.environments import Environment, Node
@@ -32,10 +33,11 @@ class Suspects:
         names = list(dict.fromkeys(one.machine for one in builds))
         self._inventories.end_probations(environment.provider, names, Asking(TICK, "a build on it succeeded"))
 
-    def failed(self, environment: Environment, faults: Mapping[str, str]) -> str:
+    def failed(self, environment: Environment, faults: Mapping[str, str], *, exact: bool) -> str:
         """Some nodes, by name, failed with these faults; why a build of this environment can succeed nowhere, if so.
 
-        Of a machine with several such nodes it counts once.
+        Of a machine with several such nodes it counts once. Where the provider keeps to zones alone (not `exact`), no
+        machine is taken out by itself: the nodes may have stood on another one.
         """
         broken = {node.machine: node for node in environment.nodes if node.name in faults and node.machine}
         builds = [self._build(environment, node, faults[node.name]) for node in broken.values()]
@@ -44,7 +46,7 @@ class Suspects:
         if judgement.provider:
             log.warning("provider %s is at fault, none of its machines: %s", environment.provider, judgement.provider)
         else:
-            self._take_out(environment.provider, builds, judgement)
+            self._take_out(environment.provider, builds, judgement, exact=exact)
         poisons = (judgement.poison(one.image, one.service) for one in builds)
         return next((poison for poison in poisons if poison), "")
 
@@ -80,12 +82,13 @@ class Suspects:
 
         return self._books.again(once)
 
-    def _take_out(self, provider: str, failed: Sequence[Build], judgement: Judgement) -> None:
+    def _take_out(self, provider: str, failed: Sequence[Build], judgement: Judgement, *, exact: bool) -> None:
         machines = self._inventories.view(provider).inventory.machines
         in_service = {one.name: one.zone for one in machines if one.state is MachineState.IN_SERVICE}
-        probation = {one.name for one in machines if one.probation}
+        probation = {one.name for one in machines if one.probation and exact}
         out = sum(1 for one in machines if one.back_at is not None)
-        sentence = suspicion.sentence(judgement, failed, in_service, probation, out)
+        known = judgement if exact else replace(judgement, machines={})
+        sentence = suspicion.sentence(known, failed, in_service, probation, out)
         taken = [
             name
             for name, why in sentence.machines.items()

@@ -49,3 +49,18 @@ def test_a_quota_that_was_full_when_a_node_was_built_is_waited_for(tmp_path: Pat
     (run,) = world.all_runs()
     assert run.verdict is Verdict.PASSED, run.reason
     assert {one.state for one in world.inventories.view("cloud").inventory.machines} == {MachineState.IN_SERVICE}
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_machine_is_taken_out_only_where_nodes_stand_on_it_for_certain(tmp_path: Path, *, exact: bool) -> None:
+    world = usual_world(tmp_path, machines=3)
+    world.cloud.exact = exact
+    world.push("shop", USUAL)
+    world.advance(300)
+    world.cloud.bad_machines = {"m1": "the disk is read-only"}
+    for branch in ("one", "two", "three"):
+        world.push("shop", USUAL, branch=branch)
+        world.advance(300)
+    states = {one.name: one.state for one in world.inventories.view("cloud").inventory.machines}
+    assert (states["m1"] is MachineState.QUARANTINED) is exact
+    assert {states["m2"], states["m3"]} == {MachineState.IN_SERVICE}
