@@ -185,7 +185,7 @@ def several(out: Output, found: Sequence[Json]) -> None:
         (
             one["id"], render.coloured(one["state"]), render.plain(_contract(one, "name")),
             render.plain(_contract(one, "owner") or one["owner"]), render.plain(one["project"]),
-            str(len(one["nodes"])), render.plain(until(one).strip()),
+            str(len(one["nodes"])), render.plain(until(one).removeprefix(",").strip()),
         )
         for one in found
     ]  # fmt: skip

@@ -273,6 +273,15 @@ def test_a_move_goes_somewhere_or_back(to: str, back: bool) -> None:
         env.move("env-1", "web", to=to, back=back)
 
 
+def test_the_list_says_when_each_ends(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
+    protected = {**READY, "id": "env-2", "contract": {**CONTRACT, "protected": "a slot of staging front"}}
+    speak(**{"ITEMS /v1/environments": [[READY, protected]]})
+    env.environments()
+    first, second = [line for line in capsys.readouterr().out.splitlines() if "env-" in line]
+    assert first.rstrip().endswith("0       until 1970-01-01 02:00:02 UTC")
+    assert second.rstrip().endswith("0       protected: a slot of staging front")
+
+
 @pytest.mark.parametrize("wish", ["web", "=2", "web=", "web=two", "web=-1"])
 def test_what_is_no_wish_for_nodes_is_told(wish: str) -> None:
     with pytest.raises(Complaint, match="expected ROLE=N, such as web=3"):

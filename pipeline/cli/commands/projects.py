@@ -16,7 +16,7 @@ hook = typer.Typer(help="Hooks of plain git repositories.", no_args_is_help=True
 
 @project.command("add")
 def add(
-    name: str,
+    name: Annotated[str, typer.Argument(metavar="PROJECT", help="its name: a-z, 0-9 and inner hyphens")],
     *,
     repository: Annotated[str, typer.Option(help="URL or path; other repositories may send deliveries, too")] = "",
     provider: Annotated[str, typer.Option(help="where its nodes are made")] = "",
