@@ -160,9 +160,9 @@ def output(client: Client, out: Output, command: Json) -> int:
 
 
 def until(found: Json) -> str:
-    """When it ends, as the rest of a sentence; nothing when nobody knows."""
+    """When it ends, as the rest of a sentence; nothing when nobody knows, or it does so now."""
     contract = found["contract"]
-    if contract is None or found["state"] in render.GONE:
+    if contract is None or found["state"] in {"destroying", *render.GONE}:
         return ""
     if contract["protected"]:
         return f", protected: {contract['protected']}"
