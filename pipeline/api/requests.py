@@ -131,7 +131,7 @@ class AddressView(BaseModel):
     url: str
     ip: str = Field(description="what a DNS record of the host names; empty: where the router listens, as all hosts")
     up: int = Field(description="so many of its nodes answer the router's health checks")
-    targets: int = Field(description="of so many that get requests")
+    targets: int = Field(description="of so many that get requests; 0: the host leads nowhere now")
 
 
 class EnvironmentLogView(LogView):

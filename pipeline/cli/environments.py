@@ -160,9 +160,9 @@ def output(client: Client, out: Output, command: Json) -> int:
 
 
 def until(found: Json) -> str:
-    """When it ends, as the rest of a sentence; nothing when nobody knows."""
+    """When it ends, as the rest of a sentence; nothing when nobody knows, or it does so now."""
     contract = found["contract"]
-    if contract is None or found["state"] in render.GONE:
+    if contract is None or found["state"] in {"destroying", *render.GONE}:
         return ""
     if contract["protected"]:
         return f", protected: {contract['protected']}"
@@ -185,7 +185,7 @@ def several(out: Output, found: Sequence[Json]) -> None:
         (
             one["id"], render.coloured(one["state"]), render.plain(_contract(one, "name")),
             render.plain(_contract(one, "owner") or one["owner"]), render.plain(one["project"]),
-            str(len(one["nodes"])), render.plain(until(one).strip()),
+            str(len(one["nodes"])), render.plain(until(one).removeprefix(",").strip()),
         )
         for one in found
     ]  # fmt: skip

@@ -17,7 +17,9 @@ def tell(found: dict[str, Any], shown_by: str, *, browser: bool, json: bool) -> 
         out.show(found["url"])
     if found["ip"]:
         out.say(f"{found['host']} has the address {found['ip']}: a DNS record has to name it")
-    if not found["up"]:
+    if not found["targets"]:
+        out.say(f"{found['host']} leads to no node now; `{shown_by}`")
+    elif not found["up"]:
         out.say(f"none of its {found['targets']} nodes that get requests answers yet; `{shown_by}`")
     if browser and not webbrowser.open(found["url"]):
         raise Complaint(f"no browser can be opened here; go to {found['url']}", FAILED)

@@ -66,7 +66,7 @@ def only(found: Sequence[str], text: str, what: str, lists: str) -> str:
 def _newest(client: Client) -> str:
     newest = client.items("/v1/runs", 1)
     if not newest:
-        raise Complaint("there is no run yet", REFUSED)
+        raise Complaint("there is no run yet; a push begins one, or `greenroom run`", REFUSED)
     return str(newest[0]["id"])
 
 

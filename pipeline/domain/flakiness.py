@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from pipeline.domain.reports import CaseStatus, TestCase, TestReport
-from pipeline.domain.runs import Run
+from pipeline.domain.runs import Run, StageName, StageState
 
 #: Runs of a service that tell whether a test is flaky.
 HISTORY = 20
@@ -38,6 +38,11 @@ class Past:
     @property
     def ended_at(self) -> float:
         return self.run.finished_at or self.run.created_at
+
+    @property
+    def on_held_nodes(self) -> bool:
+        """Whether it went on where another run had stopped, on nodes that somebody may have repaired meanwhile."""
+        return bool(self.run.rerun_of) and self.run.stage(StageName.DELIVER).state is StageState.SKIPPED
 
     @property
     def cases(self) -> Iterator[TestCase]:
@@ -106,9 +111,10 @@ def flaky(pasts: Sequence[Past]) -> Iterator[Flaky]:
     """Tests that pass and fail without a reason in the code, the worst first, by the last `HISTORY` runs of a service.
 
     A test is flaky when it both passed and failed on the same commit, or when its outcome changed between passed and
-    failed at least `FLIPS` times on one branch. `pasts` are of one service, oldest first.
+    failed at least `FLIPS` times on one branch. Runs on nodes that were held tell nothing of that. `pasts` are of one
+    service, oldest first.
     """
-    lately = [past for past in pasts if past.reports][-HISTORY:]
+    lately = [past for past in pasts if past.reports and not past.on_held_nodes][-HISTORY:]
     why: dict[TestKey, str] = {}
     for (branch, key), tries in _tries(lately).items():
         flips = sum((one.status in BAD) != (other.status in BAD) for (_, one), (_, other) in pairwise(tries))

@@ -17,8 +17,8 @@ from pipeline.ports.routers import Router
 
 @dataclass(frozen=True)
 class Address:
-    """`up` of its `targets` answer the router's health checks. `ip`: what a DNS record of the host has to name; empty:
-    every host leads to where the router listens.
+    """`up` of its `targets` answer the router's health checks; 0 of 0: the host leads nowhere now. `ip`: what a DNS
+    record of the host has to name; empty: every host leads to where the router listens.
     """
 
     host: str
@@ -56,7 +56,8 @@ class Addresses:
                 "seconds, and if it stays so, the router is full: the log of the tick says it, and `router.backends` "
                 "in the settings allows more"
             ) from error
-        return Address(host, self.url_of(host, door.port), router.address_of(host), seen.up, seen.targets)
+        up, targets = (seen.up, seen.targets) if router.leads(host) else (0, 0)
+        return Address(host, self.url_of(host, door.port), router.address_of(host), up, targets)
 
     def of_staging(self, name: str) -> Address:
         """The same of a staging, with what answers of its live slot. NotFound (no such staging, no router),

@@ -74,10 +74,11 @@ class Loaded(Generic[T]):
 
 
 class Kind(Generic[T]):
-    """How one kind of aggregate is written and found."""
+    """How one kind of aggregate is written and found. `lists` is the command that shows all of it to people."""
 
-    def __init__(self, name: str, type_: type[T], indexes: Callable[[T], Mapping[str, float]]) -> None:
+    def __init__(self, name: str, type_: type[T], indexes: Callable[[T], Mapping[str, float]], lists: str = "") -> None:
         self.name = name
+        self.lists = lists
         self._type = type_
         self._indexes = indexes
         self._understood = lru_cache(KEPT)(self._understand)
@@ -380,10 +381,10 @@ class Command:
         return next((status for status in self.statuses.values() if status), 0)
 
 
-RUNS = Kind("run", Run, _run_indexes)
-ENVIRONMENTS = Kind("environment", Environment, _environment_indexes)
-TRIGGERS = Kind("trigger", TriggerRecord, _trigger_indexes)
-PROJECTS = Kind("project", Project, lambda project: {"projects": project.created_at})
+RUNS = Kind("run", Run, _run_indexes, "greenroom runs")
+ENVIRONMENTS = Kind("environment", Environment, _environment_indexes, "greenroom env ls")
+TRIGGERS = Kind("trigger", TriggerRecord, _trigger_indexes, "greenroom triggers")
+PROJECTS = Kind("project", Project, lambda project: {"projects": project.created_at}, "greenroom project ls")
 INVENTORIES = Kind("inventory", Inventory, lambda _: {"inventories": 0.0})
 MACHINES = Kind("machine", MachineRecord, _machine_indexes)
 REGISTERED = Kind("registered", Registered, _registered_indexes)
@@ -437,10 +438,11 @@ class Book(Generic[T]):
         return None if document is None else Loaded(self.kind.value(document), document.version)
 
     def get(self, id: str) -> Loaded[T]:
-        """NotFound names the object."""
+        """NotFound names the object, and the command that lists those that there are, if one does."""
         loaded = self.find(id)
         if loaded is None:
-            raise NotFound(f"there is no {self.kind.name} {id}")
+            listed = f"; `{self.kind.lists}` lists them" if self.kind.lists else ""
+            raise NotFound(f"there is no {self.kind.name} {id}{listed}")
         return loaded
 
     def many(self, ids: Sequence[str]) -> list[Loaded[T]]:

@@ -51,6 +51,11 @@ class Router(Protocol):
         every host leads to where the router listens.
         """
 
+    def leads(self, host: str) -> bool:
+        """Whether requests for a host are sent anywhere, as the router itself says: False where it knows no such host,
+        or every node that could answer for it answers for another one.
+        """
+
     def serving(self) -> Collection[str]:
         """Ids of the environments to which a host is switched now."""
 

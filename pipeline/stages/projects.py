@@ -68,7 +68,9 @@ class Projects:
         try:
             self._books.commit(self._books.projects.kind.put(name, project, 0))
         except VersionConflict as error:
-            raise AlreadyExists(f"there is a project {name} already") from error
+            raise AlreadyExists(
+                f"there is a project {name} already; `greenroom project set {name}` changes it, or take another name"
+            ) from error
         return project, secret
 
     def hook_secret(self, name: str) -> Secret:

@@ -275,6 +275,16 @@ def test_only_hosts_with_an_address_of_their_own_have_one(subject: Subject) -> N
     assert subject.router.address_of("other.test.example") == ""
 
 
+def test_a_host_leads_somewhere_once_it_is_known(subject: Subject) -> None:
+    own = "env-1.test.example"
+    assert [subject.router.leads(host) for host in (HOST, own)] == [False, False]
+    subject.router.register(Backend("env-1", subject.targets[:2], own))
+    subject.router.switch(HOST, "env-1")
+    assert [subject.router.leads(host) for host in (HOST, own)] == [True, True]
+    subject.router.unroute(HOST)
+    assert [subject.router.leads(host) for host in (HOST, own)] == [False, True]
+
+
 def test_one_that_cannot_be_asked_says_so(subject: Subject) -> None:
     subject.register("env-1", 0)
     subject.silence()

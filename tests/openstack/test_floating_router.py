@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -25,12 +23,9 @@ from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
 from tests.openstack.cloud.hypervisor import ZONE
 from tests.openstack.test_hypervisor import BOOT_S, NODES, settled
 from tests.plugins.local_nodes import Keys
-from tests.plugins.openstack_cloud import CloudUnderTest, connection_of, release_hosts
+from tests.plugins.openstack_cloud import CloudUnderTest, connection_of, reached_inside, release_hosts
 from tests.tools.deployment import wait_for
 from tests.tools.visitors import visitors
-
-if TYPE_CHECKING:
-    from openstack.connection import Connection
 
 pytestmark = [pytest.mark.hypervisor, pytest.mark.timeout(400)]
 DEPLOYMENT, PORT, HOST = "floating", 8080, "shop.test.example"
@@ -121,19 +116,12 @@ def standing(
         driver.create(_request(node_keys))
         views = wait_for(lambda: settled(driver), "the end of the builds", BOOT_S)
         first, second = (Target(str(views[name].address), PORT) for name in NODES)
-        way = _way_in(own, f"{hypervisor.ours}-router")
+        stack.enter_context(reached_inside(hypervisor))
         for target in (first, second):
-            stack.enter_context(_routed(target.address, way))
             wait_for(lambda target=target: asked(target.address), "an answer of the guest", BOOT_S)  # type: ignore[misc]  # a lambda with a default has no type
         neutron = Neutron("front", DEPLOYMENT, account, hypervisor.network, hypervisor.external_network)
         stack.callback(neutron.close)
         yield Standing(FloatingRouter("front", home, DEPLOYMENT, neutron), (first, second))
-
-
-def _way_in(connection: Connection, router: str) -> str:
-    """The address at which a router of Neutron stands outside."""
-    found = connection.network.find_router(router, ignore_missing=False)
-    return str(found.external_gateway_info["external_fixed_ips"][0]["ip_address"])
 
 
 def _request(keys: Keys) -> EnvironmentRequest:
@@ -155,17 +143,6 @@ def _request(keys: Keys) -> EnvironmentRequest:
         for name in NODES
     )
     return EnvironmentRequest(DEPLOYMENT, "env-floating", "shop", keys.login_public, time.time() + 3600, nodes)
-
-
-@contextmanager
-def _routed(address: str, way: str) -> Iterator[None]:
-    """The way from this machine to a fixed address, as Greenroom has it where nodes have no address outside."""
-    route = [f"{address}/32", "via", way]
-    subprocess.run(["ip", "route", "replace", *route], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["ip", "route", "del", *route], check=True)
 
 
 def test_an_address_moves_from_one_guest_to_the_other_while_it_is_asked(

@@ -45,6 +45,13 @@ def test_it_is_told_with_how_many_nodes_answer(world: World) -> None:
     assert addresses(world, world.router).of(made.id) == Address(host, f"http://{host}:8680/", "203.0.113.7", 2, 2)
 
 
+def test_whose_nodes_answer_for_others_is_said_to_lead_nowhere(world: World) -> None:
+    made = asked(world, {"open": ["8080/tcp"]})
+    world.router.nowhere.add(f"{made.id}.{DOMAIN}")
+    found = addresses(world, world.router).of(made.id)
+    assert (found.up, found.targets) == (0, 0)
+
+
 def test_a_staging_has_an_address_whatever_is_live(world: World) -> None:
     commit(world, "v1")
     world.stagings.put("front", SPEC)

@@ -71,6 +71,12 @@ def test_promotions_and_rollbacks_move_the_one_address_of_a_staging(scene: Scene
     assert (scene.node_at(HOST) in scene.both_of_blue(), scene.address_of(HOST)) == (True, address)
 
 
+def test_a_slot_whose_only_node_is_live_has_no_way_to_its_own_name(scene: Scene) -> None:
+    scene.live("v2")
+    router, own = scene.posing.router(), f"{environment(scene.world, BLUE)}.test.example"
+    assert (router.leads(HOST), router.leads(own), bool(router.address_of(own))) == (True, False, True)
+
+
 def test_a_switch_leaves_no_moment_in_which_the_name_leads_nowhere(scene: Scene) -> None:
     scene.live("v1")
     deploy(scene.world, "v2")

@@ -88,7 +88,7 @@ def test_a_document_that_cannot_be_read_does_not_hide_the_others(
 
 
 def test_what_is_not_there_is_named(world: World) -> None:
-    with pytest.raises(NotFound, match="there is no run run-none"):
+    with pytest.raises(NotFound, match="there is no run run-none; `greenroom runs` lists them"):
         world.books.runs.get("run-none")
 
 

@@ -126,7 +126,7 @@ def test_validate_tells_how_nodes_are_connected(tmp_path: Path, greenroom: Green
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, greenroom: Greenroom) -> None:
     done = greenroom("validate", str(tmp_path / "no.yml"))
     assert done.returncode == 1
-    assert "no.yml cannot be read" in done.stderr
+    assert "no.yml cannot be read: No such file or directory; name the file, or go to the directory" in done.stderr
 
 
 def test_schema_is_json(greenroom: Greenroom) -> None:

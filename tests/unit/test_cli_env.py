@@ -273,6 +273,17 @@ def test_a_move_goes_somewhere_or_back(to: str, back: bool) -> None:
         env.move("env-1", "web", to=to, back=back)
 
 
+def test_the_list_says_when_each_ends(speak: Speak, capsys: pytest.CaptureFixture[str]) -> None:
+    protected = {**READY, "id": "env-2", "contract": {**CONTRACT, "protected": "a slot of staging front"}}
+    ends = {**READY, "id": "env-3", "state": "destroying"}
+    speak(**{"ITEMS /v1/environments": [[READY, protected, ends]]})
+    env.environments()
+    first, second, third = [line for line in capsys.readouterr().out.splitlines() if "env-" in line]
+    assert first.rstrip().endswith("0       until 1970-01-01 02:00:02 UTC")
+    assert second.rstrip().endswith("0       protected: a slot of staging front")
+    assert third.rstrip().endswith("0")
+
+
 @pytest.mark.parametrize("wish", ["web", "=2", "web=", "web=two", "web=-1"])
 def test_what_is_no_wish_for_nodes_is_told(wish: str) -> None:
     with pytest.raises(Complaint, match="expected ROLE=N, such as web=3"):
@@ -311,3 +322,6 @@ def test_open_says_when_nothing_answers_or_no_browser_is_there(
     with pytest.raises(Complaint, match="no browser can be opened here; go to http://env-1"):
         env.open_("env-1", browser=True)
     assert "none of its 2 nodes that get requests answers yet" in "".join(capsys.readouterr())
+    speak(**{f"{ONE}/address": [{**ADDRESS, "up": 0, "targets": 0}]})
+    env.open_("env-1")
+    assert "env-1.test leads to no node now; `greenroom env show env-1`" in "".join(capsys.readouterr())

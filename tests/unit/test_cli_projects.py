@@ -105,6 +105,6 @@ def test_rules_are_sent_whole_and_warnings_are_told(asked: list[tuple[str, str, 
 
 
 def test_a_removal_says_what_it_did(asked: list[tuple[str, str, Any]]) -> None:
-    assert "could be removed; nothing was changed" in project("remove", "shop", "--dry-run")
-    assert "project shop is removed" in project("remove", "shop")
+    assert "could be removed; nothing was changed" in project("rm", "shop", "--dry-run")
+    assert "project shop is removed" in project("rm", "shop")
     assert [path for _, path, _ in asked] == ["/v1/projects/shop?dry_run=1", "/v1/projects/shop?dry_run=0"]

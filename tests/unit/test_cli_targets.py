@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from pipeline.cli import login, targets
 from pipeline.cli.commands.runs import split_command
 from pipeline.cli.output import Complaint
+
+if TYPE_CHECKING:
+    from pipeline.cli.client import Client
 
 NODES = [{"name": "web-0"}, {"name": "web-1"}, {"name": "db-0"}, {"name": "ha-proxy-0"}]
 
@@ -29,6 +33,18 @@ NODES = [{"name": "web-0"}, {"name": "web-1"}, {"name": "db-0"}, {"name": "ha-pr
 )
 def test_a_ref_is_told_from_a_login(text: str, repository: str, ref: str) -> None:
     assert targets.split_ref(text) == (repository, ref)
+
+
+class Empty:
+    """An API that has nothing."""
+
+    def items(self, _path: str, _limit: int) -> list[dict[str, str]]:
+        return []
+
+
+def test_who_has_no_run_yet_is_told_how_one_begins() -> None:
+    with pytest.raises(Complaint, match="there is no run yet; a push begins one, or `greenroom run`"):
+        targets.run_id(cast("Client", Empty()), "last")
 
 
 def test_a_directory_is_named_as_the_service_sees_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

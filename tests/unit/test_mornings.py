@@ -122,6 +122,14 @@ def test_flaky_tests_pass_and_fail_on_the_same_commit() -> None:
     assert list(flaky([past(100, case("-"), sha="ab" * 20), past(101, case("-"), sha="ab" * 20)])) == []
 
 
+def test_a_run_that_went_on_with_held_nodes_makes_no_test_flaky() -> None:
+    failed, passed = past(100, case("-"), sha="ab" * 20), past(101, case("+"), sha="ab" * 20)
+    again = replace(passed.run, rerun_of="run-100")
+    delivered = replace(again.stage(StageName.DELIVER), state=StageState.SKIPPED)
+    assert list(flaky([failed, replace(passed, run=again.with_stage(delivered))])) == []
+    assert [one.test for one in flaky([failed, replace(passed, run=again)])] == ["C::t"]
+
+
 def test_what_was_flaky_long_ago_is_forgotten() -> None:
     assert list(flaky([*history("+-+-", first=1), *history("+" * HISTORY, first=10)])) == []
 

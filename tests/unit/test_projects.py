@@ -50,7 +50,7 @@ def test_bad_names_are_refused(name: str) -> None:
 
 def test_a_name_is_given_once(world: World) -> None:
     world.project("shop")
-    with pytest.raises(AlreadyExists, match="shop"):
+    with pytest.raises(AlreadyExists, match="a project shop already; `greenroom project set shop` changes it"):
         world.project("shop")
 
 

@@ -15,7 +15,8 @@ class MemoryRouter:
 
     Knobs: `live` are environments that it serves beside those switched to; `down` makes every call raise
     TransientError, `fails` the next so many; `sick` are targets that are not up; `traffic` are sessions, answers and
-    errors of environments; `addresses` are hosts'. `switches` tells every change of a route.
+    errors of environments; `addresses` are hosts'; `nowhere` are hosts that lead nowhere though it knows them.
+    `switches` tells every change of a route.
     """
 
     name: str
@@ -29,6 +30,7 @@ class MemoryRouter:
     backends: dict[str, Backend] = field(default_factory=dict)
     hosts: dict[str, str] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
+    nowhere: set[str] = field(default_factory=set)
     switches: list[tuple[str, str]] = field(default_factory=list)
 
     def register(self, backend: Backend) -> None:
@@ -74,6 +76,11 @@ class MemoryRouter:
     def address_of(self, host: str) -> str:
         self._answer()
         return self.addresses.get(host, "")
+
+    def leads(self, host: str) -> bool:
+        self._answer()
+        known = {*self.hosts, *(backend.host for backend in self.backends.values())}
+        return host in known - self.nowhere
 
     def serving(self) -> frozenset[str]:
         self._answer()

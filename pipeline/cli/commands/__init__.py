@@ -8,6 +8,7 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="answer in JSON")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="its id, a unique part of it, or `last`")]
+Machine = Annotated[str, typer.Argument(metavar="MACHINE", help="its name")]
 Project = Annotated[str, typer.Option("--project", "-p", help="name of the project")]
 #: A repository, or where one is known the project's, and a ref of it.
 Target = Annotated[str, typer.Argument(metavar="[REPO][@REF]", help="default: the project's, at HEAD")]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Count, Json, guarded
+from pipeline.cli.commands import Count, Json, Machine, guarded
 from pipeline.cli.commands.machines import Provider, provider_of
 from pipeline.cli.output import FAILED, Output
 
@@ -15,7 +15,7 @@ LOOK_S = 0.3
 
 
 def accept(
-    name: str,
+    name: Machine,
     *,
     provider: Provider = "",
     size: Annotated[str, typer.Option(help="of the node that is tried out; default: small")] = "",

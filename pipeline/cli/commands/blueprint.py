@@ -25,7 +25,7 @@ def validate(
     try:
         blueprint = build(settings()).reader.read(str(path), path.read_bytes())
     except OSError as error:
-        raise Complaint(f"{path} cannot be read: {error.strerror}", FAILED) from error
+        raise Complaint(files.unreadable(path, error), FAILED) from error
     except InvalidBlueprint as error:
         tell_findings(out, path, error)
         raise typer.Exit(FAILED) from None

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import Json, guarded
+from pipeline.cli.commands import Json, Machine, guarded
 from pipeline.cli.output import FAILED, OK, REFUSED, Complaint, Output
 
 cloud = typer.Typer(help="A provider's cloud itself: flavors, images, networks, machines.", no_args_is_help=True)
@@ -55,7 +55,7 @@ class Policy(StrEnum):
 
 @cloud.command("machine-out")
 def machine_out(
-    name: str,
+    name: Machine,
     *,
     reason: guarded.Reason,
     provider: Provider = "",
@@ -92,7 +92,7 @@ def machine_out(
 
 @cloud.command("machine-in")
 def machine_in(
-    name: str,
+    name: Machine,
     *,
     reason: guarded.Reason,
     provider: Provider = "",
@@ -106,7 +106,7 @@ def machine_in(
 
 @cloud.command("may-restart")
 def may_restart(
-    name: str,
+    name: Machine,
     *,
     reason: guarded.Reason,
     provider: Provider = "",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli.commands import DryRun, Json, OneProvider, guarded
+from pipeline.cli.commands import DryRun, Json, Machine, OneProvider, guarded
 from pipeline.cli.output import REFUSED, USAGE, Complaint, Output
 
 #: The states of a machine, as a sentence says them.
@@ -102,7 +102,7 @@ def key(*, json: Json = False) -> None:
 
 @machines.command("add")
 def add(
-    name: str,
+    name: Machine,
     *,
     provider: Annotated[str, typer.Option("--provider", help="with driver `static`")],
     address: Annotated[str, typer.Option(help="where its sshd answers")],
@@ -169,7 +169,7 @@ def _capacity(told: list[str]) -> dict[str, float]:
 
 @machines.command("rm")
 def rm(
-    name: str,
+    name: Machine,
     *,
     provider: Provider = "",
     reason: guarded.Reason = "",
@@ -184,7 +184,7 @@ def rm(
 
 @machines.command("release")
 def release(
-    name: str,
+    name: Machine,
     *,
     provider: Provider = "",
     reason: guarded.Reason = "",
@@ -231,7 +231,7 @@ def _leading_to(state: str, what: str) -> Callable[..., None]:
     """A command that brings a machine into a state, past the gate; `what` a person reads of it."""
 
     def change(
-        name: str,
+        name: Machine,
         *,
         reason: guarded.Reason,
         provider: Provider = "",

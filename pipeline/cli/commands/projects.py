@@ -12,11 +12,12 @@ from pipeline.cli.output import FAILED, REFUSED, USAGE, Complaint, Output
 
 project = typer.Typer(help="Projects: repositories and what they may use.", no_args_is_help=True)
 hook = typer.Typer(help="Hooks of plain git repositories.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(metavar="PROJECT", help="its name: a-z, 0-9 and inner hyphens")]
 
 
 @project.command("add")
 def add(
-    name: str,
+    name: Name,
     *,
     repository: Annotated[str, typer.Option(help="URL or path; other repositories may send deliveries, too")] = "",
     provider: Annotated[str, typer.Option(help="where its nodes are made")] = "",
@@ -69,7 +70,7 @@ def projects(*, json: Json = False) -> None:
 
 
 @project.command("show")
-def show(name: str, *, json: Json = False) -> None:
+def show(name: Name, *, json: Json = False) -> None:
     """Show one project: its quota with what is in use of it now, its share, its rules."""
     from pipeline.cli import render
     from pipeline.cli.client import connect
@@ -84,7 +85,7 @@ def show(name: str, *, json: Json = False) -> None:
 
 @project.command("set")
 def change(
-    name: str,
+    name: Name,
     *,
     quota: Annotated[
         list[str] | None,
@@ -140,7 +141,7 @@ def _quota(given: list[str]) -> dict[str, dict[str, str] | None]:
 
 @project.command("rules")
 def rules(
-    name: str,
+    name: Name,
     file: Annotated[
         Path | None,
         typer.Argument(metavar="FILE", help="`version: 1` and `rules:` as in an inventory.yml; else they are shown"),
@@ -163,9 +164,9 @@ def rules(
         Output(as_json=True).say(f"warning: {warning} in any inventory; see `greenroom machines`")
 
 
-@project.command("remove")
+@project.command("rm")
 def remove(
-    name: str,
+    name: Name,
     *,
     dry_run: DryRun = False,
     json: Json = False,

@@ -101,7 +101,7 @@ def show(run: RunArgument, *, json: Json = False) -> None:
 
 def logs(
     run: RunArgument,
-    stage: Annotated[str, typer.Argument(help="of this stage only", show_default=False)] = "",
+    stage: Annotated[str, typer.Argument(metavar="[STAGE]", help="of this stage only", show_default=False)] = "",
     *,
     node: Annotated[str, typer.Option(help="of this node only: web-0 or web[0]")] = "",
     follow: Annotated[

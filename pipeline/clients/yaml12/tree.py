@@ -25,6 +25,8 @@ _OCTAL = re.compile(r"0o[0-7]+")
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?", re.ASCII)
 _NOT_A_NUMBER = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+#: What follows where a bracket or brace stands in a text, as in `on: web[0]` between braces.
+_QUOTES = '; a text with brackets or braces in it needs quotes there, such as "web[0]"'
 _LONGEST_NUMBER = 18
 _LONGEST_MESSAGE = 500
 
@@ -307,7 +309,8 @@ def _syntax(error: Any) -> Finding:
     if "'\\t'" in str(error.problem):
         return _finding(place, (), "a tab stands where only spaces may: YAML is indented with spaces")
     context = f" {error.context}" if error.context else ""
-    return _finding(place, (), f"this is no YAML: {error.problem}{context}")
+    quotes = _QUOTES if "flow" in context and str(error.problem).endswith(("got '['", "got '{'")) else ""
+    return _finding(place, (), f"this is no YAML: {error.problem}{context}{quotes}")
 
 
 def _control_character(text: str, position: int) -> Finding:

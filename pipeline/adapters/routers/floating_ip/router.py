@@ -130,6 +130,9 @@ class FloatingRouter:
         found = [one for one in self._neutron.held() if one.mark is not None and one.mark.host == host]
         return next((one.address for one in sorted(found, key=_is_own)), "")
 
+    def leads(self, host: str) -> bool:
+        return any(one.inside for one in self._neutron.held() if one.mark is not None and one.mark.host == host)
+
     def keep(self) -> None:
         """Look at every environment to which an address leads, and move addresses from nodes that are not well."""
         told, held = files.load(self._home), self._neutron.held()

@@ -100,6 +100,9 @@ class HaproxyRouter:
     def address_of(self, host: str) -> str:  # noqa: ARG002  # every host leads to where HAProxy listens
         return ""
 
+    def leads(self, host: str) -> bool:
+        return any(host in self._runtime.entries(names) for names in (self._layout.routes, self._layout.hosts))
+
     def serving(self) -> frozenset[str]:
         return frozenset(self.routes().values())
 
