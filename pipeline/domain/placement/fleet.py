@@ -117,7 +117,7 @@ class Fleet:
         self._company_of: tuple[list[int], Any] = [], None
         self._measured_names: list[str] = []
         self._measured_rows: Rows = np.empty(0, dtype=np.intp)
-        self._nearby: dict[tuple[str, str], tuple[int, frozenset[int]]] = {}
+        self._nearby: dict[tuple[str, str], tuple[list[int], int, frozenset[int]]] = {}
         self._take_loads()
         self._unshown = set(self.standing)
         self._count([node for nodes in self.standing.values() for node in nodes], 1)
@@ -335,9 +335,12 @@ class Fleet:
         return flags
 
     def zones_with(self, project: str, service: str) -> frozenset[int]:
-        """The zones in which nodes of a project's service stand; found anew after each change, for those who ask."""
-        at, zones = self._nearby.get((project, service), (-1, frozenset()))
-        if at != self.position:
+        """The zones in which nodes of a project's service stand; found anew after each change, for those who ask.
+
+        Copies share what was found, and tell what is theirs by their journals.
+        """
+        journal, at, zones = self._nearby.get((project, service), (None, -1, frozenset[int]()))
+        if journal is not self.journal or at != self.position:
             zones = frozenset(
                 int(self.zone[self.row[node.machine]])
                 for nodes in self.standing.values()
@@ -345,7 +348,7 @@ class Fleet:
                 for node in nodes
                 if node.machine in self.row
             )
-            self._nearby[project, service] = (self.position, zones)
+            self._nearby[project, service] = (self.journal, self.position, zones)
         return zones
 
     def zone_of(self, machine: str) -> str:
