@@ -27,7 +27,7 @@ from tests.plugins.openstack_cloud import CloudUnderTest, connection_of, reached
 from tests.tools.deployment import wait_for
 from tests.tools.visitors import visitors
 
-pytestmark = [pytest.mark.hypervisor, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.hypervisor, pytest.mark.alone, pytest.mark.timeout(400)]
 DEPLOYMENT, PORT, HOST = "floating", 8080, "shop.test.example"
 #: How long the cloud may take until it does what it said, in seconds; it computes on the processors of the test.
 DONE_S = 30.0

@@ -44,7 +44,7 @@ ANSWER_S = 5.0
 #: Requests that are on their way at a time.
 AT_ONCE = 4
 
-pytestmark = [pytest.mark.hypervisor, pytest.mark.redis, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.hypervisor, pytest.mark.alone, pytest.mark.redis, pytest.mark.timeout(600)]
 
 
 @dataclass
