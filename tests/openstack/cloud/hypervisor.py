@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 PLACES = {"/etc/libvirt": "libvirt-etc", "/run/libvirt": "libvirt-run", "/var/lib/libvirt": "libvirt-var"}
 AGENTS = {"switch-agent": "openvswitch-agent", "dhcp-agent": "dhcp-agent", "router-agent": "l3-agent"}
 QUEUES = ("q-plugin", "q-l3-plugin", "q-reports-plugin")
+#: How long a router's way out may take until it is wired, and between two looks of the switch's agent, in seconds.
+WIRED_S, AGENT_LOOK_S = 4.0, 3.0
 #: How Neutron calls the network namespaces that it makes.
 NAMESPACES = ("qdhcp-", "qrouter-")
 
@@ -51,7 +54,26 @@ def start(state: State, processes: Processes, uri: str) -> None:
     seed.until_up(cloud, [NAME])
     seed.aggregate(cloud, ZONE, [NAME], ZONE)
     seed.until(lambda: len(list(cloud.network.agents(host=NAME, is_alive=True))) >= len(AGENTS), "Neutron's agents")
+    _until_routers_answer(cloud)
     state.hypervisor_mark.touch()
+
+
+def _until_routers_answer(cloud: Connection) -> None:
+    """The switch's agent asks for a port before that is bound, and leaves it unwired then: it is told once more."""
+    ports = list(cloud.network.ports(device_owner="network:router_gateway"))
+
+    def silent() -> list[Any]:
+        ask = ["arping", "-q", "-f", "-c", "1", "-w", "1", "-I", BRIDGE]
+        return [port for port in ports if not _succeeds([*ask, port.fixed_ips[0]["ip_address"]])]
+
+    deadline = time.monotonic() + WIRED_S
+    while (left := silent()) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    for up in (False, True) if left else ():
+        for port in left:
+            cloud.network.update_port(port.id, is_admin_state_up=up)
+        time.sleep(AGENT_LOOK_S)
+    seed.until(lambda: not silent(), "an answer of the routers outside")
 
 
 def _build_guest(state: State) -> None:
