@@ -24,16 +24,21 @@ def bare_path(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def test_set_up_without_apt_names_what_is_missing_and_what_it_is_for(bare_path: str) -> None:
-    result = subprocess.run(
-        ["scripts/setup"],
+def called(argv: list[str], path: str) -> subprocess.CompletedProcess[str]:
+    """What a script says where nothing but `path` is looked through for programs."""
+    return subprocess.run(
+        argv,
         cwd=ROOT,
-        env={"PATH": bare_path},
+        env={"PATH": path},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_set_up_without_apt_names_what_is_missing_and_what_it_is_for(bare_path: str) -> None:
+    result = called(["scripts/setup"], bare_path)
     assert result.returncode == 1
     assert "no apt" in result.stderr
     assert "redis-server" in result.stderr
@@ -53,15 +58,7 @@ def test_set_up_with_an_apt_that_fails_says_what_to_do_next(bare_path: str) -> N
         file.unlink(missing_ok=True)
         file.write_text(f"#!{bare_path}/bash\n{does}\n")
         file.chmod(0o755)
-    result = subprocess.run(
-        [f"{bare_path}/bash", "scripts/setup", "vagrant"],
-        cwd=ROOT,
-        env={"PATH": bare_path},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = called([f"{bare_path}/bash", "scripts/setup", "vagrant"], bare_path)
     assert result.returncode == 1
     first, last = result.stderr.splitlines()
     assert first == "E: interrupted"

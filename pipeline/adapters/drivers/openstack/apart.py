@@ -23,25 +23,30 @@ PLACED_S, AT_LEAST_S = 20.0, 0.5
 
 def ensure(cloud: Cloud, mark: Mark, nodes: Sequence[NodeRequest], *, fresh: bool) -> Mapping[str, str]:
     """Ids of the groups of those roles that are kept apart, by role; `fresh`: nothing was there before."""
-    if cloud.terms.choose_machine:
-        return {}
-    wanted = {node.role: node.per_machine for node in nodes if node.per_machine is not None}
+    wanted = _kept(cloud.terms, nodes)
     if not wanted:
         return {}
     there = {} if fresh else {str(one.name): str(one.id) for one in of_environment(cloud, mark)}
     return {role: there.get(mark.group_of(role)) or _create(cloud, mark, role, share) for role, share in wanted.items()}
 
 
+def _kept(terms: Terms, nodes: Sequence[NodeRequest]) -> Mapping[str, int]:
+    """The roles that Nova has to keep apart, and how many nodes of each may stand on one machine."""
+    if terms.choose_machine:
+        return {}
+    return {node.role: node.per_machine for node in nodes if node.per_machine is not None}
+
+
 def turns(terms: Terms, nodes: Sequence[NodeRequest]) -> Sequence[Sequence[NodeRequest]]:
     """Nodes that may be made at a time, one turn after the other: of those that are kept apart one in each."""
     turns: list[list[NodeRequest]] = []
-    seen: Counter[str] = Counter()
+    kept, seen = _kept(terms, nodes), Counter[str]()
     for node in nodes:
         turn = seen[node.role]
         if turn == len(turns):
             turns.append([])
         turns[turn].append(node)
-        seen[node.role] += node.per_machine is not None and not terms.choose_machine
+        seen[node.role] += node.role in kept
     return turns
 
 

@@ -14,7 +14,7 @@ from pipeline.adapters.drivers.openstack import apart, groups, room, servers, wi
 from pipeline.adapters.drivers.openstack.checks import mistakes_of
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.clouds import Clouds
-from pipeline.adapters.drivers.openstack.removal import GONE_S, remove
+from pipeline.adapters.drivers.openstack.removal import GONE_S, drop_strays, remove
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.drivers.openstack.vagrant_keys import account_keys, server_keys
 from pipeline.clients.openstack import Account, Mark, each, marks, told
@@ -52,8 +52,7 @@ class Around:
 
     def nodes(self) -> Sequence[NodeView]:
         """Every server with a mark of the deployment, of which Vagrant's provider gives no tag at its creation."""
-        found = [view for cloud in self._clouds.all() for view in servers.views(_all(cloud), self._deployment)]
-        return list({view.driver_id: view for view in found}.values())  # two accounts may be of one project
+        return servers.views_once((_all(cloud) for cloud in self._clouds.all()), self._deployment)
 
     def environments(self) -> Mapping[str, float]:
         """Environments of which anything is there, and when their leases end."""
@@ -94,6 +93,7 @@ class Around:
         }
         if not bare:
             return
+        drop_strays(cloud, mark)
         wired = wires.adopt(cloud, mark, request, {name: server.id for name, server in bare.items()})
 
         def one(name: str) -> None:
@@ -122,7 +122,7 @@ class Around:
             if nodes is None:
                 remove(cloud, self._mark(environment_id), None)
             else:
-                wires.drop_strays(cloud, self._mark(environment_id))
+                drop_strays(cloud, self._mark(environment_id))
 
     def _mark(self, environment_id: str) -> Mark:
         return Mark(self._deployment, environment_id)

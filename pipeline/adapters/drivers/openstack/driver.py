@@ -55,8 +55,7 @@ class OpenStackDriver:
 
     def nodes(self) -> Sequence[NodeView]:
         tag = servers.deployment_tag(self._deployment)
-        found = [view for cloud in self._clouds.all() for view in servers.views(cloud.servers(tag), self._deployment)]
-        return list({view.driver_id: view for view in found}.values())  # two accounts may be of one project
+        return servers.views_once((cloud.servers(tag) for cloud in self._clouds.all()), self._deployment)
 
     def list(self) -> Listing:
         nodes = tuple(self.nodes())

@@ -67,6 +67,13 @@ def _remove_floating(cloud: Cloud, mark: Mark, ports: Sequence[Any], *, all_: bo
     _delete(network.delete_ip, mine, f"deleting floating addresses of environment {mark.environment_id}")
 
 
+def drop_strays(cloud: Cloud, mark: Mark) -> None:
+    """Give back floating addresses of ports that are gone: nobody makes one while the environment's lock is held."""
+    network = cloud.connection.network
+    strays = [one for one in cloud.described(network.ips, "floating addresses", mark) if not one.port_id]
+    _delete(network.delete_ip, strays, f"deleting floating addresses of environment {mark.environment_id}")
+
+
 def _let_go(network: Any, ports: Sequence[Any], what: str) -> None:
     """Take ports from servers that are gone: Neutron's owner of a port may not delete a server's (403).
 

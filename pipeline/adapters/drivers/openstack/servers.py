@@ -163,6 +163,11 @@ def views(found: Iterable[Any], deployment: str) -> list[NodeView]:
     return [view(one, mark) for one, mark in marked if mark is not None and mark.deployment == deployment]
 
 
+def views_once(found: Iterable[Iterable[Any]], deployment: str) -> list[NodeView]:
+    """The same of several accounts' lists, each server once: two accounts may be of one project."""
+    return list({one.driver_id: one for list_ in found for one in views(list_, deployment)}.values())
+
+
 def view(server: Any, mark: Mark) -> NodeView:
     """A server as a node: whatever neither builds nor runs is of no use to an environment."""
     status = _STATUS.get(server.status, NodeStatus.ERROR)

@@ -93,7 +93,7 @@ def reserve(cloud: Cloud, mark: Mark, request: EnvironmentRequest) -> Mapping[st
 def adopt(cloud: Cloud, mark: Mark, request: EnvironmentRequest, servers: Mapping[str, str]) -> Mapping[str, Wires]:
     """Give ports that Nova made what `connect` gives its own, and floating addresses; `servers`: their ids by node.
 
-    TransientError when a server has not all its ports. Floating addresses of servers that are gone are given back.
+    TransientError when a server has not all its ports.
     """
     nodes = [node for node in request.nodes if node.name in servers]
     ids = networks(cloud, mark, request.networks)
@@ -102,7 +102,6 @@ def adopt(cloud: Cloud, mark: Mark, request: EnvironmentRequest, servers: Mappin
         return _adopted(cloud, mark, node, servers[node.name], ids)
 
     ports = {name: port for found in each(one, nodes) for name, port in found.items()}
-    drop_strays(cloud, mark)
     floating = _floating(cloud, mark, nodes, ports, fresh=False)
     return {node.name: _wires(mark, node, ports, floating) for node in nodes}
 
@@ -119,14 +118,6 @@ def _adopted(cloud: Cloud, mark: Mark, node: NodeRequest, server: str, ids: Mapp
             name: network.update_port(there[ids[on]].id, name=name, description=mark.description, **_pairs(node, on))
             for name, on, _ in _names(mark, node)
         }
-
-
-def drop_strays(cloud: Cloud, mark: Mark) -> None:
-    """Give back floating addresses of ports that are gone: nobody makes one while the environment's lock is held."""
-    network = cloud.connection.network
-    for stray in (one for one in cloud.described(network.ips, "floating addresses", mark) if not one.port_id):
-        with told(f"deleting floating address {stray.floating_ip_address} of environment {mark.environment_id}"):
-            network.delete_ip(stray.id, ignore_missing=True)
 
 
 def _create_ports(cloud: Cloud, mark: Mark, bodies: list[dict[str, Any]]) -> list[Any]:
