@@ -267,11 +267,15 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def take_lock(path: Path) -> int | None:
-    """The deployment's lock, held as long as this process lives; None when another supervisor has it."""
+    """The deployment's lock, held as long as this process lives; None when another supervisor has it.
+
+    A lock of the process (POSIX), so that others may ask who has it. It would be lost if this process opened and closed
+    the file once more.
+    """
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # POSIX allows both
         os.close(lock)
         return None
     return lock

@@ -6,9 +6,11 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import shutil
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -34,6 +36,8 @@ MOST_STARTS = 3
 #: Bytes of a Unix socket's path, its end included (`sun_path` of unix(7)).
 SOCKET_PATH_LIMIT = 108
 TAIL_LINES = 15
+#: `struct flock` of fcntl(2) on 64 bits: kind, whence, start, length, process.
+_FLOCK = struct.Struct("hhqqi4x")
 
 
 @dataclass(frozen=True)
@@ -73,24 +77,25 @@ def _wrong(what: str, home: Path) -> Complaint:
 
 def running(settings: Settings) -> Up | None:
     """What runs now; None when nothing does."""
-    if not _locked(settings.up_lock):
+    pid = _supervisor(settings.up_lock)
+    if pid is None:
         return None
-    try:
-        facts = json.loads(settings.up_file.read_text())
-    except FileNotFoundError:  # it begins or ends just now
-        return Up(0, f"http://{settings.api_bind}", f"http://{settings.hooks_bind}", {})
-    return Up(**facts)
+    with contextlib.suppress(FileNotFoundError):
+        up = Up(**json.loads(settings.up_file.read_text()))
+        if up.pid == pid:
+            return up
+    # It begins or ends just now; the file may be of one that was killed.
+    return Up(pid, f"http://{settings.api_bind}", f"http://{settings.hooks_bind}", {})
 
 
-def _locked(path: Path) -> bool:
-    if not path.exists():
-        return False
-    with path.open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+def _supervisor(lock: Path) -> int | None:
+    """The process that holds the deployment's lock: the kernel knows, whatever a file says; None when nobody does."""
+    if not lock.exists():
+        return None
+    with lock.open("rb") as file:
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    return None if kind == fcntl.F_UNLCK else int(pid)
 
 
 def check_home(settings: Settings) -> None:
@@ -162,7 +167,7 @@ def start(settings: Settings, env: Mapping[str, str], *, detach: bool) -> int:
     try:
         _await(settings, pid, log)
     except BaseException:
-        stop(pid, settings)
+        stop(pid)
         raise
     return pid
 
@@ -213,22 +218,25 @@ def tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
 
 
-def stop(pid: int, settings: Settings) -> bool:
-    """Tell the supervisor to end and wait for it; False when it does not within its time."""
+def stop(pid: int) -> bool:
+    """Tell the supervisor to end and wait until it is gone; False when it is not within its time."""
     try:
-        os.kill(pid, signal.SIGTERM)
+        process = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
+    try:
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        gone = bool(select.select([process], [], [], STOP_S)[0])
+    except ProcessLookupError:
+        gone = True
     except PermissionError as error:
         raise Complaint(f"process {pid} belongs to another user; stop it as that one", REFUSED) from error
-    deadline = time.monotonic() + STOP_S
-    while _locked(settings.up_lock):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(LOOK_S)
-    with contextlib.suppress(ChildProcessError):  # it was started by another command
-        os.waitpid(pid, 0)
-    return True
+    finally:
+        os.close(process)
+    if gone:
+        with contextlib.suppress(ChildProcessError):  # it was started by another command
+            os.waitpid(pid, 0)
+    return gone
 
 
 def pass_on_signals(pid: int) -> None:

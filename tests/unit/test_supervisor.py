@@ -14,7 +14,7 @@ import pytest
 from pipeline.settings import ProviderSettings, Settings
 from workers import supervisor
 from workers.programs import NODES, STORE, TICK, WORKERS, programs
-from workers.supervisor import BACKOFF_S, Child, Supervisor, rotate_logs, take_lock
+from workers.supervisor import BACKOFF_S, Child, Supervisor, rotate_logs
 
 
 @pytest.fixture
@@ -111,16 +111,6 @@ def test_big_logs_are_put_aside_and_old_ones_go(tmp_path: Path) -> None:
     assert kept == [*[f"api.log.{number}" for number in range(1, supervisor.LOGS_KEPT + 1)], "small.log"]
     newest = (tmp_path / "api.log.1").stat().st_size
     assert newest == supervisor.LOG_LIMIT + supervisor.LOGS_KEPT + 2
-
-
-def test_only_one_has_the_lock(tmp_path: Path) -> None:
-    lock = take_lock(tmp_path / "lock")
-    assert lock is not None
-    assert take_lock(tmp_path / "lock") is None
-    os.close(lock)
-    again = take_lock(tmp_path / "lock")
-    assert again is not None
-    os.close(again)
 
 
 def test_children_are_seen() -> None:

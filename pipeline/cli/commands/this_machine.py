@@ -58,7 +58,7 @@ def down(
         raise Complaint(f"nothing runs in {settings.home}", REFUSED)
     with out.waiting("Stopping"):
         left = ending.settle(out, settings, release=release or force, force=force)
-        if not deployment.stop(now.pid, settings):
+        if not deployment.stop(now.pid):
             raise Complaint(f"process {now.pid} does not end; see {settings.process_logs_dir}/supervisor.log", FAILED)
     if json:
         out.data({"stopped": now.pid, "held": left})

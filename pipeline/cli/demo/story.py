@@ -91,7 +91,7 @@ class Story:
             try:
                 ending.settle(self.out, settings, release=True, force=True)
             finally:
-                deployment.stop(now.pid, settings)
+                deployment.stop(now.pid)
 
     def _set_the_stage(self) -> None:
         self._title("A repository, and a project for it")
