@@ -476,7 +476,7 @@ class Application:
             driver=WatchedDriver(name, driver, self.books, self.clock, limits),
             transport=transport,
             max_nodes=settings.max_nodes,
-            build_s=settings.build_s,
+            deadlines=settings.deadlines(),
             poll_s=settings.poll_s,
             max_builds=settings.max_builds,
             cloud=self._cloud(settings),

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pipeline.domain.allowances import parse_allowance
 from pipeline.domain.errors import UserError
+from pipeline.domain.phases import Deadlines
 from pipeline.domain.qos import QosProfile, checked_profile
 from pipeline.domain.traffic import checked_host, url_at, url_of
 from pipeline.domain.wiring import parse_cidr
@@ -107,6 +108,9 @@ class VagrantSettings(BaseModel):
 class ProviderSettings(BaseModel):
     """One provider: `max_nodes` at once, `build_s` for a build, `poll_s` between two looks at it (seconds).
 
+    Of `build_s` it may take at most `accepted_s` until it shows all nodes, `active_s` more until they run, and
+    `answering_s` more until they can be logged in to; None: what is left.
+
     `inventory` is a file that declares its machines. Without one the local driver reports this machine, which may pose
     as `zones` racks of `machines_per_zone` machines, and limits their measured load by `full` and `drain`: shares of
     what there is, by dimension. It builds `max_builds` and deletes `max_deletes` environments at a time, and takes
@@ -120,6 +124,9 @@ class ProviderSettings(BaseModel):
     driver: Literal["local", "memory", "openstack", "static", "vagrant"]
     max_nodes: int = Field(default=60, ge=1)
     build_s: float = Field(default=300.0, gt=0)
+    accepted_s: float | None = Field(default=None, gt=0)
+    active_s: float | None = Field(default=None, gt=0)
+    answering_s: float | None = Field(default=None, gt=0)
     poll_s: float = Field(default=0.5, gt=0)
     workers: int = Field(default=2, ge=1, le=32)
     inventory: Path | None = None
@@ -149,6 +156,18 @@ class ProviderSettings(BaseModel):
         if self.driver == "static" and self.inventory is not None:
             raise ValueError("driver static has its machines from `greenroom machines add`: take `inventory` out")
         return self
+
+    @model_validator(mode="after")
+    def _has_no_phase_longer_than_the_whole(self) -> Self:
+        phases = {"accepted_s": self.accepted_s, "active_s": self.active_s, "answering_s": self.answering_s}
+        longer = [name for name, limit_s in phases.items() if limit_s is not None and limit_s > self.build_s]
+        if longer:
+            raise ValueError(f"{longer[0]} is longer than build_s, {self.build_s:g}, in which all has to be over")
+        return self
+
+    def deadlines(self) -> Deadlines:
+        """What a build may take."""
+        return Deadlines(self.build_s, self.accepted_s, self.active_s, self.answering_s)
 
     def takes_machines(self) -> bool:
         """Whether machines may be registered at it."""

@@ -167,9 +167,19 @@ class Client:
             raise Complaint(
                 f"{self.url} answered {answer.status_code}: is that Greenroom's API?", UNREACHABLE
             ) from error
-        hint = NEXT.get(problem.get("type", ""))
+        hint = _next_step(problem)
         text = problem.get("detail") or answer.reason_phrase
         raise Complaint(f"{text}{f' ({hint})' if hint else ''}", REFUSED if answer.is_client_error else FAILED)
+
+
+def _next_step(problem: Json) -> str:
+    """What to do about it, where its own words do not say so."""
+    if "guard" not in problem:
+        return NEXT.get(problem.get("type", ""), "")
+    from pipeline.domain.guards import GUARDS
+
+    firm = any(guard.firm for guard in GUARDS if guard.name == problem["guard"])
+    return "" if firm else f"`--override {problem['guard']}=REASON` passes it all the same"
 
 
 def httpx_timeout() -> httpx.Timeout:

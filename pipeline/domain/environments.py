@@ -10,6 +10,7 @@ from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
 from pipeline.domain.contracts import Contract
 from pipeline.domain.durations import SKEW_S
 from pipeline.domain.errors import InvalidTransition
+from pipeline.domain.phases import Phase, Progress
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.rules import EnvironmentRules
@@ -183,9 +184,9 @@ class Environment:
     it, such as a fall-back. `avoid` are the machines on which its nodes failed, after which it was placed again
     `placed_again` times.
 
-    Its life: `built_at` is when all its nodes were in service for the first time. `fault` is why it cannot be used, if
-    so. `faults_seen` counts faults of the provider, `waits` how often it had no room. `ended_by` is who asked for its
-    end. `removed`: its provider said that it is gone, and nobody could look yet.
+    Its life: `progress` is how far its build is. `built_at` is when all its nodes were in service for the first time.
+    `fault` is why it cannot be used, if so. `faults_seen` counts faults of the provider, `waits` how often it had no
+    room. `ended_by` is who asked for its end. `removed`: its provider said that it is gone, and nobody could look yet.
 
     Its nodes: `scaling` is the change of them that goes on. `resizes` counts how often such changes took or gave
     capacity. `replaced` counts nodes that were lost and replaced. `degraded` is why it has not the nodes that it should
@@ -222,6 +223,7 @@ class Environment:
     purpose: Purpose = Purpose.RUN
     preempted: int = 0
     notice: Notice | None = None
+    progress: Progress | None = None
     nomination: Nomination | None = None
     built_at: float = 0.0
     ended_by: str = ""
@@ -241,7 +243,7 @@ class Environment:
         """The environment in its next state, by `TRANSITIONS`."""
         if state not in TRANSITIONS[self.state]:
             raise InvalidTransition(f"environment {self.id} is {self.state} and cannot become {state}")
-        return replace(self, state=state, state_since=now, reason=reason, not_before=0.0, wait=None)
+        return replace(self, state=state, state_since=now, reason=reason, not_before=0.0, wait=None, progress=None)
 
     def with_nodes(self, nodes: Iterable[Node]) -> Environment:
         return replace(self, nodes=tuple(nodes))
@@ -272,6 +274,14 @@ def under_clock(environment: Environment, now: float) -> Environment:
     if environment.state_since <= now + SKEW_S and environment.not_before <= now + MOST_WAIT_S:
         return environment
     return replace(environment, state_since=min(environment.state_since, now), not_before=0.0)
+
+
+def awaited(nodes: Iterable[Node], shown: Collection[str]) -> Phase:
+    """What the slowest of some nodes has to become; `shown` are the names of those that their provider shows."""
+    building = [node.name for node in nodes if node.state is N.BUILDING]
+    if any(name not in shown for name in building):
+        return Phase.ACCEPTED
+    return Phase.ACTIVE if building else Phase.ANSWERING
 
 
 def planned_nodes(spec: EnvironmentSpec) -> tuple[Node, ...]:

@@ -214,6 +214,12 @@ def taken_back(environment: Environment, names: Iterable[str]) -> Environment:
     return _each(environment, names, lambda node: node.to(N.DESTROYING))
 
 
+def unplaced(environment: Environment, scaling: Scaling, fault: str) -> Environment:
+    """Nodes that come found no room where they were asked for: what is left of them is cleared, then they come anew."""
+    waiting = replace(environment, scaling=replace(scaling, placed_at=0.0, progress=None))
+    return _each(waiting, scaling.coming, lambda node: replace(node.to(N.LOST), fault=fault))
+
+
 def given_up(environment: Environment, scaling: Scaling) -> Environment:
     """Nodes that came and failed are about to go; a lost one that was to be replaced is lost again."""
     end = N.LOST if scaling.replaces else N.DESTROYING

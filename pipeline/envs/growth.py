@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from pipeline.domain import failsafe, resizing
+from pipeline.domain import failsafe, phases, resizing
 from pipeline.domain.breakers import Call
-from pipeline.domain.environments import Environment, NodeState
+from pipeline.domain.environments import Environment, NodeState, awaited
 from pipeline.domain.errors import CallsPaused, InfraError
 from pipeline.domain.failsafe import GiveUp
 from pipeline.domain.runs import RunState, Verdict
@@ -16,8 +16,10 @@ from pipeline.envs.access import access_of
 from pipeline.envs.books import Books, Loaded
 from pipeline.envs.calls import Breakers
 from pipeline.envs.events import scaled
+from pipeline.envs.gate import Asking
 from pipeline.envs.orders import Orders, seen_as
 from pipeline.envs.providers import Provider
+from pipeline.envs.removals import Removals
 from pipeline.envs.room import NoRoom, Room
 from pipeline.envs.steps import Steps
 from pipeline.ports.common import Clock, Ids
@@ -38,6 +40,7 @@ class Growth:
         books: Books,
         steps: Steps,
         providers: Callable[[str], Provider],
+        removals: Removals,
         room: Room,
         orders: Orders,
         clock: Clock,
@@ -46,6 +49,7 @@ class Growth:
         self._books = books
         self._steps = steps
         self._provider = providers
+        self._removals = removals
         self._room = room
         self._orders = orders
         self._breakers = Breakers(books, clock)
@@ -130,12 +134,14 @@ class Growth:
             return self._create(loaded, scaling)
         seen = {node.name: seen_as(node, views.get(node.name)) for node in environment.named(scaling.coming)}
         observed = environment.with_nodes(seen.get(node.name, node) for node in environment.nodes)
-        broken = next((node for node in seen.values() if node.fault), None)
-        if broken is not None:
-            return self._fail(loaded, scaling, f"node {broken.name}: {broken.fault}")
+        faults = {name: f"node {name}: {node.fault}" for name, node in seen.items() if node.fault}
+        full = next((why for name, why in faults.items() if name in views and views[name].full), None)
+        if full is not None:
+            return self._place_again(loaded, scaling, full)
+        if faults:
+            return self._fail(loaded, scaling, next(iter(faults.values())))
         if any(node.state is N.BUILDING for node in seen.values()):
-            held = Loaded(observed, loaded.version)
-            return self._wait(held, scaling, scaling.placed_at, provider.poll_s, "the provider still builds", loaded)
+            return self._still_built(loaded, observed, scaling, views, "the provider still builds")
         return self._connect(self._steps.save(loaded, observed), scaling)
 
     def _connect(self, loaded: Loaded[Environment], scaling: Scaling) -> Loaded[Environment]:
@@ -147,7 +153,7 @@ class Growth:
             if silent:
                 name, why = next(iter(silent.items()))
                 told = f"node {name} does not answer: {why}"
-                return self._wait(loaded, scaling, scaling.placed_at, provider.poll_s, told)
+                return self._still_built(loaded, environment, scaling, scaling.coming, told)
         there = [node.to(N.REACHABLE) if node.name in scaling.coming else node for node in environment.nodes]
         return self._serve(self._steps.save(loaded, environment.with_nodes(there)), scaling)
 
@@ -169,17 +175,41 @@ class Growth:
         since: float,
         for_s: float,
         reason: str,
-        before: Loaded[Environment] | None = None,
     ) -> Loaded[Environment]:
-        """Go on later, or give up what had its time; `before` is what was read, if `loaded` was changed since."""
-        limit_s, now = self._provider(loaded.value.provider).build_s, self._clock.now()
+        """Go on later, or give up what had its time."""
+        limit_s, now = self._provider(loaded.value.provider).deadlines.build, self._clock.now()
         if now - since > limit_s:
-            return self._fail(loaded, scaling, f"not ready after {limit_s:.0f} s: {reason}", before)
-        return self._steps.save(before or loaded, resizing.waits(loaded.value, now + for_s, reason))
+            return self._fail(loaded, scaling, f"not ready after {limit_s:.0f} s: {reason}")
+        return self._steps.save(loaded, resizing.waits(loaded.value, now + for_s, reason))
 
-    def _fail(
-        self, loaded: Loaded[Environment], scaling: Scaling, fault: str, before: Loaded[Environment] | None = None
+    def _still_built(
+        self,
+        loaded: Loaded[Environment],
+        observed: Environment,
+        scaling: Scaling,
+        shown: Collection[str],
+        reason: str,
     ) -> Loaded[Environment]:
+        """Go on later, or give up what had its time, as a whole or in this phase; `shown`: what the provider shows."""
+        provider, now = self._provider(observed.provider), self._clock.now()
+        phase = awaited(observed.named(scaling.coming), shown)
+        progress = phases.advanced(scaling.progress, phase, scaling.placed_at, now)
+        passed = phases.overdue(provider.deadlines, scaling.placed_at, progress, now)
+        if passed:
+            return self._fail(Loaded(observed, loaded.version), scaling, f"{passed}: {reason}")
+        goes_on = replace(observed, scaling=replace(scaling, progress=progress))
+        return self._steps.save(loaded, resizing.waits(goes_on, now + provider.poll_s, reason))
+
+    def _place_again(self, loaded: Loaded[Environment], scaling: Scaling, full: str) -> Loaded[Environment]:
+        """The provider found late that it has no room: what it began goes, and room is waited for."""
+        limit_s, now = self._provider(loaded.value.provider).deadlines.build, self._clock.now()
+        if now - scaling.began_at > limit_s:
+            return self._fail(loaded, scaling, f"not ready after {limit_s:.0f} s: {full}")
+        begun = self._removals.judge_unused(loaded.value, Asking(scaling.who, full, again=True))
+        waits = resizing.waits(resizing.unplaced(loaded.value, scaling, full), now + ROOM_S, f"waits for room: {full}")
+        return self._steps.save(loaded, waits, told=begun.events, writes=begun.writes)
+
+    def _fail(self, loaded: Loaded[Environment], scaling: Scaling, fault: str) -> Loaded[Environment]:
         """What came goes again; the nodes that stood are not touched."""
         failed = replace(loaded.value, scaling=replace(scaling, fault=fault, reason=""), not_before=0.0)
-        return self._steps.save(before or loaded, failed)
+        return self._steps.save(loaded, failed)

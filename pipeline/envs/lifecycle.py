@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ParamSpec
 
-from pipeline.domain import failsafe
+from pipeline.domain import failsafe, phases
 from pipeline.domain.breakers import Call
 from pipeline.domain.durations import passed
 from pipeline.domain.environments import (
@@ -23,6 +23,7 @@ from pipeline.domain.environments import (
     Environment,
     EnvironmentState,
     NodeState,
+    awaited,
     displace,
     place_again,
     rebuilt_later,
@@ -73,6 +74,8 @@ RECREATE_S = 5.0
 POLL_S = 1.0
 #: A build that failed and that a guard does not let go is looked at again so much later, in seconds.
 REFUSED_S = 30.0
+#: Why a build is not over whose nodes come.
+STILL_BUILT = "the provider still builds it"
 
 
 def judgeable(environment: Environment, run_id: str) -> bool:
@@ -107,7 +110,7 @@ class Lifecycle:
         self._orders = orders
         self._clock = clock
         self._ids = ids
-        growth = Growth(books, self._steps, providers, room, orders, clock, ids)
+        growth = Growth(books, self._steps, providers, removals, room, orders, clock, ids)
         self._scalings = Scalings(self._steps, growth, removals, clock)
 
     def advance(
@@ -287,7 +290,7 @@ class Lifecycle:
         provider = self._provider(environment.provider)
         listed = provider.driver.nodes() if listing is None else listing
         seen = {view.name: view for view in listed if view.environment_id == environment.id}
-        if resumed and self._was_interrupted(environment, seen, provider.build_s):
+        if resumed and self._was_interrupted(environment, seen, provider.deadlines.build):
             return self._create(environment)
         nodes = [seen_as(node, seen.get(node.name)) for node in environment.nodes]
         observed = environment.with_nodes(nodes)
@@ -300,9 +303,8 @@ class Lifecycle:
             return self._elsewhere(loaded, provider, faults, _told(environment, faults))
         if all(node.state is not N.BUILDING for node in nodes):
             return self._connect(loaded, observed, provider)
-        slow = {node.name: "the provider still builds it" for node in nodes if node.state is N.BUILDING}
-        shown = {name: why for name, why in slow.items() if name in seen}
-        return self._still_building(loaded, observed, provider, "the provider still builds it", shown)
+        slow = [node.name for node in nodes if node.state is N.BUILDING and node.name in seen]
+        return self._still_building(loaded, observed, provider, STILL_BUILT, dict.fromkeys(slow, STILL_BUILT))
 
     def _was_interrupted(self, environment: Environment, seen: Mapping[str, NodeView], build_s: float) -> bool:
         """Whoever asked for these nodes was lost in the middle of it: drivers take the same request once more."""
@@ -341,10 +343,13 @@ class Lifecycle:
         late: Mapping[str, str],
     ) -> Environment:
         """Wait for it, or take it elsewhere when it had its time; `late`: the nodes that are there and not ready."""
-        now = self._clock.now()
-        if now - environment.state_since > provider.build_s:
-            return self._elsewhere(loaded, provider, late, f"not ready after {provider.build_s:.0f} s: {why}")
-        return self._steps.save(loaded, replace(environment, not_before=now + provider.poll_s, reason=why)).value
+        now, began = self._clock.now(), environment.state_since
+        progress = phases.advanced(environment.progress, awaited(environment.nodes, late), began, now)
+        passed = phases.overdue(provider.deadlines, began, progress, now)
+        if passed:
+            return self._elsewhere(loaded, provider, late, f"{passed}: {why}")
+        waits = replace(environment, progress=progress, not_before=now + provider.poll_s, reason=why)
+        return self._steps.save(loaded, waits).value
 
     def _elsewhere(
         self, loaded: Loaded[Environment], provider: Provider, faults: Mapping[str, str], told: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from pipeline.domain.phases import Deadlines
 from pipeline.ports.clouds import Cloud, Estate, Grounds
 from pipeline.ports.drivers import Driver
 from pipeline.ports.snapshots import Snapshots
@@ -12,7 +13,7 @@ from pipeline.ports.transports import Transport
 
 @dataclass(frozen=True)
 class Provider:
-    """A configured account that one driver uses. `build_s`: how long a build may take before it is given up.
+    """A configured account that one driver uses. A build that takes longer than its `deadlines` is given up.
     `max_builds`: environments that may be built at a time; None: any number. `cloud` tells of servers beside our own,
     if anything does; `estate` is what operators may change of it, and `grounds` what projects get of it, if they may.
     `snapshots` keeps disks of its nodes, if anything can.
@@ -24,7 +25,7 @@ class Provider:
     driver: Driver
     transport: Transport
     max_nodes: int = 100
-    build_s: float = 900.0
+    deadlines: Deadlines = field(default_factory=Deadlines)
     poll_s: float = 1.0
     probe_s: float = 5.0
     max_builds: int | None = None

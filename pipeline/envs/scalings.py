@@ -58,7 +58,7 @@ class Scalings:
             return self._shrink(loaded, provider, scaling)
         if scaling.moves is not None and moves.have_come(loaded.value):
             return self._let_leave(loaded, scaling, scaling.moves)
-        if scaling.replaces and not scaling.placed_at and any(map(_is_left, loaded.value.named(scaling.coming))):
+        if not scaling.placed_at and any(map(_is_left, loaded.value.named(scaling.coming))):
             return self._clear(loaded, provider, scaling)
         if listed_at < scaling.placed_at:
             return loaded.value  # what was listed may be an earlier node of the same name
@@ -68,7 +68,8 @@ class Scalings:
 
     def _clear(self, loaded: Loaded[Environment], provider: Provider, scaling: Scaling) -> Environment:
         """What is left of lost nodes goes before others come in their place: then there are never two of a name."""
-        look = self._destroyed(loaded.value, provider, scaling, scaling.coming, Act.REBUILD)
+        act = Act.REBUILD if scaling.replaces else Act.DESTROY
+        look = self._destroyed(loaded.value, provider, scaling, scaling.coming, act)
         if isinstance(look, InfraError):
             return self._later(loaded, look)
         return self._steps.save(loaded, resizing.cleared(loaded.value, scaling.coming), told=[look]).value

@@ -24,6 +24,7 @@ from pipeline.clients.openstack.marks import DEPLOYMENT, ENVIRONMENT
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState, Node
 from pipeline.domain.errors import TransientError
+from pipeline.domain.phases import Deadlines
 from pipeline.domain.resources import Resources
 from pipeline.domain.rules import EnvironmentRules, PlacementRules, Spread
 from pipeline.envs.books import Books
@@ -176,7 +177,7 @@ def _scene(id: str, proxy: FaultyProxy, driver: OpenStackDriver) -> Scene:
     gate = Gate(books, clock)
     inventories = Inventories(books, clock, gate)
     watched = WatchedDriver("cloud", driver, books, clock, CallLimits())
-    provider = Provider("cloud", watched, MemoryTransport(clock), build_s=600.0)
+    provider = Provider("cloud", watched, MemoryTransport(clock), deadlines=Deadlines(600.0))
     removals = Removals(books, gate, clock)
     lifecycle = Lifecycle(
         books,

@@ -12,6 +12,7 @@ import pytest
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import CapacityError
 from pipeline.domain.inventory import MachineState
+from pipeline.domain.phases import Deadlines
 from pipeline.domain.placement.requests import nominated_of
 from pipeline.domain.projects import ProjectChange
 from pipeline.domain.rules import OperatorRule
@@ -36,7 +37,7 @@ HELD = {**MODEST, "destroy": {"on_failure": {"hold": "30m"}}}
 def begin(path: Path, failing: int = 0, **knobs: Any) -> World:
     """A world of builds that may take long, where the first so many tests fail."""
     world = World(str(path), **knobs)
-    world.provider = replace(world.provider, build_s=10_000.0)
+    world.provider = replace(world.provider, deadlines=Deadlines(10_000.0))
     world.project("shop")
     world.project("vip")
     answers = [1] * failing

@@ -244,6 +244,32 @@ def test_room_is_waited_for_and_given_up(tmp_path: Path) -> None:
     assert len(now(world, environment).nodes) == 3
 
 
+def test_room_that_the_provider_finds_missing_late_is_waited_for(world: World) -> None:
+    environment = made(world)
+    world.cloud.faults, world.cloud.full = {"web-3": "Quota exceeded for instances"}, {"web-3"}
+    waiting = scaled(world, environment, "web", 4).scaling
+    assert waiting is not None
+    assert waiting.reason.startswith("waits for room: node web-3: Quota exceeded")
+    world.cloud.faults = {}
+    world.advance(10)
+    after = now(world, environment)
+    assert (after.scaling, after.degraded, len(after.of_role("web"))) == (None, "", 4)
+    assert states(after) == dict.fromkeys(states(after), "in-service")
+    assert servers(world, environment) == sorted(node.name for node in after.nodes)
+
+
+def test_room_that_stays_missing_is_given_up(world: World) -> None:
+    environment = made(world)
+    before = dict(world.cloud.nodes)
+    world.cloud.faults, world.cloud.full = {"web-3": "Quota exceeded for instances"}, {"web-3"}
+    world.scale.scale(environment.id, "web", 4, ASKING)
+    world.advance(300)
+    after = now(world, environment)
+    assert after.degraded == "4 nodes of role web: not ready after 120 s: node web-3: Quota exceeded for instances"
+    assert (after.scaling, after.nodes) == (None, environment.nodes)
+    assert world.cloud.nodes == before
+
+
 def test_capacity_follows(tmp_path: Path) -> None:
     world = filled(tmp_path, machines=4)
     environment = made(world)

@@ -41,6 +41,7 @@ from pipeline.domain.errors import (
 )
 from pipeline.domain.intake import TriggerRecord
 from pipeline.domain.inventory import Inventory, Machine, Zone
+from pipeline.domain.phases import Deadlines
 from pipeline.domain.pulls import Said
 from pipeline.domain.qos import PROFILES
 from pipeline.domain.registered import Login, Registered, Use
@@ -473,7 +474,7 @@ class World:
             WatchedDriver("cloud", driver, self.books, self.clock, call_limits),
             self.transport,
             max_nodes=max_nodes,
-            build_s=120.0,
+            deadlines=Deadlines(120.0),
             max_builds=max_builds,
             visit_s=15.0 if registered else None,
         )

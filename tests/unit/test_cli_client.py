@@ -40,8 +40,8 @@ def events(*pairs: tuple[str, str]) -> httpx.Response:
     return httpx.Response(200, text=text)
 
 
-def problem(status: int, type: str, detail: str) -> httpx.Response:
-    return httpx.Response(status, json={"type": type, "title": "x", "status": status, "detail": detail})
+def problem(status: int, type: str, detail: str, **more: str) -> httpx.Response:
+    return httpx.Response(status, json={"type": type, "title": "x", "status": status, "detail": detail, **more})
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,14 @@ def test_what_goes_wrong_has_its_exit_status_and_a_next_step(answer: Answer, sta
     with pytest.raises(Complaint, match=words) as ended:
         client(Script(answer)).get("/v1/runs/x")
     assert ended.value.status == status
+
+
+@pytest.mark.parametrize(("guard", "passes"), [("traffic", True), ("ownership", False)])
+def test_a_refusal_says_how_the_guard_may_be_passed_if_it_may(guard: str, *, passes: bool) -> None:
+    refused = problem(409, "guard-refused", f"refused by guard {guard}", guard=guard)
+    with pytest.raises(Complaint) as ended:
+        client(Script(refused)).get("/v1/runs/x")
+    assert (f"`--override {guard}=REASON` passes it all the same" in str(ended.value)) is passes
 
 
 def test_a_list_is_read_over_its_pages(monkeypatch: pytest.MonkeyPatch) -> None:
