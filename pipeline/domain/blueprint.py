@@ -248,6 +248,13 @@ class Blueprint:
     timeout_s: float = 3600.0
 
     @property
+    def named_files(self) -> tuple[str, ...]:
+        """Scripts and suites that a run needs, by their paths in the repository."""
+        scripts = [role.script for role in self.environment.roles if role.script]
+        suites = [one.path for one in self.test if isinstance(one, TestinfraSpec) and not one.shipped]
+        return tuple(dict.fromkeys([*scripts, *suites]))
+
+    @property
     def door(self) -> Door | None:
         """Where it answers requests: what a deploy waits for by HTTP or TCP, else the first TCP port that is open."""
         for deploy in self.deploy:

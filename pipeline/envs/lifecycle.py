@@ -195,6 +195,8 @@ class Lifecycle:
         """Do one of many: what is wrong with it must not keep the others waiting. None when it could not be done."""
         try:
             return act(*args, **more)
+        except VersionConflict as error:  # another worker went on with it, as happens at every other look
+            log.debug("environment %s: looked at again later: %s", environment_id, error)
         except InvalidTransition as error:
             log.info("environment %s: looked at again later: %s", environment_id, error)
         except (InfraError, UserError, GuardRefused) as error:

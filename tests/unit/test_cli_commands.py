@@ -114,6 +114,20 @@ def test_validate_knows_the_sample(greenroom: Greenroom) -> None:
     assert "service shop with web × 2, db × 1" in done.stdout
 
 
+def test_validate_tells_which_files_are_missing(tmp_path: Path, greenroom: Greenroom) -> None:
+    roles = "{web: {script: setup.sh}, db: {script: there.sh}}"
+    suites = "[{testinfra: tests/web}, {testinfra: there}]"
+    text = f"version: 1\nservice: shop\nenvironment: {{image: i, roles: {roles}}}\ntest: {suites}\n"
+    (tmp_path / "greenroom.yml").write_text(text)
+    (tmp_path / "there.sh").touch()
+    (tmp_path / "there").mkdir()
+    done = greenroom("validate", str(tmp_path))
+    assert done.returncode == 0
+    told = [line.split(" is not in ")[0] for line in done.stdout.splitlines() if "a run of a commit without" in line]
+    assert told == ["setup.sh", "tests/web"]
+    assert json.loads(greenroom("validate", str(tmp_path), "--json").stdout)["missing"] == told
+
+
 def test_validate_tells_how_nodes_are_connected(tmp_path: Path, greenroom: Greenroom) -> None:
     file = tmp_path / "greenroom.yml"
     wired = "{open: [443/tcp], networks: {back: 10.40.0.7}, server: {flavor: m1.large}}"

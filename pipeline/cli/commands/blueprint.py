@@ -14,7 +14,7 @@ def validate(
     *,
     json: Json = False,
 ) -> None:
-    """Check a greenroom.yml; each mistake with its place."""
+    """Check a greenroom.yml; each mistake with its place, and which files that it names are not beside it."""
     from pipeline.bootstrap import build
     from pipeline.cli.deployment import settings
     from pipeline.cli.findings import tell_findings
@@ -29,14 +29,17 @@ def validate(
     except InvalidBlueprint as error:
         tell_findings(out, path, error)
         raise typer.Exit(FAILED) from None
-    roles = ", ".join(f"{role.name} × {role.count}" for role in blueprint.environment.roles)
+    missing = [one for one in blueprint.named_files if not (path.parent / one).exists()]
     if json:
-        out.data({"file": str(path), "service": blueprint.service, "findings": []})
-    else:
-        out.say(f"{path} is good: service {blueprint.service} with {roles}")
-        for role in blueprint.environment.roles:
-            if told := wiring.of_role(role):
-                out.show(f"  {role.name}: {told}")
+        out.data({"file": str(path), "service": blueprint.service, "findings": [], "missing": missing})
+        return
+    roles = ", ".join(f"{role.name} × {role.count}" for role in blueprint.environment.roles)
+    out.say(f"{path} is good: service {blueprint.service} with {roles}")
+    for role in blueprint.environment.roles:
+        if told := wiring.of_role(role):
+            out.show(f"  {role.name}: {told}")
+    for one in missing:
+        out.say(f"{one} is not in {path.parent.absolute()}: a run of a commit without it fails")
 
 
 def schema() -> None:
