@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -84,12 +86,16 @@ def main() -> int:
     given, state = parser.parse_args(), of_environment()
     if os.geteuid() != 0:
         raise SystemExit("the test cloud has to be started by root: it makes bridges and network namespaces")
-    if given.command == "up":
-        up(state, given.fakes, real=given.real)
-    elif given.command == "down":
-        down(state, wipe=given.wipe)
-    else:
-        return status(state)
+    try:
+        if given.command == "up":
+            up(state, given.fakes, real=given.real)
+        elif given.command == "down":
+            down(state, wipe=given.wipe)
+        else:
+            return status(state)
+    except subprocess.CalledProcessError as error:
+        words = shlex.join(map(str, error.cmd))
+        raise SystemExit(f"`{words}` failed with exit status {error.returncode}; see above, and {state.logs}") from None
     return 0
 
 
