@@ -22,6 +22,7 @@ class Call(StrEnum):
     CREATE = "create"
     LIST = "list"
     DESTROY = "destroy"
+    MARK = "mark"
 
 
 class BreakerState(StrEnum):

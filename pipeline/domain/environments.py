@@ -10,6 +10,7 @@ from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
 from pipeline.domain.contracts import Contract
 from pipeline.domain.durations import SKEW_S
 from pipeline.domain.errors import InvalidTransition
+from pipeline.domain.moments import NEVER
 from pipeline.domain.phases import Phase, Progress
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
@@ -263,6 +264,11 @@ class Environment:
     def unclaimed(self) -> bool:
         """Whether a warm pool keeps it, or is to keep it, for whoever asks next."""
         return self.warm is not None and not self.warm.claimed_at
+
+    @property
+    def taken_back_at(self) -> float:
+        """When its time is over, which no time of a protected one is."""
+        return NEVER if self.protected else self.ends_at
 
     @property
     def final(self) -> bool:

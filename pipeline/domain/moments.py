@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+#: Of what is not due as long as nobody changes it: later than every moment.
+NEVER = 1e11
+
 
 def time_of_day(at: float) -> str:
     """A moment that is minutes away: `14:05:09 UTC`."""

@@ -192,6 +192,18 @@ def opened(one: Registered, fault: str) -> Registered:
     return one if one.lease is None else replace(one, lease=replace(one.lease, open=not fault, fault=fault))
 
 
+def lease_of(one: Registered) -> Lease:
+    """The lease; InvalidTransition when it is nobody's."""
+    if one.lease is None:
+        raise InvalidTransition(f"machine {one.name} is leased to nobody")
+    return one.lease
+
+
+def ending(one: Registered, ends_at: float) -> Registered:
+    """The machine with another end of its lease, if it has one."""
+    return one if one.lease is None else replace(one, lease=replace(one.lease, ends_at=ends_at))
+
+
 def given_back(one: Registered, now: float) -> Registered:
     """The machine after its lease: nobody gets it before it is clean."""
     return one.to(Use.DIRTY, now) if one.use is Use.LEASED else one

@@ -59,8 +59,6 @@ SCHEMA = 1
 TRIES = 20
 #: The poller leaves an environment alone for so long after a change, since that change has a job of its own.
 POLL_GRACE_S = 1.0
-#: The score of what is not due as long as nobody changes it: later than every moment.
-NEVER = 1e11
 #: One rank's span in the score of the pending index, wider than any time in seconds.
 RANK_SPAN = 1e11
 
@@ -162,7 +160,7 @@ def _environment_indexes(environment: Environment) -> Mapping[str, float]:
             environment.not_before, environment.state_since + POLL_GRACE_S
         )
     if environment.state in TIMED_STATES:
-        indexes["environments:ending"] = NEVER if environment.protected else environment.ends_at
+        indexes["environments:ending"] = environment.taken_back_at
     if environment.notice is not None and environment.state not in LEAVING_STATES:
         indexes["environments:noticed"] = environment.notice.at
     if environment.final:

@@ -135,6 +135,9 @@ class WatchedDriver:
             self._books.again(lambda: self._vacate(environment_id))
         return None
 
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        self._call(Call.MARK, lambda: self.driver.mark_end(environment_id, ends_at))
+
     def inventory(self) -> Inventory | None:
         return self.driver.inventory()
 
@@ -174,7 +177,7 @@ class WatchedDriver:
         if rate is not None:
             self._breakers.check(self._provider, call)
             # who looks again and again must not take every token before those who look once
-            leave = 1.0 if call is Call.LIST else 0.0
+            leave = 1.0 if call in {Call.LIST, Call.MARK} else 0.0
             self._books.again(lambda: self._take(rate, leave))
 
     def _take(self, rate: float, leave: float) -> None:

@@ -52,7 +52,7 @@ class Orders:
             service=environment.service,
             authorized_key=environment.public_key,
             login_keys=environment.contract.keys if environment.contract is not None else (),
-            ends_at=environment.ends_at,
+            ends_at=environment.taken_back_at,
             nodes=tuple(self._node(node, per_machine(environment, node.role)) for node in nodes),
             project=environment.project,
             networks=environment.networks,

@@ -1,4 +1,7 @@
-"""Takes back what nobody uses any more, and finds what belongs to us but stands in no book."""
+"""Takes back what nobody uses any more, and finds what belongs to us but stands in no book.
+
+What it finds in no book it judges by the end that the mark tells: so it sees to it that marks tell the right one.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import CallsPaused, GuardRefused, InfraError, VersionConflict
 from pipeline.domain.guards import Act, Facts
+from pipeline.domain.moments import NEVER
 from pipeline.domain.runs import RunState
-from pipeline.envs import events, jobs
+from pipeline.envs import events, jobs, marks
 from pipeline.envs.books import PAGE, Books, Loaded
 from pipeline.envs.gate import TICK, Asking, Gate
 from pipeline.envs.providers import Provider
@@ -23,6 +27,8 @@ log = logging.getLogger(__name__)
 #: A leak must be seen twice, at least so far apart; a build whose record is still on its way is none.
 SECOND_SIGHTING_S = 10.0
 SIGHTING_TTL_S = 3600
+#: Why what was adopted is protected, where its mark tells no end.
+WAS_PROTECTED = "so it was in the books that are lost"
 
 
 class Reaper:
@@ -99,11 +105,16 @@ class Reaper:
         self._books.commit(write, *begun.writes, events=told, jobs=work)
 
     def reap(self, provider_name: str) -> list[str]:
-        """Compare what the provider has of ours with the books; the environment ids that were acted upon."""
+        """Compare what the provider has of ours with the books; the environment ids that were acted upon.
+
+        Marks of those that stand in the books are brought up to date.
+        """
         provider = self._provider(provider_name)
         acted: list[str] = []
         try:
-            leaks = (one for one in provider.driver.list().environments if self._is_leak(one))
+            there = provider.driver.list().environments
+            marks.renew(self._books, provider, there)
+            leaks = (one for one in there if self._is_leak(one))
             acted.extend(one.environment_id for one in leaks if self._act_alone(provider, one))
         except CallsPaused as paused:  # what is asked for in vain must not use the budget up
             log.info("provider %s is reaped later: %s", provider_name, paused)
@@ -161,6 +172,7 @@ class Reaper:
             created_at=now,
             state_since=now,
             ends_at=owned.ends_at,
+            protected=WAS_PROTECTED if owned.ends_at >= NEVER else "",
             reason="found at the provider with our mark, but in no book",
         )
         log.warning("environment %s: orphan at %s, adopted", orphan.id, provider.name)

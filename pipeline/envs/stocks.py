@@ -56,6 +56,11 @@ class BookedStock:
         for name, fault in faults.items():
             self.change(name, partial(_opened, environment_id=environment_id, fault=fault), f"for {environment_id}")
 
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        for one in [one for one in self.machines() if one.is_of(environment_id)]:
+            change = partial(_ending, environment_id=environment_id, ends_at=ends_at)
+            self.change(one.name, change, f"{environment_id} ends at another time")
+
     def give_back(self, environment_id: str, nodes: Collection[str] | None) -> Sequence[Registered]:
         ours = [one for one in self.machines() if one.is_of(environment_id, nodes)]
         now, why = self.clock.now(), f"its lease to {environment_id} is over"
@@ -140,6 +145,10 @@ def told(one: Registered, now: float) -> Event:
 
 def _opened(one: Registered, environment_id: str, fault: str) -> Registered:
     return registered.opened(one, fault) if one.is_of(environment_id) else one
+
+
+def _ending(one: Registered, environment_id: str, ends_at: float) -> Registered:
+    return registered.ending(one, ends_at) if one.is_of(environment_id) else one
 
 
 def _back(one: Registered, environment_id: str, now: float) -> Registered:

@@ -47,7 +47,7 @@ class EnvironmentRequest:
     say belongs into its logs.
 
     `deployment`, `environment_id`, the node's name and `ends_at` (epoch seconds) are the ownership mark that
-    every created thing carries from its creation on.
+    every created thing carries from its creation on. `mark_end` brings the environment's end up to date later.
     """
 
     deployment: str
@@ -162,6 +162,13 @@ class Driver(Protocol):
         """Remove these nodes (None: all, and everything else of the environment), and return when they are gone.
 
         Needs no record of ours; removing what is not there succeeds.
+        """
+
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        """Let the environment's mark tell this end (epoch seconds), so that `list` shows it; nodes stay untouched.
+
+        Called when the time of an environment became another one, now and then, and not while it is built or taken
+        back. Another deployment's, and what is not there, is left alone.
         """
 
     def inventory(self) -> Inventory | None:

@@ -38,6 +38,9 @@ class Stock(Protocol):
     def opened(self, environment_id: str, faults: Mapping[str, str]) -> None:
         """Note for machines of an environment, by their names, that their keys are installed (empty), or why not."""
 
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        """Note another end (epoch seconds) in all leases of an environment."""
+
     def give_back(self, environment_id: str, nodes: Collection[str] | None) -> Sequence[Registered]:
         """End leases of an environment (None: all); the machines, which are dirty now, and will be cleaned."""
 
@@ -64,6 +67,9 @@ class MachineHands(Protocol):
 
     def hand_over(self, machine: Registered, keys: Sequence[str]) -> None:
         """Let these keys log in as root, and nobody else but the service; mark it with its lease."""
+
+    def mark(self, machine: Registered) -> None:
+        """Mark it with its lease as that is now; who may log in stays so."""
 
     def take_back(self, machine: Registered) -> None:
         """Let nobody log in but the service, end every other session, and take the lease's mark away."""

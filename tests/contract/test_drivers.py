@@ -21,6 +21,7 @@ from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.clients.openstack import Account
 from pipeline.domain.errors import CapacityError, PermanentError
 from pipeline.domain.inventory import Inventory, Load, Machine, Zone, checked
+from pipeline.domain.moments import NEVER
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.registered import Use
 from pipeline.domain.resources import Resources
@@ -280,6 +281,27 @@ def test_an_environment_carries_its_mark(subject: Subject) -> None:
     assert subject.environments() == {request.environment_id: ENDS_AT}
 
 
+def test_a_mark_tells_the_end_that_it_was_given_last(subject: Subject) -> None:
+    request, other = subject.request("web-0", "web-1"), subject.request("web-0")
+    subject.driver.create(request)
+    subject.driver.create(other)
+    before = subject.settled(request.environment_id)
+    for ends_at in (ENDS_AT + 3600, ENDS_AT - 3600, NEVER):
+        subject.driver.mark_end(request.environment_id, ends_at)
+        subject.driver.mark_end(request.environment_id, ends_at)
+        assert subject.environments() == {request.environment_id: ends_at, other.environment_id: ENDS_AT}
+    assert subject.nodes(request.environment_id) == before
+    subject.driver.create(replace(request, ends_at=NEVER))
+    assert subject.settled(request.environment_id) == before
+    subject.driver.destroy(request.environment_id)
+    assert subject.environments() == {other.environment_id: ENDS_AT}
+
+
+def test_what_never_was_has_no_mark(subject: Subject) -> None:
+    subject.driver.mark_end(subject.fresh_id(), ENDS_AT)
+    assert subject.environments() == {}
+
+
 def test_create_may_be_repeated(subject: Subject) -> None:
     request = subject.request("web-0", "web-1")
     subject.driver.create(request)
@@ -382,6 +404,8 @@ def test_another_deployment_sees_and_touches_nothing(subject: Subject) -> None:
     assert subject.stranger.list() == Listing()
     subject.stranger.destroy(request.environment_id, ["web-0"])
     subject.stranger.destroy(request.environment_id)
+    subject.stranger.mark_end(request.environment_id, ENDS_AT + 3600)
+    assert subject.environments() == {request.environment_id: ENDS_AT}
     assert subject.nodes(request.environment_id) == before
 
 

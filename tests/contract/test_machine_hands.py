@@ -70,6 +70,22 @@ def test_a_machine_tells_whose_it_is(subject: Subject) -> None:
     assert subject.hands.look(subject.machine) == Marks(OURS, 2)
 
 
+def test_a_mark_is_written_anew_and_nobody_is_let_in_or_out(subject: Subject) -> None:
+    leased = subject.leased(1)
+    subject.hands.hand_over(leased, [GUEST])
+    let_in = replace(leased, reset=f"grep -q '{GUEST}' /root/.ssh/authorized_keys")
+    subject.hands.reset(let_in)
+    later = replace(leased, lease=replace(LEASE, ends_at=LEASE.ends_at + 3600))
+    subject.hands.mark(later)
+    subject.hands.mark(later)
+    assert subject.hands.look(subject.machine) == Marks(OURS, 1, "env-1", "web-0", LEASE.ends_at + 3600)
+    subject.hands.reset(let_in)
+    subject.hands.take_back(subject.at(2))
+    with pytest.raises(InvalidTransition, match="later turn"):
+        subject.hands.mark(later)
+    assert subject.hands.look(subject.machine) == Marks(OURS, 2)
+
+
 def test_what_is_late_is_refused(subject: Subject) -> None:
     subject.hands.take_back(subject.at(5))
     with pytest.raises(InvalidTransition, match="later turn"):
@@ -82,6 +98,8 @@ def test_what_is_late_is_refused(subject: Subject) -> None:
 def test_a_machine_that_is_nobodys_is_handed_to_nobody(subject: Subject) -> None:
     with pytest.raises(InvalidTransition, match="leased to nobody"):
         subject.hands.hand_over(subject.at(1), [GUEST])
+    with pytest.raises(InvalidTransition, match="leased to nobody"):
+        subject.hands.mark(subject.at(1))
 
 
 def test_a_machine_that_is_forgotten_may_be_anybodys(subject: Subject) -> None:
@@ -107,7 +125,7 @@ def test_who_does_not_answer_is_named(subject: Subject) -> None:
 def test_a_dead_machine_may_answer_later(subject: Subject) -> None:
     leased = replace(subject.dead, use=Use.LEASED, lease=LEASE, turn=1)
     hands = subject.hands
-    for act in (hands.look, hands.take_back, hands.reset, partial(hands.hand_over, keys=[GUEST])):
+    for act in (hands.look, hands.mark, hands.take_back, hands.reset, partial(hands.hand_over, keys=[GUEST])):
         with pytest.raises(TransientError, match="m2"):
             act(leased)
 

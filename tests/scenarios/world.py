@@ -263,6 +263,10 @@ class MortalDriver(MemoryDriver):
         with self.grave.around("destroy"):
             super().destroy(environment_id, nodes)
 
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        with self.grave.around("mark"):
+            super().mark_end(environment_id, ends_at)
+
 
 class MortalMetal(StaticDriver):
     """The same on registered machines."""

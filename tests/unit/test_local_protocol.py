@@ -13,6 +13,7 @@ from pipeline.adapters.drivers.local.protocol import (
     BuildImage,
     Create,
     Destroy,
+    MarkEnd,
     Plain,
     Refused,
     environment_json,
@@ -77,6 +78,7 @@ def test_requests_with_names() -> None:
     assert parse({"do": "build_image", "image": "debian-12"}) == BuildImage("debian-12")
     assert parse({"do": "destroy", "environment_id": "e", "nodes": None}) == Destroy("e", None)
     assert parse({"do": "destroy", "environment_id": "e", "nodes": ["a", "b"]}) == Destroy("e", ("a", "b"))
+    assert parse({"do": "mark_end", "environment_id": "e", "ends_at": 2e9}) == MarkEnd("e", 2e9)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from pipeline.adapters.drivers.vagrant.locks import Locks
 from pipeline.adapters.drivers.vagrant.lxc import box
 from pipeline.adapters.drivers.vagrant.lxc.limits import limits
 from pipeline.adapters.drivers.vagrant.lxc.provider import reason_in
@@ -24,7 +25,7 @@ from pipeline.adapters.drivers.vagrant.seed import files, hosts
 from pipeline.adapters.drivers.vagrant.session import FILE, pattern
 from pipeline.adapters.drivers.vagrant.sessions import Output, end_session
 from pipeline.adapters.drivers.vagrant.terms import ADDRESSES, Image
-from pipeline.domain.errors import CapacityError
+from pipeline.domain.errors import CapacityError, TransientError
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.envs.build_logs import BuildLogs
@@ -50,6 +51,15 @@ def place(tmp_path: Path) -> Place:
     made = Place(tmp_path / "env-1", "lxc")
     made.open(TEMPLATES)
     return made
+
+
+def test_whoever_does_not_wait_is_told_that_somebody_is_at_it(tmp_path: Path) -> None:
+    locks = Locks(tmp_path)
+    with locks.environment("env-1"), pytest.raises(TransientError, match="env-1"), locks.at_once("env-1"):
+        pytest.fail("two are at it")
+    with locks.at_once("env-1"):
+        assert locks.busy("env-1")
+    assert not locks.busy("env-1")
 
 
 def test_a_directory_has_the_templates_and_what_is_to_be_there(place: Place) -> None:

@@ -25,15 +25,15 @@ from pipeline.ports.drivers import (
 class MemoryCloud:
     """What exists. Knobs:
 
-    `fail_create`, `fail_destroy`, `fail_list`: errors to raise, one a call. `slow`: new nodes stay building until
-    `finish` is called. `faults`: node name to the fault it comes up with; `bad_images` and `bad_machines`: the same by
-    image, and by machine as `machine_of` knows it (environment id, node name), since drivers are not told. `outage`:
-    what every call says while it is not empty. `room`: nodes that fit, None for any number. `inventory`: what the cloud
-    reports of its machines. `loads`: what it measures of them. `can`: what it does for nodes, and `custom` what its
-    operator lets projects set; everything at first. `requests`: what it was asked for last, by environment. `lies`: so
-    many calls of destroy return although everything still stands. `mistakes`: what a check finds. `login_keys` says who
-    may log in beside Greenroom, by environment. `full`: nodes, by name, whose fault is that a quota was full. `exact`:
-    nodes stand on the machines that placement chose.
+    `fail_create`, `fail_destroy`, `fail_list`, `fail_mark`: errors to raise, one a call. `slow`: new nodes stay
+    building until `finish` is called. `faults`: node name to the fault it comes up with; `bad_images` and
+    `bad_machines`: the same by image, and by machine as `machine_of` knows it (environment id, node name), since
+    drivers are not told. `outage`: what every call says while it is not empty. `room`: nodes that fit, None for any
+    number. `inventory`: what the cloud reports of its machines. `loads`: what it measures of them. `can`: what it does
+    for nodes, and `custom` what its operator lets projects set; everything at first. `requests`: what it was asked for
+    last, by environment. `lies`: so many calls of destroy return although everything still stands. `mistakes`: what a
+    check finds. `login_keys` says who may log in beside Greenroom, by environment. `full`: nodes, by name, whose fault
+    is that a quota was full. `exact`: nodes stand on the machines that placement chose.
     """
 
     nodes: dict[tuple[str, str], NodeView] = field(default_factory=dict)
@@ -41,6 +41,7 @@ class MemoryCloud:
     fail_create: list[InfraError] = field(default_factory=list)
     fail_destroy: list[InfraError] = field(default_factory=list)
     fail_list: list[InfraError] = field(default_factory=list)
+    fail_mark: list[InfraError] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
     full: set[str] = field(default_factory=set)
     bad_images: dict[str, str] = field(default_factory=dict)
@@ -163,6 +164,12 @@ class MemoryDriver:
             if nodes is None:
                 self._cloud.marks.pop(environment_id, None)
                 self._cloud.requests.pop(environment_id, None)
+
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        with self._cloud.lock:
+            self._cloud.answer(self._cloud.fail_mark)
+            if self._cloud.marks.get(environment_id, ("",))[0] == self._deployment:
+                self._cloud.marks[environment_id] = (self._deployment, ends_at)
 
     def inventory(self) -> Inventory | None:
         return self._cloud.inventory

@@ -55,6 +55,9 @@ class LocalDriver:
         named = None if nodes is None else list(nodes)
         self._ask({"do": "destroy", "environment_id": environment_id, "nodes": named})
 
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        self._ask({"do": "mark_end", "environment_id": environment_id, "ends_at": ends_at})
+
     def inventory(self) -> Inventory:
         """This machine as it poses, with the images that it holds now."""
         return report(self._pose, frozenset(self._ask({"do": "images"})))

@@ -260,6 +260,13 @@ class Environments:
                 self._network.unguard_machine()
                 cgroups.remove_parent(self._records.deployment)
 
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        """Write down another end of its lease, if it is there."""
+        with self._alone(environment_id):
+            home = self._records.environment(environment_id)
+            if home is not None:
+                self._records.save_environment(replace(home, ends_at=ends_at))
+
     def clean(self) -> int:
         """Take all environments of the deployment away; how many there were."""
         ids = sorted(self._environment_ids())

@@ -33,6 +33,7 @@ from pipeline.adapters.drivers.local.protocol import (
     BuildImage,
     Create,
     Destroy,
+    MarkEnd,
     Plain,
     Refused,
     Request,
@@ -146,6 +147,8 @@ class Server:
                 self._environments.create(environment)
             case Destroy(environment_id, nodes):
                 self._environments.destroy(environment_id, nodes)
+            case MarkEnd(environment_id, ends_at):
+                self._environments.mark_end(environment_id, ends_at)
             case BuildImage(name):
                 return ensure_image(self._images_in, name, progress).key
             case Plain(do):

@@ -1,7 +1,8 @@
 """What goes over the helper's socket: one JSON request a line, answered by progress lines and one last line.
 
 Requests: `{"do": "ping" | "images" | "list" | "usage" | "clean" | "stop"}`, `{"do": "build_image", "image": NAME}`,
-`{"do": "create", "environment": {...}}`, `{"do": "destroy", "environment_id": NAME, "nodes": [NAME, ...] | null}`.
+`{"do": "create", "environment": {...}}`, `{"do": "destroy", "environment_id": NAME, "nodes": [NAME, ...] | null}`,
+`{"do": "mark_end", "environment_id": NAME, "ends_at": SECONDS}`.
 Answers: `{"progress": TEXT}` any number of times, then `{"ok": VALUE}` or `{"error": CODE, "message": TEXT}`.
 """
 
@@ -54,6 +55,12 @@ class Destroy:
 
 
 @dataclass(frozen=True)
+class MarkEnd:
+    environment_id: str
+    ends_at: float
+
+
+@dataclass(frozen=True)
 class BuildImage:
     image: str
 
@@ -76,7 +83,7 @@ class Usage:
     by_machine: Mapping[str, Mapping[str, float]]
 
 
-Request = Create | Destroy | BuildImage | Plain
+Request = Create | Destroy | MarkEnd | BuildImage | Plain
 PLAIN = ("ping", "images", "list", "usage", "clean", "stop")
 
 
@@ -113,6 +120,9 @@ class Fields:
         if not low <= value <= high:
             raise self.refuse(key, f"a number from {low:g} to {high:g}")
         return value
+
+    def moment(self, key: str) -> float:
+        return self.number(key, 0, 1e12)
 
     def integer(self, key: str, low: int, high: int) -> int:
         value = self.number(key, low, high)
@@ -155,9 +165,12 @@ def _request(do: str, fields: Fields) -> Request:
         return Create(_environment(Fields(fields.take("environment"), "environment")))
     if do == "destroy":
         return _destroy(fields)
+    if do == "mark_end":
+        return MarkEnd(fields.name("environment_id"), fields.moment("ends_at"))
     if do == "build_image":
         return BuildImage(fields.name("image"))
-    raise Refused("bad-request", f"request.do: expected one of create, destroy, build_image, {', '.join(PLAIN)}")
+    known = ("create", "destroy", "mark_end", "build_image", *PLAIN)
+    raise Refused("bad-request", f"request.do: expected one of {', '.join(known)}")
 
 
 def _destroy(fields: Fields) -> Destroy:
@@ -176,7 +189,7 @@ def _environment(fields: Fields) -> EnvironmentRequest:
         environment_id=fields.name("environment_id"),
         service=fields.name("service"),
         authorized_key=fields.text("authorized_key", PUBLIC_KEY, "one OpenSSH public key"),
-        ends_at=fields.number("ends_at", 0, 1e12),
+        ends_at=fields.moment("ends_at"),
         login_keys=fields.lines("login_keys", PUBLIC_KEY, "OpenSSH public keys"),
         nodes=tuple(_node(Fields(node, f"nodes[{i}]")) for i, node in enumerate(nodes)),
     )

@@ -124,6 +124,11 @@ class Around:
             else:
                 drop_strays(cloud, self._mark(environment_id))
 
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        """Let the environment's mark tell another end; nothing there is no fault."""
+        for cloud in self._clouds.all():
+            groups.mark_end(cloud, self._mark(environment_id), ends_at)
+
     def _mark(self, environment_id: str) -> Mark:
         return Mark(self._deployment, environment_id)
 

@@ -71,6 +71,10 @@ class OpenStackDriver:
             for cloud in self._clouds.all():
                 remove(cloud, mark, None if nodes is None else frozenset(nodes))
 
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        for cloud in self._clouds.all():
+            groups.mark_end(cloud, Mark(self._deployment, environment_id), ends_at)
+
     def inventory(self) -> Inventory | None:
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pipeline.adapters.drivers.openstack.cloud import Cloud
@@ -53,6 +54,17 @@ def ensure(cloud: Cloud, mark: Mark, request: EnvironmentRequest, found: Sequenc
     for id in ids.values():  # Neutron takes the rules of one group at a time
         _add(cloud, mark, [rule for rule in lacking if rule["security_group_id"] == id])
     return ids
+
+
+def mark_end(cloud: Cloud, mark: Mark, ends_at: float) -> None:
+    """Let the name of the environment's own group tell another end, if there is one in this account."""
+    from openstack.exceptions import NotFoundException
+
+    name = mark.group_name(ends_at)
+    for one in existing(cloud, mark):
+        if not one.name.startswith(ROLE) and one.name != name:
+            with told(f"marking environment {mark.environment_id}"), suppress(NotFoundException):
+                cloud.connection.network.update_security_group(one.id, name=name)
 
 
 def _add(cloud: Cloud, mark: Mark, rules: list[Rule]) -> None:

@@ -50,6 +50,10 @@ class BesideDriver:
         self._registered.destroy(environment_id, nodes)
         self._made.destroy(environment_id, nodes)
 
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        self._registered.mark_end(environment_id, ends_at)
+        self._made.mark_end(environment_id, ends_at)
+
     def inventory(self) -> Inventory | None:
         """The other driver's: the books have the registered machines beside it."""
         return self._made.inventory()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from pipeline.domain.errors import InfraError, InvalidTransition
 from pipeline.domain.inventory import Inventory, Load, Machine
-from pipeline.domain.registered import Registered, Wanted, images_of, inventory_of
+from pipeline.domain.registered import Registered, Wanted, ending, images_of, inventory_of
 from pipeline.ports.drivers import (
     Capabilities,
     EnvironmentRequest,
@@ -82,6 +83,23 @@ class StaticDriver:
             self._hands.take_back(machine)
         except (InfraError, InvalidTransition) as error:
             log.info("machine %s: its keys are taken away when it is cleaned: %s", machine.name, error)
+
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        """The machines first: `list` shows what the books say, and as long as that is the old end it is tried again.
+
+        One that is down keeps the end that it has.
+        """
+        ours = [ending(one, ends_at) for one in self._ours(environment_id)]
+        there = [one for one in ours if one.lease is not None and one.lease.open and not one.fault]
+        if there:
+            with ThreadPoolExecutor(min(AT_ONCE, len(there))) as pool:
+                tuple(pool.map(self._mark, there))
+        if ours:
+            self._stock.mark_end(environment_id, ends_at)
+
+    def _mark(self, machine: Registered) -> None:
+        with suppress(InvalidTransition):  # it was given back meanwhile
+            self._hands.mark(machine)
 
     def names(self) -> frozenset[str]:
         """The machines that are registered now."""

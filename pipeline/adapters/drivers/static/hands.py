@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.adapters.drivers.static import scripts
 from pipeline.domain.errors import InvalidTransition, PermanentError, TransientError
-from pipeline.domain.registered import Registered
+from pipeline.domain.registered import Lease, Registered, lease_of
 from pipeline.ports.common import LimitExceeded, Limits, Secret
 from pipeline.ports.machines import Marks
 from pipeline.ports.transports import EnvironmentAccess, NodeAccess, Transport
@@ -50,12 +50,12 @@ class SshHands:
         return _marks(*lines)
 
     def hand_over(self, machine: Registered, keys: Sequence[str]) -> None:
-        lease = machine.lease
-        if lease is None:
-            raise InvalidTransition(f"machine {machine.name} is leased to nobody")
-        mark = f"{lease.environment} {lease.node} {lease.ends_at:.0f}"
+        lease = lease_of(machine)
         lines = "".join(f"{key}\n" for key in keys)
-        self._act(machine, scripts.HAND_OVER, {"KEYS": lines, "LEASE": mark, "NODE": lease.node})
+        self._act(machine, scripts.HAND_OVER, {"KEYS": lines, "LEASE": _mark(lease), "NODE": lease.node})
+
+    def mark(self, machine: Registered) -> None:
+        self._act(machine, scripts.MARK, {"LEASE": _mark(lease_of(machine))})
 
     def take_back(self, machine: Registered) -> None:
         self._act(machine, scripts.TAKE_BACK)
@@ -112,6 +112,10 @@ def _kept(machine: Registered) -> str:
 def _node(machine: Registered) -> NodeAccess:
     login = machine.login
     return NodeAccess(machine.name, "machine", login.address, login.port, login.user, login.host_key)
+
+
+def _mark(lease: Lease) -> str:
+    return f"{lease.environment} {lease.node} {lease.ends_at:.0f}"
 
 
 def _marks(owner: str, turn: str, lease: str) -> Marks:

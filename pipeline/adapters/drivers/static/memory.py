@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.domain.errors import InvalidTransition, PermanentError, TransientError
-from pipeline.domain.registered import Registered
+from pipeline.domain.registered import Registered, lease_of
 from pipeline.ports.machines import Marks
 
 
@@ -52,11 +52,11 @@ class MemoryHands:
         return self._machines.marks.get(machine.name, Marks())
 
     def hand_over(self, machine: Registered, keys: Sequence[str]) -> None:
-        lease = machine.lease
-        if lease is None:
-            raise InvalidTransition(f"machine {machine.name} is leased to nobody")
-        marks = self._act(machine)
+        self.mark(machine)
         self._machines.keys[machine.name] = tuple(keys)
+
+    def mark(self, machine: Registered) -> None:
+        lease, marks = lease_of(machine), self._act(machine)
         leased = replace(marks, environment=lease.environment, node=lease.node, ends_at=lease.ends_at)
         self._machines.marks[machine.name] = leased
 

@@ -1,6 +1,7 @@
 """What is run on a registered machine, as root, by a POSIX shell; all that varies stands in variables.
 
-`OWNER` is the deployment, `TURN` the turn, `LOGIN` the user of the service, `SERVICE` its key, `KEYS` those of a lease.
+`OWNER` is the deployment, `TURN` the turn, `LOGIN` the user of the service, `SERVICE` its key, `KEYS` those of a lease,
+`LEASE` its mark.
 """
 
 from __future__ import annotations
@@ -53,11 +54,21 @@ $1"
 }}
 """
 
+#: Whole or not at all: a machine whose mark was cut short would be nobody's.
+_MARK = """\
+printf '%s\\n' "$LEASE" >"$marks/lease.new"
+mv -f "$marks/lease.new" "$marks/lease"
+"""
+
+MARK = _BEGIN + _MARK
+
 HAND_OVER = (
     _BEGIN
     + """\
 [ -f "$marks/hostname" ] || hostname >"$marks/hostname"
-printf '%s\\n' "$LEASE" >"$marks/lease"
+"""
+    + _MARK
+    + """\
 only "$KEYS"
 hostname "$NODE" 2>/dev/null || true
 """

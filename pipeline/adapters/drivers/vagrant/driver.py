@@ -162,6 +162,14 @@ class VagrantDriver:
             elif place.exists():
                 place.forget(nodes)
 
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        """TransientError while somebody makes or removes its nodes: that may take Vagrant long."""
+        place = self._place(environment_id)
+        with self._locks.at_once(environment_id):
+            if place.exists():
+                place.write(ends_at, place.owner(), place.machines())
+            self._provider.mark_end(environment_id, ends_at)
+
     def inventory(self) -> Inventory | None:
         return None
 

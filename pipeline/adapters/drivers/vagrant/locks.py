@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+
+from pipeline.domain.errors import TransientError
 
 
 class Locks:
@@ -18,6 +20,16 @@ class Locks:
     def environment(self, environment_id: str) -> AbstractContextManager[None]:
         """One at a time makes or removes an environment."""
         return locked(self._file(environment_id))
+
+    @contextmanager
+    def at_once(self, environment_id: str) -> Iterator[None]:
+        """The same for whoever does not wait: TransientError when somebody has it."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(self._file(environment_id), fcntl.LOCK_EX | fcntl.LOCK_NB))
+            except BlockingIOError as error:
+                raise TransientError(f"environment {environment_id}: its nodes are just made or removed") from error
+            yield
 
     def busy(self, environment_id: str) -> bool:
         """Whether somebody makes or removes it."""

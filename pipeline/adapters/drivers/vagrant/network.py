@@ -102,9 +102,15 @@ class Network:
                 run(["ip", "link", "del", link])
             subnet = self._free()
             self._guard([*(one.link for one in self.bridges()), link])
-            mark = f"greenroom {self.deployment} {environment_id} {ends_at:.0f}"
-            run(["ip", "-batch", "-"], _made(link, subnet, mark))
+            run(["ip", "-batch", "-"], _made(link, subnet, self._mark(environment_id, ends_at)))
         return Bridge(link, subnet, environment_id, ends_at)
+
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        """Let the alias of an environment's bridge tell another end, if it is there."""
+        link = self._link(environment_id)
+        with machine_lock():
+            if any(one.environment_id == environment_id for one in self.bridges()):
+                run(["ip", "link", "set", "dev", link, "alias", self._mark(environment_id, ends_at)])
 
     def release(self, environment_id: str) -> None:
         """Remove the bridge of an environment, and after the last one the machine's rules."""
@@ -121,6 +127,9 @@ class Network:
         within = "\n".join(WITHIN.format(link=link) for link in links)
         rules = RULES if links else NO_RULES
         run(["nft", "-f", "-"], rules.format(table=self.table, prefix=self.prefix, within=within))
+
+    def _mark(self, environment_id: str, ends_at: float) -> str:
+        return f"greenroom {self.deployment} {environment_id} {ends_at:.0f}"
 
     def _link(self, environment_id: str) -> str:
         return f"{self.prefix}b{hashlib.sha256(environment_id.encode()).hexdigest()[:6]}"

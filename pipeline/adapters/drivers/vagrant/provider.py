@@ -86,3 +86,6 @@ class Provider(Protocol):
 
         Nothing there is no error.
         """
+
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        """Let `environments` tell another end (epoch seconds) of an environment. Nothing there is no error."""

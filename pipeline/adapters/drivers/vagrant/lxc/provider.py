@@ -80,6 +80,9 @@ class Lxc(OnThisMachine):
     def environments(self) -> Mapping[str, float]:
         return {one.environment_id: one.ends_at for one in self._network.bridges() if one.environment_id}
 
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        self._network.mark_end(environment_id, ends_at)
+
     def prepare(
         self, place: Place, request: EnvironmentRequest, nodes: Sequence[NodeRequest], standing: Sequence[Found]
     ) -> Mapping[str, Mapping[str, Any]]:

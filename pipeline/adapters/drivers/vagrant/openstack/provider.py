@@ -51,6 +51,9 @@ class Around(Protocol):
     def release(self, environment_id: str, nodes: Sequence[str] | None) -> None:
         """Remove what was made around servers that are gone: these, or with None all of the environment."""
 
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        """Let the environment's mark tell another end (epoch seconds); nothing there is no fault."""
+
 
 class OpenStack:
     """`Provider` for servers: it keeps one login for all machines of a directory, which are of one project."""
@@ -107,6 +110,9 @@ class OpenStack:
 
     def release(self, environment_id: str, nodes: Sequence[str] | None) -> None:
         self._around.release(environment_id, nodes)
+
+    def mark_end(self, environment_id: str, ends_at: float) -> None:
+        self._around.mark_end(environment_id, ends_at)
 
 
 def _found(view: NodeView) -> Found:
