@@ -211,3 +211,25 @@ def test_a_machine_is_cleaned_by_one_at_a_time() -> None:
     one = rules.being_cleaned(metal.get("m1"), clock.now())
     assert not rules.may_be_cleaned(one, clock.now())
     assert rules.may_be_cleaned(one, clock.now() + one.reset_s + rules.CLEANING_GRACE_S)
+
+
+def test_a_machine_that_is_down_keeps_the_end_that_it_knows_and_no_other_does() -> None:
+    metal = in_memory(2, ManualClock())
+    metal.stock.claim(OURS, "env-1", 100.0, [Wanted("web-0", IMAGE, "m1"), Wanted("web-1", IMAGE, "m2")])
+    for name in ("m1", "m2"):
+        metal.hands.hand_over(metal.get(name), [])
+    metal.stock.opened("env-1", {"m1": "", "m2": ""})
+    metal.machines.dead["m2"] = "its power is off"
+    metal.stock.change("m2", lambda one: replace(one, fault="its power is off"), "it is down")
+    metal.driver().mark_end("env-1", 5000.0)
+    assert {name: marks.ends_at for name, marks in metal.machines.marks.items()} == {"m1": 5000.0, "m2": 100.0}
+    assert [one.ends_at for one in metal.driver().list().environments] == [5000.0]
+
+
+def test_of_the_ends_that_machines_tell_the_latest_counts() -> None:
+    metal = in_memory(0)
+    ends = {"m1": 100.0, "m2": 5000.0, "m3": 100.0}
+    metal.stand(
+        *(replace(machine(name), use=Use.LEASED, lease=replace(LEASE, ends_at=at)) for name, at in ends.items())
+    )
+    assert [one.ends_at for one in metal.driver().list().environments] == [5000.0]

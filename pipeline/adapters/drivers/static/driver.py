@@ -61,9 +61,14 @@ class StaticDriver:
         return self.list().nodes
 
     def list(self) -> Listing:
-        """A machine is a node as soon as its keys are installed, or could not be."""
+        """A machine is a node as soon as its keys are installed, or could not be.
+
+        One that was down may tell an end that is not the last: of an environment's machines, the latest end counts.
+        """
         leased = [one for one in self._stock.machines() if one.lease and one.lease.deployment == self._deployment]
-        ends = {one.lease.environment: one.lease.ends_at for one in leased if one.lease is not None}
+        ends: dict[str, float] = {}
+        for lease in (one.lease for one in leased if one.lease is not None):
+            ends[lease.environment] = max(lease.ends_at, ends.get(lease.environment, 0.0))
         return Listing(
             nodes=tuple(view for one in leased if (view := _view(one)) is not None),
             environments=tuple(OwnedEnvironment(id, at) for id, at in ends.items()),
