@@ -73,7 +73,7 @@ def test_a_machine_tells_whose_it_is(subject: Subject) -> None:
 def test_a_mark_is_written_anew_and_nobody_is_let_in_or_out(subject: Subject) -> None:
     leased = subject.leased(1)
     subject.hands.hand_over(leased, [GUEST])
-    let_in = replace(leased, reset=f"grep -q '{GUEST}' /root/.ssh/authorized_keys")
+    let_in = replace(leased, reset=f"grep -q '{GUEST}' ~/.ssh/authorized_keys")
     subject.hands.reset(let_in)
     later = replace(leased, lease=replace(LEASE, ends_at=LEASE.ends_at + 3600))
     subject.hands.mark(later)

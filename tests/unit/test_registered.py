@@ -224,6 +224,9 @@ def test_a_machine_that_is_down_keeps_the_end_that_it_knows_and_no_other_does() 
     metal.driver().mark_end("env-1", 5000.0)
     assert {name: marks.ends_at for name, marks in metal.machines.marks.items()} == {"m1": 5000.0, "m2": 100.0}
     assert [one.ends_at for one in metal.driver().list().environments] == [5000.0]
+    metal.stock.change("m1", lambda one: replace(one, fault="its power is off"), "it is down")
+    metal.driver().mark_end("env-1", 9000.0)  # as long as the books tell another end, it is tried again
+    assert [one.ends_at for one in metal.driver().list().environments] == [5000.0]
 
 
 def test_of_the_ends_that_machines_tell_the_latest_counts() -> None:

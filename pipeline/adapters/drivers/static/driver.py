@@ -92,14 +92,13 @@ class StaticDriver:
     def mark_end(self, environment_id: str, ends_at: float) -> None:
         """The machines first: `list` shows what the books say, and as long as that is the old end it is tried again.
 
-        One that is down keeps the end that it has.
+        One that is down keeps the end that it has; where all are, so do the books.
         """
         ours = [ending(one, ends_at) for one in self._ours(environment_id)]
         there = [one for one in ours if one.lease is not None and one.lease.open and not one.fault]
         if there:
             with ThreadPoolExecutor(min(AT_ONCE, len(there))) as pool:
                 tuple(pool.map(self._mark, there))
-        if ours:
             self._stock.mark_end(environment_id, ends_at)
 
     def _mark(self, machine: Registered) -> None:
