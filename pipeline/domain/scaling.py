@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.domain.phases import Progress
+from pipeline.domain.milestones import Progress
 from pipeline.domain.rules import PlacementRules
 
 

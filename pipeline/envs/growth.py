@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from pipeline.domain import failsafe, phases, resizing
+from pipeline.domain import failsafe, milestones, resizing
 from pipeline.domain.breakers import Call
 from pipeline.domain.environments import Environment, NodeState, awaited
 from pipeline.domain.errors import CallsPaused, InfraError
@@ -190,11 +190,11 @@ class Growth:
         shown: Collection[str],
         reason: str,
     ) -> Loaded[Environment]:
-        """Go on later, or give up what had its time, as a whole or in this phase; `shown`: what the provider shows."""
+        """Go on later, or give up what had its time, or that to its next milestone; `shown`: what its provider shows."""
         provider, now = self._provider(observed.provider), self._clock.now()
-        phase = awaited(observed.named(scaling.coming), shown)
-        progress = phases.advanced(scaling.progress, phase, scaling.placed_at, now)
-        passed = phases.overdue(provider.deadlines, scaling.placed_at, progress, now)
+        milestone = awaited(observed.named(scaling.coming), shown)
+        progress = milestones.advanced(scaling.progress, milestone, scaling.placed_at, now)
+        passed = milestones.overdue(provider.deadlines, scaling.placed_at, progress, now)
         if passed:
             return self._fail(Loaded(observed, loaded.version), scaling, f"{passed}: {reason}")
         goes_on = replace(observed, scaling=replace(scaling, progress=progress))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ParamSpec
 
-from pipeline.domain import failsafe, phases
+from pipeline.domain import failsafe, milestones
 from pipeline.domain.breakers import Call
 from pipeline.domain.durations import passed
 from pipeline.domain.environments import (
@@ -346,8 +346,8 @@ class Lifecycle:
     ) -> Environment:
         """Wait for it, or take it elsewhere when it had its time; `late`: the nodes that are there and not ready."""
         now, began = self._clock.now(), environment.state_since
-        progress = phases.advanced(environment.progress, awaited(environment.nodes, late), began, now)
-        passed = phases.overdue(provider.deadlines, began, progress, now)
+        progress = milestones.advanced(environment.progress, awaited(environment.nodes, late), began, now)
+        passed = milestones.overdue(provider.deadlines, began, progress, now)
         if passed:
             return self._elsewhere(loaded, provider, late, f"{passed}: {why}")
         waits = replace(environment, progress=progress, not_before=now + provider.poll_s, reason=why)

@@ -23,7 +23,7 @@ from pipeline.clients.openstack.marks import DEPLOYMENT, ENVIRONMENT
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState, Node
 from pipeline.domain.errors import TransientError
-from pipeline.domain.phases import Deadlines
+from pipeline.domain.milestones import Deadlines
 from pipeline.domain.resources import Resources
 from pipeline.domain.rules import EnvironmentRules, PlacementRules, Spread
 from pipeline.envs.books import Books

@@ -1,4 +1,4 @@
-"""Builds that stay in one phase for too long: not accepted, not active, not answering."""
+"""Builds that miss a deadline on their way: not accepted, not active, not answering."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.domain.environments import Environment
-from pipeline.domain.phases import Deadlines
+from pipeline.domain.milestones import Deadlines
 from pipeline.domain.runs import Verdict
 from pipeline.envs.gate import Asking
 from pipeline.ports.drivers import NodeView
@@ -66,7 +66,7 @@ def test_nodes_that_do_not_get_active_are_taken_elsewhere(tmp_path: Path) -> Non
     assert environment.placed_again == 1
 
 
-def test_the_time_of_a_phase_begins_with_it(tmp_path: Path) -> None:
+def test_the_time_to_a_milestone_begins_at_the_one_before(tmp_path: Path) -> None:
     world = patient(usual_world(tmp_path))
     world.cloud.slow = True
     world.transport.unreachable = {"web-0": "connection refused"}
