@@ -190,7 +190,7 @@ class Growth:
         shown: Collection[str],
         reason: str,
     ) -> Loaded[Environment]:
-        """Go on later, or give up what had its time, or that to its next milestone; `shown`: what its provider shows."""
+        """Go on later, or give up what had its time, or that to its next milestone; `shown`: nodes that are shown."""
         provider, now = self._provider(observed.provider), self._clock.now()
         milestone = awaited(observed.named(scaling.coming), shown)
         progress = milestones.advanced(scaling.progress, milestone, scaling.placed_at, now)
