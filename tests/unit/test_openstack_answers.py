@@ -155,3 +155,15 @@ def test_what_was_not_finished_is_tried_again(
         act(cloud)
     assert proxy.happened == ["spoilt"]
     assert act(cloud) == whole
+
+
+def test_servers_of_a_part_of_nova_that_does_not_answer_are_not_passed_over(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of them Nova says that they are there, and not whose."""
+    ours = {"id": "server-1", "name": "web-0", "status": "ACTIVE", "metadata": {}}
+    monkeypatch.setitem(ANSWERS, "detail", {"servers": [ours]})
+    assert [one.id for one in cloud.servers()] == ["server-1"]
+    monkeypatch.setitem(ANSWERS, "detail", {"servers": [{"id": "server-2", "status": "UNKNOWN"}, ours]})
+    with pytest.raises(TransientError, match="cannot reach its part with server-2"):
+        cloud.servers()

@@ -30,7 +30,7 @@ from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.wiring import Custom
 from pipeline.ports.common import Secret
-from pipeline.ports.drivers import NodeRequest, NodeStatus
+from pipeline.ports.drivers import NodeRequest, NodeStatus, NodeView
 
 SMALL = Resources(vcpu=1, memory_mib=512, disk_gib=5)
 NODE = NodeRequest("web-0", "web", "plain", SMALL, QosProfile(), Secret("private"), "ssh-ed25519 AAAA")
@@ -191,11 +191,43 @@ def test_a_driver_is_exact_where_its_account_may_choose_machines(tmp_path: Path,
     ],
 )
 def test_a_fault_that_is_no_more_than_a_full_quota_is_known(fault: str, *, full: bool) -> None:
-    metadata = {"greenroom-deployment": "ours", "greenroom-environment": "env-1"}
-    told = {"id": "id-1", "name": "web-0", "status": "ERROR", "task_state": None, "compute_host": None}
-    server = SimpleNamespace(**told, metadata=metadata, fault={"message": fault})
-    [seen] = views([server], "ours")
+    seen = seen_as("ERROR", fault=fault)
     assert (seen.status, seen.full) == (NodeStatus.ERROR, full)
+
+
+def seen_as(status: str, task_state: str | None = None, fault: str = "") -> NodeView:
+    """The view of a server of ours of which Nova says this."""
+    metadata = {"greenroom-deployment": "ours", "greenroom-environment": "env-1"}
+    told = {"id": "id-1", "name": "web-0", "status": status, "task_state": task_state, "compute_host": None}
+    [seen] = views([SimpleNamespace(**told, metadata=metadata, fault={"message": fault})], "ours")
+    return seen
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "ACTIVE", "MIGRATING", "REBOOT", "HARD_REBOOT", "PASSWORD", "RESIZE", "VERIFY_RESIZE", "REVERT_RESIZE",
+        "UNKNOWN",
+    ],
+)  # fmt: skip
+def test_a_server_that_comes_back_by_itself_is_not_lost(status: str) -> None:
+    assert (seen_as(status).status, seen_as(status).fault) == (NodeStatus.ACTIVE, "")
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "SHUTOFF", "PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED", "ERROR", "DELETED", "SOFT_DELETED", "RESCUE",
+        "REBUILD",
+    ],
+)  # fmt: skip
+def test_a_server_that_is_down_or_made_anew_is_of_no_use(status: str) -> None:
+    assert (seen_as(status).status, seen_as(status).fault) == (NodeStatus.ERROR, f"server id-1 is {status}")
+
+
+def test_a_server_that_somebody_deletes_is_said_to_be_deleted() -> None:
+    seen = seen_as("ACTIVE", task_state="deleting")
+    assert (seen.status, seen.fault) == (NodeStatus.ERROR, "server id-1 is being deleted")
 
 
 def test_an_account_that_is_refused_is_to_be_corrected_or_renewed() -> None:

@@ -17,12 +17,14 @@ from pipeline.domain.errors import PermanentError
 from pipeline.domain.snapshots import named
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
 
-#: A server runs while it is migrated live.
-_STATUS: Mapping[str, NodeStatus] = {
-    "BUILD": NodeStatus.BUILDING,
-    "ACTIVE": NodeStatus.ACTIVE,
-    "MIGRATING": NodeStatus.ACTIVE,
-}
+#: Nova's words for a server that runs, or comes back by itself with what is on its disk. One whose state Nova does not
+#: know was not seen to be down; one that is rebuilt is made of its image anew, and comes back as nobody configured it.
+_RUNS = frozenset(
+    {
+        "ACTIVE", "MIGRATING", "REBOOT", "HARD_REBOOT", "PASSWORD", "RESIZE", "VERIFY_RESIZE", "REVERT_RESIZE",
+        "UNKNOWN",
+    }
+)  # fmt: skip
 
 
 def deployment_tag(deployment: str) -> str:
@@ -170,9 +172,7 @@ def views_once(found: Iterable[Iterable[Any]], deployment: str) -> list[NodeView
 
 def view(server: Any, mark: Mark) -> NodeView:
     """A server as a node: whatever neither builds nor runs is of no use to an environment."""
-    status = _STATUS.get(server.status, NodeStatus.ERROR)
-    if str(server.task_state or "").startswith("deleting"):
-        status = NodeStatus.ERROR
+    status = _status(server)
     fault = _fault(server) if status is NodeStatus.ERROR else ""
     return NodeView(
         environment_id=mark.environment_id,
@@ -192,6 +192,20 @@ def view(server: Any, mark: Mark) -> NodeView:
     )
 
 
+def _status(server: Any) -> NodeStatus:
+    if _is_deleted(server):
+        return NodeStatus.ERROR
+    if server.status == "BUILD":
+        return NodeStatus.BUILDING
+    return NodeStatus.ACTIVE if server.status in _RUNS else NodeStatus.ERROR
+
+
+def _is_deleted(server: Any) -> bool:
+    """Whether somebody told Nova to delete it; its status stays what it was until it is gone."""
+    return str(server.task_state or "").startswith("deleting")
+
+
 def _fault(server: Any) -> str:
     said = (server.fault or {}).get("message", "")
-    return f"server {server.id} is {server.status}" + (f": {said}" if said else "")
+    state = "being deleted" if _is_deleted(server) else server.status
+    return f"server {server.id} is {state}" + (f": {said}" if said else "")
