@@ -162,6 +162,7 @@ CASES: list[tuple[Exception, type]] = [
     (auth.SSLError("self-signed certificate"), PermanentError),
     (auth.MissingRequiredOptions([]), PermanentError),
     (sdk.ConfigException("no such cloud"), PermanentError),
+    (sdk.ResourceTimeout("Timeout waiting for Server:5c1d to delete"), TransientError),
 ]
 
 

@@ -69,13 +69,14 @@ def is_full(fault: str) -> bool:
 
 
 def _silent(error: Exception) -> bool:
-    """Whether nobody answered, or not to the end."""
+    """Whether nobody answered, not to the end, or not within the time that was waited for it."""
     from keystoneauth1.exceptions import DiscoveryFailure, RetriableConnectionFailure, UnknownConnectionError
+    from openstack.exceptions import ResourceTimeout
     from requests.exceptions import ChunkedEncodingError, JSONDecodeError
 
     if isinstance(error, UnknownConnectionError):  # keystoneauth keeps in it what requests said
         return isinstance(error.original, ChunkedEncodingError)
-    return isinstance(error, RetriableConnectionFailure | DiscoveryFailure | JSONDecodeError)
+    return isinstance(error, RetriableConnectionFailure | DiscoveryFailure | JSONDecodeError | ResourceTimeout)
 
 
 def _not_offered(error: Exception) -> bool:
