@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import requests
@@ -17,9 +18,10 @@ from keystoneauth1 import exceptions as auth
 from openstack import exceptions as sdk
 
 from pipeline.adapters.drivers.openstack.apart import turns
+from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 from pipeline.adapters.drivers.openstack.flavors import Flavor, best, made_for, wanted
-from pipeline.adapters.drivers.openstack.servers import views
+from pipeline.adapters.drivers.openstack.servers import flavor_of, views
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.drivers.openstack.userdata import user_data
 from pipeline.clients.openstack import Account, Mark, described, ends_at_of, named_group, told
@@ -31,6 +33,9 @@ from pipeline.domain.resources import Resources
 from pipeline.domain.wiring import Custom
 from pipeline.ports.common import Secret
 from pipeline.ports.drivers import NodeRequest, NodeStatus, NodeView
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 SMALL = Resources(vcpu=1, memory_mib=512, disk_gib=5)
 NODE = NodeRequest("web-0", "web", "plain", SMALL, QosProfile(), Secret("private"), "ssh-ed25519 AAAA")
@@ -70,6 +75,32 @@ def test_a_flavor_with_the_same_promises_goes_first_and_one_with_others_is_never
     assert best(wish, [TINY, other, same]) == same
     assert best(wish, [TINY, other]) == TINY
     assert best(wish, [other]) is None
+
+
+def flavor_among(custom: Custom, *there: Flavor) -> Flavor:
+    """What a node gets by an account that sees these flavors."""
+    compute = SimpleNamespace(flavors=lambda **_: there)
+    cloud = Cloud(cast("Connection", SimpleNamespace(compute=compute)), Terms("net"))
+    return flavor_of(cloud, replace(NODE, custom=custom))
+
+
+def test_extra_specs_that_a_project_sets_need_a_flavor_that_has_them() -> None:
+    pinned = replace(BIG, id="3", name="pinned", extra_specs={"hw:cpu_policy": "dedicated", "hw:watchdog": "reset"})
+    asked = Custom(extra_specs={"hw:cpu_policy": "dedicated"})
+    assert flavor_among(asked, TINY, pinned) == pinned
+    with pytest.raises(PermanentError, match=r"web-0: no flavor has the extra specs hw:cpu_policy=dedicated; make one"):
+        flavor_among(asked, TINY, BIG)
+    with pytest.raises(PermanentError, match=r"no flavor has 1 vCPU, 512 MiB, 5 GiB, hw:cpu_policy=dedicated;"):
+        flavor_among(asked, TINY, replace(pinned, disk=1))
+    with pytest.raises(PermanentError, match=r"flavor tiny has not the extra specs hw:cpu_policy=dedicated"):
+        flavor_among(replace(asked, flavor="tiny"), TINY, pinned)
+
+
+def test_promises_that_a_project_sets_itself_do_not_forbid_a_flavor_without_others() -> None:
+    bound = replace(TINY, id="3", extra_specs=BOUND)
+    wish = wanted(SMALL, QosProfile(cpu_shares=2048), BOUND)
+    assert best(wish, [bound]) == bound
+    assert best(wish, [replace(bound, extra_specs={**BOUND, "quota:cpu_shares": "2"})]) is None
 
 
 def test_flavors_that_are_made_have_one_name_for_one_shape() -> None:

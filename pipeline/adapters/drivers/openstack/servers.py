@@ -70,9 +70,9 @@ def flavor_of(cloud: Cloud, node: NodeRequest) -> Flavor:
     wish = flavors.wanted(node.resources, node.qos, node.custom.extra_specs)
     if cloud.terms.create_flavors and wish.extra_specs:
         return _made_flavor(cloud, wish, flavors.made_for(wish, there))
-    found = flavors.best(wish, there)
+    found = flavors.best(wish, _having(node, there))
     if found is None:
-        sizes = f"{wish.vcpus} vCPU, {wish.ram} MiB, {wish.disk} GiB"
+        sizes = ", ".join((f"{wish.vcpus} vCPU", f"{wish.ram} MiB", f"{wish.disk} GiB", *_asked(node)))
         raise PermanentError(f"node {node.name}: no flavor has {sizes}; make one, or ask for a smaller size")
     return found
 
@@ -82,7 +82,25 @@ def _named(node: NodeRequest, there: Sequence[Flavor]) -> Flavor:
     if not found:
         known = ", ".join(sorted(one.name for one in there))
         raise PermanentError(f"node {node.name}: there is no flavor {node.custom.flavor!r}; there are: {known}")
-    return found[0]
+    return _having(node, found)[0]
+
+
+def _having(node: NodeRequest, there: Sequence[Flavor]) -> Sequence[Flavor]:
+    """Those with the extra specs that the node's project sets; PermanentError when none has them all."""
+    asked = _asked(node)
+    found = flavors.having(node.custom.extra_specs, there)
+    if asked and not found:
+        which = f"flavor {node.custom.flavor} has not" if node.custom.flavor else "no flavor has"
+        specs = ", ".join(asked)
+        raise PermanentError(
+            f"node {node.name}: {which} the extra specs {specs}; make one with them, or leave them out"
+        )
+    return found
+
+
+def _asked(node: NodeRequest) -> Sequence[str]:
+    """The extra specs that the node's project sets, as they are told."""
+    return [f"{name}={value}" for name, value in sorted(node.custom.extra_specs.items())]
 
 
 def _made_flavor(cloud: Cloud, wish: flavors.Wanted, found: Flavor | None) -> Flavor:
