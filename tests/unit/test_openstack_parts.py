@@ -177,6 +177,7 @@ CASES: list[tuple[Exception, type]] = [
     (answer("Quota exceeded for instances", 403), CapacityError),
     (answer("Quota exceeded for resources: ['port']", 409), CapacityError),
     (answer("IP address 10.77.0.200 already allocated in subnet eb84", 409), CapacityError),
+    (answer("The requested availability zone is not available", 400), CapacityError),
     (answer("Security group is in use", 409), TransientError),
     (answer("Invalid input", 400), PermanentError),
     (answer("Policy doesn't allow it", 403), PermanentError),

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 
 from pipeline.domain.errors import CapacityError, InfraError, PermanentError, TransientError
 
-#: Statuses with which Nova, Neutron and Glance say that a quota is full, and words of theirs that tell it from others.
+#: Statuses with which Nova, Neutron and Glance say that there is no room, and words of theirs that tell it from others.
 _REFUSED = frozenset({400, 403, 409, 413})
 _FULL = (
     "quota", "exceed", "overlimit", "no more ip addresses", "no more available ip", "no fixed ip addresses",
     # an address that was asked for by itself: another environment of the same blueprint may have it
     "already allocated",
+    # a zone in which no machine takes servers now; one that the cloud does not have is never asked for
+    "availability zone is not available",
 )  # fmt: skip
 #: Words of Nova's for a quota that was full when it built a server, which is ERROR then: it looks at quotas twice.
 _FULL_FAULTS = ("quota exceeded", "number of ports exceeded", "no more ip addresses", "no fixed ip addresses")

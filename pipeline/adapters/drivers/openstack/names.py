@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.adapters.drivers.openstack.flavors import Flavor
-from pipeline.clients.openstack import available_zones, told
+from pipeline.clients.openstack import told, zones_of
 from pipeline.domain.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class Names:
         return self._once("flavors", "listing flavors", self._ask_flavors)
 
     def zones(self) -> frozenset[str]:
-        """The availability zones that take servers."""
-        return self._once("zones", "listing availability zones", lambda: available_zones(self._connection))
+        """The availability zones, those among them that take no servers now."""
+        return self._once("zones", "listing availability zones", lambda: zones_of(self._connection))
 
     def _ask_flavors(self) -> Sequence[Flavor]:
         return [Flavor.of(one) for one in self._connection.compute.flavors(details=True, get_extra_specs=True)]
