@@ -24,6 +24,7 @@ from pipeline.adapters.drivers.openstack.flavors import Flavor, best, made_for, 
 from pipeline.adapters.drivers.openstack.servers import flavor_of, views
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.drivers.openstack.userdata import user_data
+from pipeline.adapters.drivers.openstack.wires import node_of
 from pipeline.clients.openstack import Account, Mark, described, ends_at_of, named_group, told
 from pipeline.clients.openstack.faults import meant
 from pipeline.domain.errors import CapacityError, PermanentError, TransientError
@@ -152,6 +153,21 @@ def test_of_nodes_that_are_kept_apart_one_is_made_at_a_time() -> None:
     made = [[node.name for node in turn] for turn in turns(Terms("net"), [*apart, *anywhere])]
     assert made == [["web-0", "db-0", "db-1"], ["web-1"], ["web-2"]]
     assert len(turns(Terms("net", choose_machine=True), apart)) == 1
+
+
+@pytest.mark.parametrize(
+    ("port", "node"),
+    [
+        ("env-1-web-0", "web-0"),
+        ("env-1-web-0.backend", "web-0"),
+        ("env-1-virtual-10", "virtual-10"),
+        ("env-1-virtual-10.backend", "virtual-10"),
+        ("env-1-virtual-10.0.0.5", ""),
+        ("env-1-virtual-fd00::5", ""),
+    ],
+)
+def test_the_port_of_a_virtual_address_is_no_nodes(port: str, node: str) -> None:
+    assert node_of(Mark("ours", "env-1"), port) == node
 
 
 @pytest.mark.parametrize(

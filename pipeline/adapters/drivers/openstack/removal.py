@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.adapters.drivers.openstack import apart, servers
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.groups import existing
+from pipeline.adapters.drivers.openstack.wires import node_of
 from pipeline.clients.openstack import each, marks, told
 from pipeline.clients.openstack.marks import Mark
 from pipeline.domain.errors import TransientError
@@ -27,7 +28,7 @@ def remove(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
     """
     _remove_servers(cloud, mark, nodes)
     ports = cloud.described(cloud.connection.network.ports, "ports", mark)
-    mine = [port for port in ports if nodes is None or _node_of(mark, port.name) in nodes]
+    mine = [port for port in ports if nodes is None or node_of(mark, port.name) in nodes]
     _remove_floating(cloud, mark, mine, all_=nodes is None)
     network = cloud.connection.network
     what = f"deleting ports of environment {mark.environment_id}"
@@ -94,8 +95,3 @@ def _delete(call: Any, things: Sequence[Any], what: str) -> None:
             call(thing.id, ignore_missing=True)
 
     each(one, things)
-
-
-def _node_of(mark: Mark, name: str) -> str:
-    """The node of a port, by the port's name."""
-    return name.removeprefix(mark.name_of("")).partition(".")[0]
