@@ -6,6 +6,7 @@ import base64
 import email
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -21,6 +22,7 @@ from pipeline.adapters.drivers.openstack.apart import turns
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 from pipeline.adapters.drivers.openstack.flavors import Flavor, best, made_for, wanted
+from pipeline.adapters.drivers.openstack.names import Names
 from pipeline.adapters.drivers.openstack.servers import flavor_of, views
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.drivers.openstack.userdata import user_data
@@ -187,6 +189,54 @@ def answer(text: str, status: int) -> Exception:
     with pytest.raises(sdk.HttpException) as caught:
         sdk.raise_from_response(response)
     return caught.value
+
+
+class Rotated:
+    """An image that others replace by one of the same name; what is made of the old one is refused."""
+
+    def __init__(self) -> None:
+        self.now = "old"
+        self.used: list[str] = []
+        ask = SimpleNamespace(images=lambda **_: [SimpleNamespace(id=self.now)])
+        self.names = Names(cast("Connection", SimpleNamespace(image=ask)))
+
+    def make(self, status: int = 400) -> None:
+        self.used.append(self.names.image("plain"))
+        with told("creating server web-0"):
+            if self.used[-1] != self.now:
+                raise answer("Can not find requested image", status)
+
+
+def test_what_was_replaced_under_its_name_is_looked_up_once_more() -> None:
+    image = Rotated()
+    image.names.afresh(image.make)
+    image.now = "new"
+    image.names.afresh(image.make)
+    assert image.used == ["old", "old", "new"]
+
+
+def test_a_refusal_that_no_name_is_the_reason_of_is_not_repeated() -> None:
+    image = Rotated()
+    image.names.afresh(image.make)
+    image.now = "new"
+    with pytest.raises(PermanentError):
+        image.names.afresh(partial(image.make, 403))
+    assert image.used == ["old", "old"]
+    image.names.afresh(image.make)  # and what was known is forgotten all the same
+    assert image.used[2:] == ["new"]
+
+
+def test_what_was_only_just_looked_up_is_not_looked_up_again() -> None:
+    image = Rotated()
+
+    def vanish() -> None:
+        image.names.image("plain")
+        image.now = "new"
+        image.make()
+
+    with pytest.raises(PermanentError):
+        image.names.afresh(vanish)
+    assert image.used == ["old"]
 
 
 CASES: list[tuple[Exception, type]] = [

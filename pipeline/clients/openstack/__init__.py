@@ -3,7 +3,7 @@
 from pipeline.clients.openstack.account import Account, connect
 from pipeline.clients.openstack.asking import each, zones_of
 from pipeline.clients.openstack.connections import Connections
-from pipeline.clients.openstack.faults import is_full, told, whole
+from pipeline.clients.openstack.faults import is_full, may_be_stale, told, whole
 from pipeline.clients.openstack.marks import HostMark, Mark, described, ends_at_of, hosted, named_group
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "ends_at_of",
     "hosted",
     "is_full",
+    "may_be_stale",
     "named_group",
     "told",
     "whole",

@@ -24,6 +24,8 @@ _UNKNOWN_ACCOUNT = 401
 CORRECT = "correct the account in its entry, or renew what has expired"
 #: The account is known, and may not do that.
 _NOT_ALLOWED = 403
+#: Statuses of Nova, Neutron and Glance for an id that they do not know, or not any more.
+_STALE = frozenset({400, 404})
 #: May pass by itself. 409: something is still in use, or changes just now.
 _PASSING = frozenset({408, 409, 423, 425, 429, 500, 502, 503, 504})
 #: The most that a cloud may ask us to wait, in seconds.
@@ -68,6 +70,13 @@ def meant(what: str, error: Exception) -> InfraError:
 def is_full(fault: str) -> bool:
     """Whether a server's fault is no more than a quota that was full."""
     return any(words in fault.lower() for words in _FULL_FAULTS)
+
+
+def may_be_stale(error: PermanentError) -> bool:
+    """Whether it may be no more than that something was looked up before it was replaced: nothing of that name or size
+    was seen then, or the cloud does not know an id.
+    """
+    return error.__cause__ is None or getattr(error.__cause__, "status_code", None) in _STALE
 
 
 def _silent(error: Exception) -> bool:

@@ -21,7 +21,6 @@ from pipeline.adapters.drivers.openstack.clouds import Clouds
 from pipeline.adapters.drivers.openstack.removal import remove
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.clients.openstack import Account, Mark
-from pipeline.domain.errors import PermanentError
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import (
     EnvironmentRequest,
@@ -46,12 +45,8 @@ class OpenStackDriver:
     def create(self, request: EnvironmentRequest) -> None:
         cloud = self._clouds.of(request.project)
         mark = Mark(self._deployment, request.environment_id)
-        try:
-            with self._lock(request.environment_id):
-                _create(cloud, mark, request)
-        except PermanentError:
-            cloud.names.forget()  # what was known by name may have become something else
-            raise
+        with self._lock(request.environment_id):
+            cloud.names.afresh(lambda: _create(cloud, mark, request))
 
     def nodes(self) -> Sequence[NodeView]:
         tag = servers.deployment_tag(self._deployment)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.adapters.drivers.openstack.flavors import Flavor
-from pipeline.clients.openstack import told, zones_of
+from pipeline.clients.openstack import may_be_stale, told, zones_of
 from pipeline.domain.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -31,6 +31,26 @@ class Names:
         """Ask again next time."""
         with self._lock:
             self._known.clear()
+
+    def afresh(self, act: Callable[[], None]) -> None:
+        """Do it, and once more where it was refused while names were known from before: they may mean something else
+        now, and whoever called would never try again.
+        """
+        with self._lock:
+            knew = bool(self._known)
+        try:
+            self._forgetting(act)
+        except PermanentError as error:
+            if not (knew and may_be_stale(error)):
+                raise
+            self._forgetting(act)
+
+    def _forgetting(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except PermanentError:
+            self.forget()
+            raise
 
     def network(self, name: str) -> str:
         """The id of a network; PermanentError when there is none of that name, or several."""
