@@ -21,10 +21,10 @@ GONE_S = 180.0
 OF_SERVERS = "compute:"
 
 
-def remove(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
+def remove(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> bool:
     """Remove these nodes (None: everything) and return when they are gone; what is not there is no fault.
 
-    TransientError when servers do not go in time.
+    Tells whether anything of the environment was there. TransientError when servers do not go in time.
     """
     _remove_servers(cloud, mark, nodes)
     ports = cloud.described(cloud.connection.network.ports, "ports", mark)
@@ -34,14 +34,15 @@ def remove(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
     what = f"deleting ports of environment {mark.environment_id}"
     _let_go(network, mine, what)
     _delete(network.delete_port, mine, what)
+    groups = existing(cloud, mark)
     if nodes is None:
         kept_apart = apart.of_environment(cloud, mark)
         compute = cloud.connection.compute
         _delete(compute.delete_server_group, kept_apart, f"deleting server groups of environment {mark.environment_id}")
         own = cloud.described(network.networks, "networks", mark)
         _delete(network.delete_network, own, f"deleting networks of environment {mark.environment_id}")
-        groups = existing(cloud, mark)
         _delete(network.delete_security_group, groups, f"deleting security groups of environment {mark.environment_id}")
+    return bool(groups)
 
 
 def _remove_servers(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
