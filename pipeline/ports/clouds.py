@@ -20,8 +20,7 @@ class Sight:
     """What a cloud shows at one time.
 
     `inventory` has what the cloud itself counts: nobody's use is taken off. It is None where the account may not see
-    machines. `used`: what all servers, of whomever, take of a machine, by dimension. `zones` are those that take
-    servers.
+    machines. `used`: what all servers, of whomever, take of a machine, by dimension. `zones`: all that it has.
     """
 
     servers: tuple[Server, ...] = ()

@@ -52,7 +52,7 @@ class Around:
 
     def nodes(self) -> Sequence[NodeView]:
         """Every server with a mark of the deployment, of which Vagrant's provider gives no tag at its creation."""
-        return servers.views_once((_all(cloud) for cloud in self._clouds.all()), self._deployment)
+        return servers.views_once((cloud.servers() for cloud in self._clouds.all()), self._deployment)
 
     def environments(self) -> Mapping[str, float]:
         """Environments of which anything is there, and when their leases end."""
@@ -85,7 +85,7 @@ class Around:
         """
         cloud, mark = self._clouds.of(request.project), self._mark(request.environment_id)
         names = {node.name for node in request.nodes}
-        mine = (one for one in _all(cloud) if marks.marked(one.metadata) == mark)
+        mine = (one for one in cloud.servers() if marks.marked(one.metadata) == mark)
         bare = {
             one.metadata[marks.NODE]: one
             for one in mine
@@ -134,12 +134,6 @@ def _unusable(cloud: Cloud) -> str:
     except PermanentError as error:
         return str(error)
     return ""
-
-
-def _all(cloud: Cloud) -> list[Any]:
-    """The servers of an account."""
-    with told("listing servers"):
-        return list(cloud.connection.compute.servers(details=True))
 
 
 def _sees(cloud: Cloud, id: str) -> bool:
