@@ -6,13 +6,15 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from pipeline.adapters.drivers.vagrant.driver import VagrantDriver
+from pipeline.adapters.drivers.vagrant.openstack.provider import Around, OpenStack
 from pipeline.adapters.drivers.vagrant.place import Place
-from pipeline.adapters.drivers.vagrant.provider import Found
+from pipeline.adapters.drivers.vagrant.provider import Found, Provider
 from pipeline.adapters.drivers.vagrant.sessions import Vagrant
 from pipeline.adapters.drivers.vagrant.terms import Terms
 from pipeline.adapters.drivers.vagrant.this_machine import OnThisMachine
@@ -20,7 +22,7 @@ from pipeline.domain.errors import CapacityError, PermanentError, TransientError
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.ports.common import Secret
-from pipeline.ports.drivers import Capabilities, EnvironmentRequest, NodeRequest, NodeStatus
+from pipeline.ports.drivers import Capabilities, EnvironmentRequest, NodeRequest, NodeStatus, NodeView
 
 TEMPLATES = Path(__file__).parents[2] / "vagrant"
 ENVIRONMENT = "env-1"
@@ -112,8 +114,13 @@ class Posing(OnThisMachine):
 
 def driver_of(posing: Posing, home: Path, monkeypatch: pytest.MonkeyPatch) -> VagrantDriver:
     monkeypatch.setattr(Vagrant, "call", lambda _, *args, **more: posing.call(*args, **more))
+    return made(home, posing)
+
+
+def made(home: Path, provider: Provider) -> VagrantDriver:
+    """Nobody hears what Vagrant says."""
     terms = Terms(TEMPLATES, dict)
-    return VagrantDriver("ours", terms, home, lambda _: contextlib.nullcontext(lambda _: None), lambda _: posing)
+    return VagrantDriver("ours", terms, home, lambda _: contextlib.nullcontext(lambda _: None), lambda _: provider)
 
 
 def test_a_node_that_does_not_run_stays_when_others_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,6 +173,13 @@ def test_a_provider_that_is_silent_afterwards_does_not_hide_what_failed_first(
     posing = Posing(fails=WORDS, silent=True)
     with pytest.raises(TransientError, match=f"^{WORDS}$"):
         driver_of(posing, tmp_path, monkeypatch).create(request("web-0"))
+
+
+def test_faults_of_servers_are_told_by_one_list(tmp_path: Path) -> None:
+    failed = [NodeView(ENVIRONMENT, name, f"id-{name}", NodeStatus.ERROR, fault=NO_HOST) for name in ("web-0", "web-1")]
+    lists = [failed]  # a second one is not to be had
+    provider = OpenStack(cast("Around", SimpleNamespace(nodes=lists.pop)))
+    assert [view.fault for view in made(tmp_path, provider).nodes()] == [f"it does not run: {NO_HOST}"] * 2
 
 
 def test_a_machine_of_which_vagrant_can_be_told_nothing_is_removed_without_it(
