@@ -45,6 +45,7 @@ class Around:
     def admit(self, request: EnvironmentRequest, nodes: Sequence[NodeRequest]) -> None:
         """PermanentError for a node that this cloud can never have, CapacityError when the quota has no room now."""
         cloud = self._clouds.of(request.project)
+        cloud.names.forget()  # Vagrant does not tell when what was known by name has become something else
         for node in nodes:
             servers.check_custom(cloud, node)
             servers.image_of(cloud, node, self._deployment, request.project)
@@ -56,8 +57,7 @@ class Around:
 
     def environments(self) -> Mapping[str, float]:
         """Environments of which anything is there, and when their leases end."""
-        found = (one for cloud in self._clouds.all() for one in groups.environments(cloud, self._deployment))
-        return dict(found)
+        return groups.environments(self._clouds.all(), self._deployment)
 
     def prepare(self, request: EnvironmentRequest, nodes: Sequence[NodeRequest]) -> Mapping[str, Mapping[str, Any]]:
         """Make what is to be there before servers; what Vagrant's provider is told of each node."""

@@ -58,10 +58,8 @@ class OpenStackDriver:
 
     def list(self) -> Listing:
         nodes = tuple(self.nodes())
-        ends = {view.environment_id: 0.0 for view in nodes}
-        grouped = (one for cloud in self._clouds.all() for one in groups.environments(cloud, self._deployment))
-        for environment_id, ends_at in grouped:
-            ends[environment_id] = max(ends_at, ends.get(environment_id, 0.0))
+        there = {view.environment_id: 0.0 for view in nodes}
+        ends = there | groups.environments(self._clouds.all(), self._deployment)
         return Listing(nodes, tuple(OwnedEnvironment(id, ends_at) for id, ends_at in ends.items()))
 
     def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
