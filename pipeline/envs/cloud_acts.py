@@ -188,20 +188,23 @@ class CloudActs:
         moves = act.policy is not Policy.DISABLE
         if not act.outcome and act.policy is Policy.EVACUATE:
             self.moving.may_evacuate(act, estate, one, _asking(act))
+        if not act.outcome:
+            self._close(act, estate, one)
         if act.dry_run:
             left = tuple(estate.users(one))
             planned = self.moving.planned(act, estate, one, _asking(act)) if moves else ()
             return replace(act, left=left, moves=planned, outcome=f"{one} would take no more servers; {_told(left)}")
-        if not act.outcome:
-            self._close(act, estate, one)
         if moves:
             act = self._moved(act, estate, one)
         return act if act.due_at else self._emptied(act, estate, one)
 
     def _close(self, act: CloudAct, estate: Estate, one: CloudObject) -> None:
-        if self._state(act, one) is MachineState.IN_SERVICE:
-            self.inventories.set_state(act.provider, one.name, MachineState.DRAINING, _asking(act))
-        estate.set_service(one, on=False, reason=act.why)
+        """A quarantine may end by itself, and then it would be in service; what is further out stays so."""
+        state = self._state(act, one)
+        after = MachineState.DRAINING if state in {MachineState.IN_SERVICE, MachineState.QUARANTINED} else state
+        self.inventories.set_state(act.provider, one.name, after, _asking(act), told=estate.in_service(one))
+        if not act.dry_run:
+            estate.set_service(one, on=False, reason=act.why)
 
     def _moved(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
         """After the next look at the servers that move; it is due again as long as any does."""
@@ -218,14 +221,15 @@ class CloudActs:
         how = _how_they_went(act.moves)
         if left:
             return replace(act, left=left, outcome=f"{one} takes no more servers;{how} {_told(left)}: ask again later")
-        self.inventories.set_state(act.provider, one.name, MachineState.MAINTENANCE, _asking(act))
+        guessed = not self.providers(act.provider).driver.capabilities.exact  # what the books say of machines
+        self.inventories.set_state(act.provider, one.name, MachineState.MAINTENANCE, _asking(act), seen_empty=guessed)
         return replace(act, outcome=f"{one} is out of service and empty:{how} its agent may be restarted")
 
     def _put_back(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
+        self.inventories.set_state(act.provider, one.name, MachineState.IN_SERVICE, _asking(act), told=True)
         if act.dry_run:
             return replace(act, outcome=f"{one} would take servers again")
         estate.set_service(one, on=True, reason="")
-        self.inventories.set_state(act.provider, one.name, MachineState.IN_SERVICE, _asking(act))
         return replace(act, outcome=f"{one} is in service")
 
     def _restart(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
