@@ -93,8 +93,9 @@ class CloudActs:
         if loaded.value.finished_at is not None:
             return
         try:
-            after = self._done(loaded.value)
-            kept = self._keep(loaded, after)
+            kept = self._keep(loaded, self._done(loaded.value))
+            if kept.value.meant != loaded.value.meant:
+                kept = self._keep(kept, self._done(kept.value))
             self._tell(kept, before=loaded.value)
         except VersionConflict:
             log.info("act %s: another worker has taken this step", act_id)
@@ -124,7 +125,10 @@ class CloudActs:
             if act.verb is Verb.TAKE_BACK:
                 return self._take_back(over)
             estate = self._estate(act.provider)
-            return self._do(over, estate, estate.find(act.kind, act.name))
+            one = act.meant or estate.find(act.kind, act.name)
+            if act.verb is Verb.DELETE and act.meant is None:
+                return replace(act, meant=one)
+            return self._do(over, estate, one)
         except GuardRefused as error:
             return replace(over, refused=error.guard, fault=str(error))
         except TransientError as error:
@@ -144,6 +148,9 @@ class CloudActs:
         return does[act.verb](act, estate, one)
 
     def _delete(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
+        """What is gone meanwhile is deleted: whoever was at it may have died before that was written."""
+        if not estate.stands(one):
+            return replace(act, outcome=f"{one} is deleted")
         facts = Facts(act.who, provider=act.provider, used_by=estate.users(one), now=self.clock.now())
         self._pass(Act.DELETE_OBJECT, act, one, facts)
         if act.dry_run:

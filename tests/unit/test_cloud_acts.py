@@ -16,7 +16,7 @@ from pipeline.domain.errors import TransientError, UserError
 from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone
 from pipeline.domain.leftovers import SECOND_SIGHTING_S, Thing, ThingKind
 from pipeline.envs.books import Books
-from pipeline.envs.cloud_acts import GONE_S, CloudActs
+from pipeline.envs.cloud_acts import GONE_S, LOST_S, CloudActs
 from pipeline.envs.gate import AUDIT, Asking, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leftovers import Leftovers
@@ -125,6 +125,34 @@ def test_what_is_still_there_afterwards_is_a_fault(scene: Scene, monkeypatch: py
     assert (done.outcome, done.refused) == ("", "")
     assert "still there" in done.fault
     assert scene.clock.now() >= 1000.0 + GONE_S
+
+
+class Death(BaseException):
+    """Of a worker."""
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_whoever_dies_while_it_is_deleted_the_next_one_says_what_came_of_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, *, gone: bool
+) -> None:
+    id = scene.acts.ask("cloud", Verb.DELETE, FLAVOR.kind, FLAVOR.name, WHY).id
+
+    def die(one: CloudObject) -> None:
+        if gone:
+            del scene.estate.objects[one.id]
+        raise Death
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.estate, "delete", die)
+        with pytest.raises(Death):
+            scene.acts.carry_out(id)
+    scene.clock.sleep(LOST_S)
+    assert [one.id for one in scene.acts.due()] == [id]
+    scene.estate.objects["f-2"] = replace(FLAVOR, id="f-2")  # somebody's new one of the name
+    scene.acts.carry_out(id)
+    done = scene.books.cloud_acts.get(id).value
+    assert (done.outcome, done.fault) == ("flavor m1.tiny is deleted", "")
+    assert set(scene.estate.objects) == {MACHINE.id, "f-2"}
 
 
 @pytest.mark.parametrize(("name", "told"), [("m9", "no flavor 'm9'"), ("m1.tiny", "f-1, f-2")])
