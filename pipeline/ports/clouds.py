@@ -111,6 +111,11 @@ class Grounds(Protocol):
         several of a name.
         """
 
+    def check(self, setup: CloudSetup) -> None:
+        """UserError when the external network of a setup is not there, which nobody makes: asked before its first part
+        is made, where a router is wanted.
+        """
+
     def make(self, part: Part, setup: CloudSetup, found: Found, secret: Secret) -> None:
         """Make a part, or what is missing of it; those before it are in `found`. Once more, it may be there already.
 
