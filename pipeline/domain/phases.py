@@ -41,11 +41,13 @@ def advanced(progress: Progress | None, phase: Phase, began: float, now: float) 
     return known if known.phase is phase else Progress(phase, now)
 
 
+def spent(deadlines: Deadlines, began: float, now: float) -> str:
+    """Whether the whole time of a build is over, in words; empty while it is not."""
+    return f"not ready after {deadlines.build:.0f} s" if now - began > deadlines.build else ""
+
+
 def overdue(deadlines: Deadlines, began: float, progress: Progress, now: float) -> str:
     """Which time is over, in words; empty while none is."""
-    if now - began > deadlines.build:
-        return f"not ready after {deadlines.build:.0f} s"
     limit_s = deadlines.of(progress.phase)
-    if limit_s is not None and now - progress.since > limit_s:
-        return f"not {progress.phase} after {limit_s:.0f} s"
-    return ""
+    late = limit_s is not None and now - progress.since > limit_s
+    return spent(deadlines, began, now) or (f"not {progress.phase} after {limit_s:.0f} s" if late else "")

@@ -21,7 +21,7 @@ from pipeline.envs.orders import Orders, seen_as
 from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
 from pipeline.envs.room import NoRoom, Room
-from pipeline.envs.steps import Steps
+from pipeline.envs.steps import Shown, Steps
 from pipeline.ports.common import Clock, Ids
 from pipeline.ports.drivers import NodeView
 
@@ -56,9 +56,7 @@ class Growth:
         self._clock = clock
         self._ids = ids
 
-    def step(
-        self, loaded: Loaded[Environment], scaling: Scaling, listing: Sequence[NodeView] | None
-    ) -> Loaded[Environment]:
+    def step(self, loaded: Loaded[Environment], scaling: Scaling, listing: Shown | None) -> Loaded[Environment]:
         """Do what comes next for the nodes that come, once. Errors: CallsPaused, VersionConflict."""
         ended = self._run_ended(scaling)
         if ended:
@@ -69,6 +67,8 @@ class Growth:
         if states & {N.PLANNED, N.LOST}:
             return self._begin(loaded, scaling)
         if N.BUILDING in states:
+            if isinstance(listing, InfraError):
+                return self._unseen(loaded, scaling, listing)
             return self._observe(loaded, scaling, listing)
         if N.ACTIVE in states:
             return self._connect(loaded, scaling)
@@ -121,6 +121,13 @@ class Growth:
             return self._fail(loaded, tried, answer.reason)
         again = Loaded(replace(loaded.value, scaling=tried), loaded.version)
         return self._wait(again, tried, scaling.placed_at, answer.at - now, answer.reason)
+
+    def _unseen(self, loaded: Loaded[Environment], scaling: Scaling, error: InfraError) -> Loaded[Environment]:
+        """How far they are cannot be seen: no time is counted while their provider is left alone."""
+        if isinstance(error, CallsPaused):
+            return loaded
+        poll_s = self._provider(loaded.value.provider).poll_s
+        return self._wait(loaded, scaling, scaling.placed_at, poll_s, str(error))
 
     def _observe(
         self, loaded: Loaded[Environment], scaling: Scaling, listing: Sequence[NodeView] | None
