@@ -110,7 +110,7 @@ class Lifecycle:
         self._orders = orders
         self._clock = clock
         self._ids = ids
-        growth = Growth(books, self._steps, providers, removals, room, orders, clock, ids)
+        growth = Growth(books, self._steps, providers, removals, room, suspects, orders, clock, ids)
         self._scalings = Scalings(self._steps, growth, removals, clock)
 
     def advance(self, environment_id: str, listing: Shown | None = None, listed_at: float = math.inf) -> Environment:
