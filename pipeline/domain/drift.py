@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from pipeline.domain.environments import STANDING_STATES, Environment, EnvironmentState, Node, NodeState
 from pipeline.domain.inventory import Inventory, Machine
+from pipeline.domain.placement.requests import demand_of
+from pipeline.domain.resources import DIMENSIONS
 
 #: States of a node whose server exists and runs.
 EXPECTED = frozenset({NodeState.ACTIVE, NodeState.REACHABLE, NodeState.IN_SERVICE, NodeState.DRAINING})
@@ -197,15 +199,17 @@ def without_others(inventory: Inventory, used: Mapping[str, Mapping[str, float]]
     """The inventory with what the nodes in our books do not account for taken off each machine's capacity.
 
     `used`: what all servers together take of a machine, by dimension. What is placed on a machine in the books, and
-    stands there, is counted by placement; everything else there is others'. A capacity is multiplied by its ratio of
-    overcommit, so that what others use counts that much less of it.
+    stands there, is counted by placement, but no more than was asked for; everything else there is others', also what
+    a flavor has beyond its node. A capacity is multiplied by its ratio of overcommit, so that what others use counts
+    that much less of it.
     """
     ours: dict[str, dict[str, float]] = {}
     for row in rows:
         if row.node is not None and row.server is not None and row.node.machine == row.server.machine:
             own = ours.setdefault(row.server.machine, {})
+            counted = dict(zip(DIMENSIONS, demand_of(row.node.resources, row.node.qos), strict=True))
             for name, amount in row.server.size.items():
-                own[name] = own.get(name, 0.0) + amount
+                own[name] = own.get(name, 0.0) + min(amount, counted[name])
     machines = (_less(one, used.get(one.name, {}), ours.get(one.name, {})) for one in inventory.machines)
     return replace(inventory, machines=tuple(machines))
 

@@ -47,11 +47,13 @@ def advanced(progress: Progress | None, awaited: Milestone, began: float, now: f
     return known if known.next is awaited else Progress(awaited, now)
 
 
+def spent(deadlines: Deadlines, began: float, now: float) -> str:
+    """Whether the whole time of a build is over, in words; empty while it is not."""
+    return f"not ready after {deadlines.build:.0f} s" if now - began > deadlines.build else ""
+
+
 def overdue(deadlines: Deadlines, began: float, progress: Progress, now: float) -> str:
     """Which time is over, in words; empty while none is."""
-    if now - began > deadlines.build:
-        return f"not ready after {deadlines.build:.0f} s"
     limit_s = deadlines.of(progress.next)
-    if limit_s is not None and now - progress.since > limit_s:
-        return f"not {progress.next} after {limit_s:.0f} s"
-    return ""
+    late = limit_s is not None and now - progress.since > limit_s
+    return spent(deadlines, began, now) or (f"not {progress.next} after {limit_s:.0f} s" if late else "")

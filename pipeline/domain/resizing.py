@@ -215,7 +215,7 @@ def taken_back(environment: Environment, names: Iterable[str]) -> Environment:
 
 
 def unplaced(environment: Environment, scaling: Scaling, fault: str) -> Environment:
-    """Nodes that come found no room where they were asked for: what is left of them is cleared, then they come anew."""
+    """Nodes that come cannot be where they were asked for: what is left of them is cleared, then they come anew."""
     waiting = replace(environment, scaling=replace(scaling, placed_at=0.0, progress=None))
     return _each(waiting, scaling.coming, lambda node: replace(node.to(N.LOST), fault=fault))
 

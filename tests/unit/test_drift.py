@@ -153,6 +153,17 @@ def test_what_others_use_of_a_machine_is_not_there_for_us() -> None:
     assert without_others(inventory, used, misplaced).machines[0].capacity["memory_mib"] == 8192.0 - 4608.0
 
 
+def test_what_a_flavor_has_beyond_its_node_is_promised_to_nobody_else() -> None:
+    inventory = Inventory((Machine("m1", "a", {"vcpu": 16.0, "memory_mib": 8192.0}),), (Zone("a"),))
+    large = {"vcpu": 4.0, "memory_mib": 2048.0, "disk_gib": 5.0}
+    rows = compare([environment(NODE)], [replace(SERVER, size=large)], TOLD)
+    (machine,) = without_others(inventory, {"m1": large}, rows).machines
+    assert machine.capacity == {"vcpu": 13.0, "memory_mib": 8192.0 - 1536.0}
+    smaller = compare([environment(NODE)], [replace(SERVER, size={"vcpu": 1.0, "memory_mib": 256.0})], TOLD)
+    (machine,) = without_others(inventory, {"m1": {"vcpu": 1.0, "memory_mib": 512.0}}, smaller).machines
+    assert machine.capacity == {"vcpu": 16.0, "memory_mib": 8192.0 - 256.0}
+
+
 def test_a_state_that_the_cloud_reports_follows_it_unless_an_operator_gave_another() -> None:
     machine = Machine("m1", "a", {})
     off = replace(machine, state=MachineState.MAINTENANCE, state_reason=f"{REPORTED}disabled, a new disk")
