@@ -10,6 +10,7 @@ from enum import StrEnum
 from pipeline.domain.environments import STANDING_STATES, Environment, EnvironmentState, Node, NodeState
 from pipeline.domain.inventory import Inventory, Machine
 from pipeline.domain.placement.requests import demand_of
+from pipeline.domain.resizing import replaces
 from pipeline.domain.resources import DIMENSIONS
 
 #: States of a node whose server exists and runs.
@@ -157,11 +158,18 @@ def _alerts(environment: Environment, node: Node, server: Server | None, told: T
     if node.state not in EXPECTED | {NodeState.LOST}:
         return
     if server is None:
-        text = f"node {node.name} of {environment.id} is {node.state} in the books, but its server is gone"
-        yield Alert(Drift.MISSING, text, _destroy(environment.id, f"{node.name} is gone"))
+        yield _missing(environment, node)
         return
     again = _destroy(environment.id, f"{node.name} differs from what was asked for")
     yield from (replace(alert, action=alert.action or again) for alert in _differences(node, server, told))
+
+
+def _missing(environment: Environment, node: Node) -> Alert:
+    text = f"node {node.name} of {environment.id} is {node.state} in the books, but its server is gone"
+    if replaces(environment):
+        waits = f"{text}: it is replaced; nothing needs to be done"
+        return Alert(Drift.MISSING, waits, f"greenroom env show {environment.id}")
+    return Alert(Drift.MISSING, text, _destroy(environment.id, f"{node.name} is gone"))
 
 
 def _differences(node: Node, server: Server, told: Told) -> Iterator[Alert]:

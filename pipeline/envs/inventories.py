@@ -208,12 +208,14 @@ class Inventories:
         return self._by_itself(provider, name, out, asking)
 
     def end_quarantines(self, asking: Asking) -> list[str]:
-        """Put machines whose time is over back on probation; their ids."""
+        """Put machines whose time is over back on probation; their ids. One that is being accepted waits for that."""
         due = self._books.machines.due("machines:back", self._clock.now())
+        open_ = self._books.acceptances.everything("acceptances_open") if due else []
+        judged = {(one.value.provider, one.value.machine) for one in open_}
         return [
-            machine_id(one.value.provider, one.value.machine.name)
-            for one in due
-            if self._by_itself(one.value.provider, one.value.machine.name, self._returned, asking)
+            machine_id(provider, name)
+            for provider, name in ((one.value.provider, one.value.machine.name) for one in due)
+            if (provider, name) not in judged and self._by_itself(provider, name, self._returned, asking)
         ]
 
     def _returned(self, machine: Machine) -> Machine:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.changes import REPORTED, changes
 from pipeline.domain.drift import Drift, Row, Server, Told, compare, without_others
-from pipeline.domain.environments import STANDING_STATES, Environment, EnvironmentState, Node, NodeState
+from pipeline.domain.environments import STANDING_STATES, Environment, EnvironmentState, Node, NodeState, Purpose
 from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone
+from pipeline.domain.resizing import MAX_REPLACED
 from pipeline.domain.resources import Resources
 
 OURS = "gr1"
@@ -64,6 +65,22 @@ def test_a_node_without_a_server_is_missing() -> None:
     (row,) = compare([environment(NODE)], [], TOLD)
     assert drifts(row) == [Drift.MISSING]
     assert row.alerts[0].action == 'greenroom destroy env-1 --reason "web-0 is gone"'
+
+
+@pytest.mark.parametrize(
+    ("state", "replaced", "action"),
+    [
+        (EnvironmentState.LEASED, 0, "greenroom env show env-1"),
+        (EnvironmentState.HELD, 0, 'greenroom destroy env-1 --reason "web-0 is gone"'),
+        (EnvironmentState.LEASED, MAX_REPLACED, 'greenroom destroy env-1 --reason "web-0 is gone"'),
+    ],
+)
+def test_nothing_needs_to_be_done_for_a_node_that_is_replaced(
+    state: EnvironmentState, replaced: int, action: str
+) -> None:
+    staging = replace(environment(NODE, state=state), purpose=Purpose.STAGING, replaced=replaced)
+    (row,) = compare([staging], [], TOLD)
+    assert [(one.drift, one.action) for one in row.alerts] == [(Drift.MISSING, action)]
 
 
 def test_nothing_is_missing_of_what_changed_meanwhile_is_built_or_goes() -> None:

@@ -173,10 +173,10 @@ def test_what_is_not_ours_is_moved_but_never_built_anew() -> None:
     assert floor.to_the_end(floor.ask(Policy.MIGRATE)).moves[0].state is M.MOVED
 
 
-def own(floor: Floor) -> None:
+def own(floor: Floor, purpose: Purpose = Purpose.STAGING) -> None:
     """The first server is the only node of an environment of ours, placed on the machine."""
     stands = environment(replace(NODE, machine=MACHINE.name, zone="rack-1"), id="env-9")
-    stands = replace(stands, purpose=Purpose.STAGING)
+    stands = replace(stands, purpose=purpose)
     floor.books.commit(floor.books.environments.kind.put(stands.id, stands, 0))
     marked = server(1, deployment="scene", environment_id="env-9", node="web-0")
     floor.estate.servers["id-1"] = marked
@@ -193,9 +193,10 @@ def test_the_books_follow_a_node_of_ours() -> None:
     assert floor.state is MachineState.MAINTENANCE  # nothing stands there in the books any more
 
 
-def test_a_node_that_was_built_anew_is_lost() -> None:
+@pytest.mark.parametrize("purpose", Purpose)
+def test_a_node_that_was_built_anew_is_lost(purpose: Purpose) -> None:
     floor = Floor()
-    own(floor)
+    own(floor, purpose)
     floor.estate.dead.add(MACHINE.id)
     floor.to_the_end(floor.ask(Policy.EVACUATE, Asking("alice", "dead", {"last-node": "it is dead"})))
     (node,) = floor.books.environments.get("env-9").value.nodes
