@@ -35,7 +35,7 @@ from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
 from pipeline.ports.drivers import NodeView
 from tests.bench.figures import Figure
-from tests.plugins.openstack_cloud import CloudUnderTest, clouds_file, connection_of
+from tests.plugins.openstack_cloud import SERVER_LIST, CloudUnderTest, clouds_file, connection_of
 from tests.scenarios.world import ClearSecrets
 from tests.tools.lifecycles import lifecycle_of
 
@@ -85,15 +85,14 @@ _WHY: ContextVar[str] = ContextVar("why", default="waits")
 
 @contextmanager
 def _counting() -> Iterator[Counter[str]]:
-    """Count what goes to the cloud: lists of all of a deployment's servers by why they are made, and others."""
+    """Count what goes to the cloud: lists of servers by why they are made, and others."""
     from keystoneauth1.session import Session
 
     ask, calls, counting = Session.request, Counter[str](), threading.Lock()
 
     def counted(self: Session, url: str, method: str, *args: Any, **more: Any) -> Any:
-        tags = (more.get("params") or {}).get("tags")
         with counting:
-            calls[_WHY.get() if tags == f"greenroom-{DEPLOYMENT}" else "others"] += 1
+            calls[_WHY.get() if url == SERVER_LIST else "others"] += 1
         return ask(self, url, method, *args, **more)
 
     Session.request = counted  # type: ignore[method-assign]  # put back below

@@ -51,7 +51,7 @@ pytestmark = [
 
 
 def version(id: str, path: str) -> dict[str, Any]:
-    """What an API tells of a version of itself; Nova's has minor ones, of which tags of servers need a late one."""
+    """What an API tells of a version of itself; Nova's has minor ones, the late of which are used."""
     minor = {"version": "2.96", "min_version": "2.1"} if id == "v2.1" else {}
     return {
         "version": {
@@ -135,7 +135,7 @@ ACTS: list[tuple[str, str, Callable[[Cloud], object], object]] = [
     ("POST", "/ports", connect, "172.24.4.9"),
     ("POST", "/networks", make_network, "net-2"),
     ("POST", "/os-server-groups", make_server_group, "group-9"),
-    ("GET", "/servers/detail", lambda cloud: cloud.servers("tag"), []),
+    ("GET", "/servers/detail", lambda cloud: cloud.servers(), []),
     ("GET", "/os-server-groups", lambda cloud: [one.id for one in apart.of_environment(cloud, MARK)], ["group-9"]),
 ]
 

@@ -52,7 +52,7 @@ class Around:
         room.admit(cloud, [servers.flavor_of(cloud, node) for node in nodes], wires.ports_of(nodes))
 
     def nodes(self) -> Sequence[NodeView]:
-        """Every server with a mark of the deployment, of which Vagrant's provider gives no tag at its creation."""
+        """Every server with a mark of the deployment."""
         return servers.views_once((cloud.servers() for cloud in self._clouds.all()), self._deployment)
 
     def environments(self) -> Mapping[str, float]:
@@ -81,7 +81,7 @@ class Around:
     def settle(self, request: EnvironmentRequest) -> None:
         """Give servers that run what Vagrant's provider cannot, and write where they are reached.
 
-        Tags, allowed and floating addresses. May be repeated: one that says where it is reached has everything.
+        Allowed and floating addresses. May be repeated: one that says where it is reached has everything.
         """
         cloud, mark = self._clouds.of(request.project), self._mark(request.environment_id)
         names = {node.name for node in request.nodes}
@@ -145,5 +145,4 @@ def _complete(cloud: Cloud, mark: Mark, server: Any, reached: Mapping[str, str])
     """The metadata come last: they say that all else was done."""
     compute = cloud.connection.compute
     with told(f"marking server {server.id} of environment {mark.environment_id}"):
-        server.set_tags(compute, [servers.deployment_tag(mark.deployment), servers.environment_tag(mark)])
         compute.set_server_metadata(server, **reached)

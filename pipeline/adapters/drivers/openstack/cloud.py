@@ -29,11 +29,14 @@ class Cloud:
         object.__setattr__(self, "names", Names(self.connection))
         object.__setattr__(self, "looks", Looks(self.servers))
 
-    def servers(self, tag: str | None = None) -> list[Any]:
-        """The servers with a tag, or all, by one call; TransientError when Nova cannot tell whose all of them are."""
+    def servers(self) -> list[Any]:
+        """The servers of the account, by one call; TransientError when Nova cannot tell whose all of them are.
+
+        Nova is not asked to choose among them: then it passes over those in a part of itself that does not answer.
+        """
         with told("listing servers"):
-            found = list(self.connection.compute.servers(details=True, tags=tag))
-        # of a part of itself that does not answer, Nova tells no more than that there are servers
+            found = list(self.connection.compute.servers(details=True))
+        # of such a part it tells no more than that there are servers
         untold = [one.id for one in found if one.metadata is None]
         if untold:
             raise TransientError(f"listing servers: Nova cannot reach its part with {', '.join(untold)} now")

@@ -53,8 +53,7 @@ class OpenStackDriver:
             cloud.names.afresh(lambda: _create(cloud, mark, request))
 
     def nodes(self) -> Sequence[NodeView]:
-        tag = servers.deployment_tag(self._deployment)
-        return servers.views_once((cloud.servers(tag) for cloud in self._clouds.all()), self._deployment)
+        return servers.views_once((cloud.servers() for cloud in self._clouds.all()), self._deployment)
 
     def list(self) -> Listing:
         nodes = tuple(self.nodes())
@@ -123,4 +122,4 @@ def _create(cloud: Cloud, mark: Mark, request: EnvironmentRequest) -> None:
     def one(node: NodeRequest) -> str:
         return servers.create(cloud, mark, request, node, wired[node.name], apart.hint(kept_apart, node))
 
-    apart.in_turn(cloud, mark, kept_apart, missing, one)
+    apart.in_turn(cloud, kept_apart, missing, one)

@@ -48,7 +48,7 @@ def remove(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> bool:
 def _remove_servers(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
     there = servers.of_environment(cloud, mark)
     left = {one.id: one for one in there if nodes is None or one.metadata.get(marks.NODE) in nodes}
-    deadline, tag = time.monotonic() + GONE_S, servers.deployment_tag(mark.deployment)
+    deadline = time.monotonic() + GONE_S
     what = f"deleting servers of environment {mark.environment_id}"
     _delete(
         cloud.connection.compute.delete_server, [one for one in left.values() if one.task_state != "deleting"], what
@@ -57,7 +57,7 @@ def _remove_servers(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> 
         if time.monotonic() > deadline:
             names = ", ".join(sorted(one.name for one in left.values()))
             raise TransientError(f"environment {mark.environment_id}: {names} did not go within {GONE_S:.0f} s")
-        seen = {one.id for one in cloud.looks.after(time.monotonic(), tag)}
+        seen = {one.id for one in cloud.looks.after(time.monotonic())}
         left = {id: one for id, one in left.items() if id in seen}
 
 

@@ -27,18 +27,9 @@ _RUNS = frozenset(
 )  # fmt: skip
 
 
-def deployment_tag(deployment: str) -> str:
-    """A server's tag, by which Nova filters a list; the metadata say for certain whose it is."""
-    return f"greenroom-{deployment}"
-
-
-def environment_tag(mark: Mark) -> str:
-    return f"greenroom-{mark.deployment}-{mark.environment_id}"
-
-
 def of_environment(cloud: Cloud, mark: Mark) -> list[Any]:
     """The servers that bear a mark."""
-    return [one for one in cloud.servers(environment_tag(mark)) if marks.marked(one.metadata) == mark]
+    return [one for one in cloud.servers() if marks.marked(one.metadata) == mark]
 
 
 def check_custom(cloud: Cloud, node: NodeRequest) -> None:
@@ -142,7 +133,6 @@ def create(
             config_drive=True,
             user_data=user_data(node, (request.authorized_key, *request.login_keys)),
             metadata={**owned(mark, request, node), **reached(wires)},
-            tags=[deployment_tag(mark.deployment), environment_tag(mark)],
             **zone_of(cloud, node),
             **hint,
         )
