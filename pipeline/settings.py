@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pipeline.domain.allowances import parse_allowance
 from pipeline.domain.errors import UserError
-from pipeline.domain.phases import Deadlines
+from pipeline.domain.milestones import Deadlines
 from pipeline.domain.qos import QosProfile, checked_profile
 from pipeline.domain.traffic import checked_host, url_at, url_of
 from pipeline.domain.wiring import parse_cidr
@@ -158,9 +158,9 @@ class ProviderSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _has_no_phase_longer_than_the_whole(self) -> Self:
-        phases = {"accepted_s": self.accepted_s, "active_s": self.active_s, "answering_s": self.answering_s}
-        longer = [name for name, limit_s in phases.items() if limit_s is not None and limit_s > self.build_s]
+    def _has_no_deadline_beyond_the_whole(self) -> Self:
+        ways = {"accepted_s": self.accepted_s, "active_s": self.active_s, "answering_s": self.answering_s}
+        longer = [name for name, limit_s in ways.items() if limit_s is not None and limit_s > self.build_s]
         if longer:
             raise ValueError(f"{longer[0]} is longer than build_s, {self.build_s:g}, in which all has to be over")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,13 +30,19 @@ LOCAL_PROGRAMS = {
     "nft": "keeps environments apart from each other",
     "mmdebstrap": "builds the image of the nodes",
 }
-#: Vagrant's providers, and how they come to this machine.
+#: Vagrant's providers, and how they come to this machine, whose Vagrant goes by `home`.
 VAGRANT_PROVIDERS = {
     "lxc": "`make setup-vagrant` installs it",
     "libvirt": "`scripts/setup vagrant-libvirt` installs it",
-    "openstack": "vagrant plugin install vagrant-openstack-provider",
+    "openstack": "VAGRANT_HOME={home} vagrant plugin install vagrant-openstack-provider",
 }
+#: Each provider that Debian packs stands here.
 VAGRANT_PLUGINS = Path("/usr/share/vagrant-plugins/plugins.d")
+#: The provider that it does not pack is named in one of these files of Vagrant's home, as a plugin or to be loaded.
+VAGRANT_TOLD = {
+    "plugins.json": re.compile(r'"vagrant-openstack-provider"'),
+    "Vagrantfile": re.compile(r"^\s*require\b.*openstack", re.MULTILINE),
+}
 CHEF_CLIENTS = ("cinc-client", "chef-client")
 #: What the service may take to look at everything, in seconds: a cloud that does not answer is waited for.
 ANSWERS_S = 300.0
@@ -96,15 +103,25 @@ def _vagrant(settings: Settings) -> Iterator[Check]:
     needed = {one.vagrant.provider for one in settings.providers.values() if one.driver == "vagrant"}
     if not needed:
         return
-    has = {name for name in VAGRANT_PROVIDERS if (VAGRANT_PLUGINS / f"vagrant-{name}.json").exists()}
+    home = settings.home / "vagrant/vagrant"
+    ways = {name: how.format(home=home) for name, how in VAGRANT_PROVIDERS.items()}
+    has = {name for name in ways if _has(home, name)}
     missing = sorted(needed - has)
     if which("vagrant") is None:
-        remedy = VAGRANT_PROVIDERS["libvirt" if needed == {"libvirt"} else "lxc"]
+        remedy = ways["libvirt" if needed == {"libvirt"} else "lxc"]
         yield _check("vagrant", ok=False, detail="missing; it makes nodes", remedy=remedy)
         return
-    others = [f"{name}: {how}" for name, how in VAGRANT_PROVIDERS.items() if name not in has | needed]
+    others = [f"{name}: {how}" for name, how in ways.items() if name not in has | needed]
     detail = f"has {', '.join(sorted(has)) or 'no provider'}; to have others: {'; '.join(others)}"
-    yield _check("vagrant", ok=not missing, detail=detail, remedy="; ".join(VAGRANT_PROVIDERS[one] for one in missing))
+    yield _check("vagrant", ok=not missing, detail=detail, remedy="; ".join(ways[one] for one in missing))
+
+
+def _has(home: Path, provider: str) -> bool:
+    """Whether Vagrant finds a provider from that home of its own; Vagrant itself would take seconds to tell."""
+    if provider != "openstack":
+        return (VAGRANT_PLUGINS / f"vagrant-{provider}.json").exists()
+    files = {home / name: told for name, told in VAGRANT_TOLD.items()}
+    return any(told.search(file.read_text()) for file, told in files.items() if file.exists())
 
 
 def _chef(settings: Settings) -> Check:

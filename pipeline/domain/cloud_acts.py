@@ -57,7 +57,7 @@ class CloudAct:
     """One act that was asked for. Times are seconds since the epoch; `finished_at` None: it is not done yet.
 
     `outcome` is what came of it. `refused` is the guard that refused it, and `fault` why nothing, or not all, was done.
-    `left` are users that a machine still has.
+    `left` are users that a machine still has. `meant` is the object that is deleted, which stands here before it goes.
 
     `policy`, `at_once` and `moves`: what becomes of the servers on a machine that goes out. `due_at` is when it is to
     be looked at again while it is not done.
@@ -82,6 +82,7 @@ class CloudAct:
     at_once: int = AT_ONCE
     moves: tuple[Move, ...] = ()
     due_at: float = 0.0
+    meant: CloudObject | None = None
 
 
 def check_fits(verb: Verb, kind: ObjectKind, policy: Policy = Policy.DISABLE) -> None:

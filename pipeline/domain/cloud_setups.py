@@ -40,8 +40,9 @@ GROUPS_AN_ENVIRONMENT, RULES_A_GROUP = 8, 20
 class Piece:
     """What is there of a part; `ours`: it bears the setup's mark, or cannot bear one.
 
-    `whole` is false where something of it is missing still. `shared`: every project may use it. `limits` are a quota's.
-    `made_by` is the setup that made a credential.
+    `whole` is false where something of it is missing still. `shared`: every project may use it. `limits` are a quota's,
+    `cidr` a subnet's. `leads_to` is a router's external network; empty: it has none. `made_by` is the setup that made a
+    credential; `ruled`: it may call only the services that Greenroom calls.
     """
 
     id: str
@@ -49,7 +50,10 @@ class Piece:
     whole: bool = True
     shared: bool = False
     limits: Mapping[str, int] = field(default_factory=dict)
+    cidr: str = ""
+    leads_to: str = ""
     made_by: str = ""
+    ruled: bool = False
 
 
 Found = Mapping[Part, Piece]
@@ -187,12 +191,27 @@ def _told(setup: CloudSetup, part: Part, piece: Piece | None) -> str:
         f"{name} {amount}" + (f" (now {there[name]})" if there.get(name, amount) != amount else "")
         for name, amount in setup.limits.items()
     )
-    rules = "the services that Greenroom calls" if setup.access_rules else "whatever the role may"
     return {
         Part.QUOTA: limits,
         Part.ROLE: "of the user on the project",
         Part.NETWORK: "shared: nothing of it is made" if piece is not None and piece.shared else "of the project",
-        Part.SUBNET: setup.cidr,
-        Part.ROUTER: f"to {setup.external_network}",
-        Part.CREDENTIAL: f"of the user; cannot make others; may call {rules}",
+        Part.SUBNET: _as_it_is(None if piece is None else piece.cidr, setup.cidr),
+        Part.ROUTER: f"to {_as_it_is(None if piece is None else piece.leads_to or 'nowhere', setup.external_network)}",
+        Part.CREDENTIAL: f"of the user; cannot make others; may call {_may_call(setup, piece)}",
     }.get(part, setup.mark)
+
+
+def _as_it_is(there: str | None, wanted: str) -> str:
+    """What a part will be (`there` is None), or is: one that is there does not become what is wanted now."""
+    return wanted if there in {None, wanted} else f"{there}, and not {wanted}: it is left as it is"
+
+
+def _may_call(setup: CloudSetup, credential: Piece | None) -> str:
+    def rules(*, ruled: bool) -> str:
+        return "the services that Greenroom calls" if ruled else "whatever the role may"
+
+    wanted = rules(ruled=setup.access_rules)
+    if credential is None or not _stands(setup, Part.CREDENTIAL, credential):
+        return wanted
+    told = _as_it_is(rules(ruled=credential.ruled), wanted)
+    return told if told == wanted else f"{told}; --renew makes another"

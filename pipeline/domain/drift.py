@@ -9,6 +9,9 @@ from enum import StrEnum
 
 from pipeline.domain.environments import STANDING_STATES, Environment, EnvironmentState, Node, NodeState
 from pipeline.domain.inventory import Inventory, Machine
+from pipeline.domain.placement.requests import demand_of
+from pipeline.domain.resizing import replaces
+from pipeline.domain.resources import DIMENSIONS
 
 #: States of a node whose server exists and runs.
 EXPECTED = frozenset({NodeState.ACTIVE, NodeState.REACHABLE, NodeState.IN_SERVICE, NodeState.DRAINING})
@@ -155,11 +158,18 @@ def _alerts(environment: Environment, node: Node, server: Server | None, told: T
     if node.state not in EXPECTED | {NodeState.LOST}:
         return
     if server is None:
-        text = f"node {node.name} of {environment.id} is {node.state} in the books, but its server is gone"
-        yield Alert(Drift.MISSING, text, _destroy(environment.id, f"{node.name} is gone"))
+        yield _missing(environment, node)
         return
     again = _destroy(environment.id, f"{node.name} differs from what was asked for")
     yield from (replace(alert, action=alert.action or again) for alert in _differences(node, server, told))
+
+
+def _missing(environment: Environment, node: Node) -> Alert:
+    text = f"node {node.name} of {environment.id} is {node.state} in the books, but its server is gone"
+    if replaces(environment):
+        waits = f"{text}: it is replaced; nothing needs to be done"
+        return Alert(Drift.MISSING, waits, f"greenroom env show {environment.id}")
+    return Alert(Drift.MISSING, text, _destroy(environment.id, f"{node.name} is gone"))
 
 
 def _differences(node: Node, server: Server, told: Told) -> Iterator[Alert]:
@@ -197,15 +207,17 @@ def without_others(inventory: Inventory, used: Mapping[str, Mapping[str, float]]
     """The inventory with what the nodes in our books do not account for taken off each machine's capacity.
 
     `used`: what all servers together take of a machine, by dimension. What is placed on a machine in the books, and
-    stands there, is counted by placement; everything else there is others'. A capacity is multiplied by its ratio of
-    overcommit, so that what others use counts that much less of it.
+    stands there, is counted by placement, but no more than was asked for; everything else there is others', also what
+    a flavor has beyond its node. A capacity is multiplied by its ratio of overcommit, so that what others use counts
+    that much less of it.
     """
     ours: dict[str, dict[str, float]] = {}
     for row in rows:
         if row.node is not None and row.server is not None and row.node.machine == row.server.machine:
             own = ours.setdefault(row.server.machine, {})
+            counted = dict(zip(DIMENSIONS, demand_of(row.node.resources, row.node.qos), strict=True))
             for name, amount in row.server.size.items():
-                own[name] = own.get(name, 0.0) + amount
+                own[name] = own.get(name, 0.0) + min(amount, counted[name])
     machines = (_less(one, used.get(one.name, {}), ours.get(one.name, {})) for one in inventory.machines)
     return replace(inventory, machines=tuple(machines))
 

@@ -10,8 +10,8 @@ from pipeline.domain.blueprint import EnvironmentSpec, Priority, RoleSpec
 from pipeline.domain.contracts import Contract
 from pipeline.domain.durations import SKEW_S
 from pipeline.domain.errors import InvalidTransition
+from pipeline.domain.milestones import Milestone, Progress
 from pipeline.domain.moments import NEVER
-from pipeline.domain.phases import Phase, Progress
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.rules import EnvironmentRules
@@ -282,12 +282,12 @@ def under_clock(environment: Environment, now: float) -> Environment:
     return replace(environment, state_since=min(environment.state_since, now), not_before=0.0)
 
 
-def awaited(nodes: Iterable[Node], shown: Collection[str]) -> Phase:
+def awaited(nodes: Iterable[Node], shown: Collection[str]) -> Milestone:
     """What the slowest of some nodes has to become; `shown` are the names of those that their provider shows."""
     building = [node.name for node in nodes if node.state is N.BUILDING]
     if any(name not in shown for name in building):
-        return Phase.ACCEPTED
-    return Phase.ACTIVE if building else Phase.ANSWERING
+        return Milestone.ACCEPTED
+    return Milestone.ACTIVE if building else Milestone.ANSWERING
 
 
 def planned_nodes(spec: EnvironmentSpec) -> tuple[Node, ...]:

@@ -49,8 +49,8 @@ WAYS: Mapping[Policy, Mapping[str, How]] = {
     Policy.EVACUATE: {RUNS: How.REBUILD, "shutoff": How.REBUILD, "error": How.REBUILD},
 }
 #: A server with one of these is on its way, whoever told it to.
-UNDER_WAY = frozenset({"migrating", "resize", "verify_resize", "rebuild"})
-#: Told to move and moved, and not confirmed yet.
+UNDER_WAY = frozenset({"migrating", "resize", "rebuild"})
+#: Told to move or to change its size and done, and not confirmed yet: whoever told it has to.
 UNCONFIRMED = "verify_resize"
 #: How often one server is told to move before it counts as failed: the cloud may not have heard it.
 TRIES = 3
@@ -112,13 +112,16 @@ def looked_at(move: Move, server: Server | None, machine: str, trial: Trial | No
         return move
     if server is None:
         return replace(move, state=MoveState.GONE)
-    if server.status in UNDER_WAY:
+    if server.status == UNCONFIRMED and move.how is not How.COLD:
+        fault = f"it is {UNCONFIRMED} on {server.machine}: whose it is must confirm or revert that"
+        return replace(move, state=MoveState.FAILED, fault=fault)
+    if server.status in {*UNDER_WAY, UNCONFIRMED}:
         return replace(move, state=MoveState.MOVING)
     if server.machine != machine and server.status != "error":
         return replace(move, state=MoveState.MOVED, to=server.machine, fault="")
     if move.state is MoveState.WAITING:
         return move
-    if trial is None or trial.id == move.before:
+    if trial is None or trial.id == move.before or not move.told:
         return _not_heard(move)
     if not trial.over:
         return move
@@ -127,7 +130,7 @@ def looked_at(move: Move, server: Server | None, machine: str, trial: Trial | No
 
 
 def _not_heard(move: Move) -> Move:
-    """It was told to move, and the cloud knows of no try."""
+    """It was told to move, and the cloud knows of no try; or it was on its way by somebody else's word."""
     if move.told < TRIES:
         return replace(move, state=MoveState.WAITING)
     fault = move.fault or "the cloud keeps no try to move it"

@@ -64,13 +64,17 @@ def lost(environment: Environment) -> tuple[Node, ...]:
     return tuple(node for node in found if node.role == found[0].role)
 
 
-def replaced_at(environment: Environment) -> float | None:
-    """When a lost node of it may be replaced; None when none is to be.
+def replaces(environment: Environment) -> bool:
+    """Whether nodes that it loses are replaced.
 
     A held one is left as it is, and what was replaced too often is for a person to look at.
     """
-    wanted = environment.state is EnvironmentState.LEASED and lasts(environment) and environment.scaling is None
-    may = wanted and environment.replaced < MAX_REPLACED and bool(lost(environment))
+    return environment.state is EnvironmentState.LEASED and lasts(environment) and environment.replaced < MAX_REPLACED
+
+
+def replaced_at(environment: Environment) -> float | None:
+    """When a lost node of it may be replaced; None when none is to be."""
+    may = replaces(environment) and environment.scaling is None and bool(lost(environment))
     return environment.not_before if may else None
 
 
@@ -215,7 +219,7 @@ def taken_back(environment: Environment, names: Iterable[str]) -> Environment:
 
 
 def unplaced(environment: Environment, scaling: Scaling, fault: str) -> Environment:
-    """Nodes that come found no room where they were asked for: what is left of them is cleared, then they come anew."""
+    """Nodes that come cannot be where they were asked for: what is left of them is cleared, then they come anew."""
     waiting = replace(environment, scaling=replace(scaling, placed_at=0.0, progress=None))
     return _each(waiting, scaling.coming, lambda node: replace(node.to(N.LOST), fault=fault))
 

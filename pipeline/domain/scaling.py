@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.domain.phases import Progress
+from pipeline.domain.milestones import Progress
 from pipeline.domain.rules import PlacementRules
 
 
@@ -33,8 +33,9 @@ class Scaling:
     `coming` are the names of nodes that are built, `going` of those that are taken back; one of the two is empty.
     Nodes that go get no traffic any more, and stand until `drained_at`: `drain_s` after the routers had let them go; 0:
     some router may send traffic there still. `placed_at` is when those that come got their machines, 0 before, and
-    `progress` how far their build is. `run` configures and deploys them; empty where there is nothing to do. `tries`
-    counts faults of the provider. `replaces`: the nodes that come take the place of lost ones, and keep their names.
+    `progress` how far their build is. `avoid` are the machines on which they failed, after which they were placed again
+    `placed_again` times. `run` configures and deploys them; empty where there is nothing to do. `tries` counts faults
+    of the provider. `replaces`: the nodes that come take the place of lost ones, and keep their names.
     `overrides` are guards that the nodes that go may pass, with the reasons. `moves`: as many nodes come elsewhere as
     are there, and when they are in service, those go.
 
@@ -52,6 +53,8 @@ class Scaling:
     drain_s: float = 0.0
     placed_at: float = 0.0
     progress: Progress | None = None
+    avoid: tuple[str, ...] = ()
+    placed_again: int = 0
     run: str = ""
     tries: int = 0
     replaces: bool = False

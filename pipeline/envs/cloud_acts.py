@@ -93,8 +93,9 @@ class CloudActs:
         if loaded.value.finished_at is not None:
             return
         try:
-            after = self._done(loaded.value)
-            kept = self._keep(loaded, after)
+            kept = self._keep(loaded, self._done(loaded.value))
+            if kept.value.meant != loaded.value.meant:
+                kept = self._keep(kept, self._done(kept.value))
             self._tell(kept, before=loaded.value)
         except VersionConflict:
             log.info("act %s: another worker has taken this step", act_id)
@@ -124,7 +125,10 @@ class CloudActs:
             if act.verb is Verb.TAKE_BACK:
                 return self._take_back(over)
             estate = self._estate(act.provider)
-            return self._do(over, estate, estate.find(act.kind, act.name))
+            one = act.meant or estate.find(act.kind, act.name)
+            if act.verb is Verb.DELETE and act.meant is None:
+                return replace(act, meant=one)
+            return self._do(over, estate, one)
         except GuardRefused as error:
             return replace(over, refused=error.guard, fault=str(error))
         except TransientError as error:
@@ -144,6 +148,9 @@ class CloudActs:
         return does[act.verb](act, estate, one)
 
     def _delete(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
+        """What is gone meanwhile is deleted: whoever was at it may have died before that was written."""
+        if not estate.stands(one):
+            return replace(act, outcome=f"{one} is deleted")
         facts = Facts(act.who, provider=act.provider, used_by=estate.users(one), now=self.clock.now())
         self._pass(Act.DELETE_OBJECT, act, one, facts)
         if act.dry_run:
@@ -188,20 +195,23 @@ class CloudActs:
         moves = act.policy is not Policy.DISABLE
         if not act.outcome and act.policy is Policy.EVACUATE:
             self.moving.may_evacuate(act, estate, one, _asking(act))
+        if not act.outcome:
+            self._close(act, estate, one)
         if act.dry_run:
             left = tuple(estate.users(one))
             planned = self.moving.planned(act, estate, one, _asking(act)) if moves else ()
             return replace(act, left=left, moves=planned, outcome=f"{one} would take no more servers; {_told(left)}")
-        if not act.outcome:
-            self._close(act, estate, one)
         if moves:
             act = self._moved(act, estate, one)
         return act if act.due_at else self._emptied(act, estate, one)
 
     def _close(self, act: CloudAct, estate: Estate, one: CloudObject) -> None:
-        if self._state(act, one) is MachineState.IN_SERVICE:
-            self.inventories.set_state(act.provider, one.name, MachineState.DRAINING, _asking(act))
-        estate.set_service(one, on=False, reason=act.why)
+        """A quarantine may end by itself, and then it would be in service; what is further out stays so."""
+        state = self._state(act, one)
+        after = MachineState.DRAINING if state in {MachineState.IN_SERVICE, MachineState.QUARANTINED} else state
+        self.inventories.set_state(act.provider, one.name, after, _asking(act), told=estate.in_service(one))
+        if not act.dry_run:
+            estate.set_service(one, on=False, reason=act.why)
 
     def _moved(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
         """After the next look at the servers that move; it is due again as long as any does."""
@@ -218,14 +228,15 @@ class CloudActs:
         how = _how_they_went(act.moves)
         if left:
             return replace(act, left=left, outcome=f"{one} takes no more servers;{how} {_told(left)}: ask again later")
-        self.inventories.set_state(act.provider, one.name, MachineState.MAINTENANCE, _asking(act))
+        guessed = not self.providers(act.provider).driver.capabilities.exact  # what the books say of machines
+        self.inventories.set_state(act.provider, one.name, MachineState.MAINTENANCE, _asking(act), seen_empty=guessed)
         return replace(act, outcome=f"{one} is out of service and empty:{how} its agent may be restarted")
 
     def _put_back(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
+        self.inventories.set_state(act.provider, one.name, MachineState.IN_SERVICE, _asking(act), told=True)
         if act.dry_run:
             return replace(act, outcome=f"{one} would take servers again")
         estate.set_service(one, on=True, reason="")
-        self.inventories.set_state(act.provider, one.name, MachineState.IN_SERVICE, _asking(act))
         return replace(act, outcome=f"{one} is in service")
 
     def _restart(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:

@@ -118,12 +118,15 @@ class CloudSetups:
 
     def _do(self, setup: CloudSetup, grounds: Grounds) -> CloudSetup:
         found = grounds.find(setup)
+        steps = plan(setup, found)
+        if any(step.part is Part.ROUTER and not step.there for step in steps):
+            grounds.check(setup)
         others = taken(setup, found)
         facts = Facts(setup.who, provider=setup.provider, marked=not others, now=self.clock.now())
         asking = Asking(setup.who, setup.why, setup.overrides, setup.dry_run)
         target = others or f"project {setup.project}"
         self.gate.pass_(Act.SET_UP, f"{target} at provider {setup.provider}", facts, asking)
-        setup = replace(setup, steps=plan(setup, found))
+        setup = replace(setup, steps=steps)
         if setup.dry_run:
             return setup
         found = self._made(setup, grounds, found)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
-from pipeline.domain import failsafe, phases, resizing
+from pipeline.domain import failsafe, milestones, resizing
 from pipeline.domain.breakers import Call
-from pipeline.domain.environments import Environment, NodeState, awaited
+from pipeline.domain.environments import MAX_AGAIN, Environment, NodeState, awaited
 from pipeline.domain.errors import CallsPaused, InfraError
 from pipeline.domain.failsafe import GiveUp
 from pipeline.domain.runs import RunState, Verdict
@@ -21,7 +21,8 @@ from pipeline.envs.orders import Orders, seen_as
 from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
 from pipeline.envs.room import NoRoom, Room
-from pipeline.envs.steps import Steps
+from pipeline.envs.steps import Shown, Steps
+from pipeline.envs.suspects import Suspects
 from pipeline.ports.common import Clock, Ids
 from pipeline.ports.drivers import NodeView
 
@@ -42,6 +43,7 @@ class Growth:
         providers: Callable[[str], Provider],
         removals: Removals,
         room: Room,
+        suspects: Suspects,
         orders: Orders,
         clock: Clock,
         ids: Ids,
@@ -51,14 +53,13 @@ class Growth:
         self._provider = providers
         self._removals = removals
         self._room = room
+        self._suspects = suspects
         self._orders = orders
         self._breakers = Breakers(books, clock)
         self._clock = clock
         self._ids = ids
 
-    def step(
-        self, loaded: Loaded[Environment], scaling: Scaling, listing: Sequence[NodeView] | None
-    ) -> Loaded[Environment]:
+    def step(self, loaded: Loaded[Environment], scaling: Scaling, listing: Shown | None) -> Loaded[Environment]:
         """Do what comes next for the nodes that come, once. Errors: CallsPaused, VersionConflict."""
         ended = self._run_ended(scaling)
         if ended:
@@ -69,6 +70,8 @@ class Growth:
         if states & {N.PLANNED, N.LOST}:
             return self._begin(loaded, scaling)
         if N.BUILDING in states:
+            if isinstance(listing, InfraError):
+                return self._unseen(loaded, scaling, listing)
             return self._observe(loaded, scaling, listing)
         if N.ACTIVE in states:
             return self._connect(loaded, scaling)
@@ -86,9 +89,11 @@ class Growth:
     def _place(self, loaded: Loaded[Environment], scaling: Scaling) -> Loaded[Environment]:
         found = self._room.find(loaded.value, scaling.coming)
         if isinstance(found, NoRoom):
+            failed = next(node.fault for node in loaded.value.named(scaling.coming)) if scaling.avoid else ""
             if found.never:
-                return self._fail(loaded, scaling, found.reason)
-            return self._wait(loaded, scaling, scaling.began_at, ROOM_S, f"waits for room: {found.reason}")
+                return self._fail(loaded, scaling, failed or found.reason)
+            told = "; ".join(filter(None, [failed, found.reason]))
+            return self._wait(loaded, scaling, scaling.began_at, ROOM_S, f"waits for room: {told}")
         placed = replace(found.environment, scaling=replace(scaling, placed_at=self._clock.now(), reason=""))
         return self._steps.save(loaded, placed, writes=(found.ledger,))
 
@@ -122,6 +127,13 @@ class Growth:
         again = Loaded(replace(loaded.value, scaling=tried), loaded.version)
         return self._wait(again, tried, scaling.placed_at, answer.at - now, answer.reason)
 
+    def _unseen(self, loaded: Loaded[Environment], scaling: Scaling, error: InfraError) -> Loaded[Environment]:
+        """How far they are cannot be seen: no time is counted while their provider is left alone."""
+        if isinstance(error, CallsPaused):
+            return loaded
+        poll_s = self._provider(loaded.value.provider).poll_s
+        return self._wait(loaded, scaling, scaling.placed_at, poll_s, str(error))
+
     def _observe(
         self, loaded: Loaded[Environment], scaling: Scaling, listing: Sequence[NodeView] | None
     ) -> Loaded[Environment]:
@@ -137,9 +149,9 @@ class Growth:
         faults = {name: f"node {name}: {node.fault}" for name, node in seen.items() if node.fault}
         full = next((why for name, why in faults.items() if name in views and views[name].full), None)
         if full is not None:
-            return self._place_again(loaded, scaling, full)
+            return self._place_again(loaded, scaling, full, "waits for room")
         if faults:
-            return self._fail(loaded, scaling, next(iter(faults.values())))
+            return self._elsewhere(loaded, scaling, faults)
         if any(node.state is N.BUILDING for node in seen.values()):
             return self._still_built(loaded, observed, scaling, views, "the provider still builds")
         return self._connect(self._steps.save(loaded, observed), scaling)
@@ -190,23 +202,36 @@ class Growth:
         shown: Collection[str],
         reason: str,
     ) -> Loaded[Environment]:
-        """Go on later, or give up what had its time, as a whole or in this phase; `shown`: what the provider shows."""
+        """Go on later, or give up what had its time, or that to its next milestone; `shown`: nodes that are shown."""
         provider, now = self._provider(observed.provider), self._clock.now()
-        phase = awaited(observed.named(scaling.coming), shown)
-        progress = phases.advanced(scaling.progress, phase, scaling.placed_at, now)
-        passed = phases.overdue(provider.deadlines, scaling.placed_at, progress, now)
+        milestone = awaited(observed.named(scaling.coming), shown)
+        progress = milestones.advanced(scaling.progress, milestone, scaling.placed_at, now)
+        passed = milestones.overdue(provider.deadlines, scaling.placed_at, progress, now)
         if passed:
             return self._fail(Loaded(observed, loaded.version), scaling, f"{passed}: {reason}")
         goes_on = replace(observed, scaling=replace(scaling, progress=progress))
         return self._steps.save(loaded, resizing.waits(goes_on, now + provider.poll_s, reason))
 
-    def _place_again(self, loaded: Loaded[Environment], scaling: Scaling, full: str) -> Loaded[Environment]:
-        """The provider found late that it has no room: what it began goes, and room is waited for."""
+    def _elsewhere(
+        self, loaded: Loaded[Environment], scaling: Scaling, faults: Mapping[str, str]
+    ) -> Loaded[Environment]:
+        """Ask for another place for nodes of which some failed, by name; give up when that was done often enough."""
+        told = next(iter(faults.values()))
+        if scaling.placed_again >= MAX_AGAIN:
+            return self._fail(loaded, scaling, f"{told}; they were placed {MAX_AGAIN + 1} times")
+        exact = self._provider(loaded.value.provider).driver.capabilities.exact
+        shunned = self._suspects.shunned(loaded.value, faults, exact=exact)
+        avoid = tuple(dict.fromkeys((*scaling.avoid, *sorted(shunned))))
+        again = replace(scaling, avoid=avoid, placed_again=scaling.placed_again + 1)
+        return self._place_again(loaded, again, told, f"placed again ({again.placed_again} of {MAX_AGAIN})")
+
+    def _place_again(self, loaded: Loaded[Environment], scaling: Scaling, fault: str, what: str) -> Loaded[Environment]:
+        """Nodes cannot be where they were asked for: what was begun of them goes, and room is looked for anew."""
         limit_s, now = self._provider(loaded.value.provider).deadlines.build, self._clock.now()
         if now - scaling.began_at > limit_s:
-            return self._fail(loaded, scaling, f"not ready after {limit_s:.0f} s: {full}")
-        begun = self._removals.judge_unused(loaded.value, Asking(scaling.who, full, again=True))
-        waits = resizing.waits(resizing.unplaced(loaded.value, scaling, full), now + ROOM_S, f"waits for room: {full}")
+            return self._fail(loaded, scaling, f"not ready after {limit_s:.0f} s: {fault}")
+        begun = self._removals.judge_unused(loaded.value, Asking(scaling.who, fault, again=True))
+        waits = resizing.waits(resizing.unplaced(loaded.value, scaling, fault), now + ROOM_S, f"{what}: {fault}")
         return self._steps.save(loaded, waits, told=begun.events, writes=begun.writes)
 
     def _fail(self, loaded: Loaded[Environment], scaling: Scaling, fault: str) -> Loaded[Environment]:

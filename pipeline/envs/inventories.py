@@ -21,8 +21,9 @@ from pipeline.ports.stores import Delete, Event, JobRequest, Put
 PLACEMENT = "placement"
 #: A wish, and no fact that Greenroom cannot change, as `down` is: nothing may stand there.
 OUT = frozenset({MachineState.MAINTENANCE})
-#: What the audit stream calls changes that no guard is asked about, by the state after them.
+#: What the audit stream calls acts of which no guard is asked, by the state after them.
 ACTS = {
+    MachineState.MAINTENANCE: Act.TAKE_OUT,
     MachineState.IN_SERVICE: "return",
     MachineState.DRAINING: "drain",
     MachineState.QUARANTINED: "quarantine",
@@ -129,15 +130,30 @@ class Inventories:
         standing = self._books.environments.everything(f"environments:standing:{provider}")
         return frozenset(node.machine for loaded in standing for node in loaded.value.nodes)
 
-    def set_state(self, provider: str, name: str, state: MachineState, asking: Asking) -> Machine:
+    def set_state(
+        self,
+        provider: str,
+        name: str,
+        state: MachineState,
+        asking: Asking,
+        *,
+        seen_empty: bool = False,
+        told: bool = False,
+    ) -> Machine:
         """Put a machine into another state; NotFound names it, GuardRefused what stands on it.
 
-        A dry run passes the gate and changes nothing.
+        `seen_empty`: the provider shows nothing there, and knows better than the books. `told`: it is told although the
+        books have it in that state already, since it changes in the cloud. A dry run passes the gate and changes
+        nothing.
         """
         check_names(asking)
-        return self._books.again(lambda: self._set_state(provider, name, state, asking))
+        return self._books.again(
+            lambda: self._set_state(provider, name, state, asking, seen_empty=seen_empty, told=told)
+        )
 
-    def _set_state(self, provider: str, name: str, state: MachineState, asking: Asking) -> Machine:
+    def _set_state(
+        self, provider: str, name: str, state: MachineState, asking: Asking, *, seen_empty: bool, told: bool
+    ) -> Machine:
         ledger = self.ledger_version()  # first of all: what is reserved after this look makes another one
         loaded = self._books.machines.find(machine_id(provider, name))
         frame = self._books.inventories.find(provider)
@@ -145,8 +161,10 @@ class Inventories:
             raise NotFound(f"provider {provider} has no machine {name}; `greenroom machines` shows all")
         changed = loaded.value.machine.to(state, self._clock.now(), asking.why)
         if changed is loaded.value.machine:
+            if told:
+                self._books.commit(events=[self._told(provider, name, state, asking)])
             return changed
-        passed = self._pass(provider, name, state, asking)
+        passed = self._pass(provider, name, state, asking, seen_empty=seen_empty)
         if asking.dry_run:
             self._books.commit(events=passed)
             return loaded.value.machine
@@ -190,12 +208,14 @@ class Inventories:
         return self._by_itself(provider, name, out, asking)
 
     def end_quarantines(self, asking: Asking) -> list[str]:
-        """Put machines whose time is over back on probation; their ids."""
+        """Put machines whose time is over back on probation; their ids. One that is being accepted waits for that."""
         due = self._books.machines.due("machines:back", self._clock.now())
+        open_ = self._books.acceptances.everything("acceptances_open") if due else []
+        judged = {(one.value.provider, one.value.machine) for one in open_}
         return [
-            machine_id(one.value.provider, one.value.machine.name)
-            for one in due
-            if self._by_itself(one.value.provider, one.value.machine.name, self._returned, asking)
+            machine_id(provider, name)
+            for provider, name in ((one.value.provider, one.value.machine.name) for one in due)
+            if (provider, name) not in judged and self._by_itself(provider, name, self._returned, asking)
         ]
 
     def _returned(self, machine: Machine) -> Machine:
@@ -286,18 +306,26 @@ class Inventories:
         """Put into the audit stream that suspect machines stay in service."""
         self._books.commit(events=[self.audit("quarantine", f"nothing more of provider {provider}", asking)])
 
-    def _pass(self, provider: str, name: str, state: MachineState, asking: Asking) -> tuple[Event, ...]:
+    def _pass(
+        self, provider: str, name: str, state: MachineState, asking: Asking, *, seen_empty: bool
+    ) -> tuple[Event, ...]:
         """The gate, where a machine is taken away from what stands on it.
 
         A quarantine or a drain takes nothing away: what stands there goes on, and a suspect machine must never wait
         for those on it. No guard could refuse it; who did it and why is told all the same.
         """
         if state not in OUT:
-            return (self.audit(ACTS[state], f"machine {provider}/{name} into {state}", asking),)
-        standing = self._books.environments.everything(f"environments:standing:{provider}")
-        nodes = [f"{one.value.id}/{node.name}" for one in standing for node in one.value.nodes if node.machine == name]
+            return (self._told(provider, name, state, asking),)
+        nodes = () if seen_empty else self._nodes_on(provider, name)
         facts = Facts(who=asking.who, used_by=nodes, now=self._clock.now())
         return self._gate.judge(Act.TAKE_OUT, f"machine {provider}/{name} into {state}", facts, asking).events
+
+    def _told(self, provider: str, name: str, state: MachineState, asking: Asking) -> Event:
+        return self.audit(ACTS[state], f"machine {provider}/{name} into {state}", asking)
+
+    def _nodes_on(self, provider: str, name: str) -> list[str]:
+        standing = self._books.environments.everything(f"environments:standing:{provider}")
+        return [f"{one.value.id}/{node.name}" for one in standing for node in one.value.nodes if node.machine == name]
 
     def ledger_version(self) -> int:
         return self._books.store_version(LEDGERS.name, PLACEMENT)

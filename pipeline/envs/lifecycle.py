@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ParamSpec
 
-from pipeline.domain import failsafe, phases
+from pipeline.domain import failsafe, milestones
 from pipeline.domain.breakers import Call
 from pipeline.domain.durations import passed
 from pipeline.domain.environments import (
@@ -54,7 +54,7 @@ from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
 from pipeline.envs.room import Room
 from pipeline.envs.scalings import Scalings
-from pipeline.envs.steps import Fault, Steps, fault_of
+from pipeline.envs.steps import Fault, Shown, Steps, fault_of
 from pipeline.envs.suspects import Suspects
 from pipeline.envs.wishes import unmet
 from pipeline.ports.common import Clock, Ids
@@ -110,12 +110,10 @@ class Lifecycle:
         self._orders = orders
         self._clock = clock
         self._ids = ids
-        growth = Growth(books, self._steps, providers, removals, room, orders, clock, ids)
+        growth = Growth(books, self._steps, providers, removals, room, suspects, orders, clock, ids)
         self._scalings = Scalings(self._steps, growth, removals, clock)
 
-    def advance(
-        self, environment_id: str, listing: Sequence[NodeView] | None = None, listed_at: float = math.inf
-    ) -> Environment:
+    def advance(self, environment_id: str, listing: Shown | None = None, listed_at: float = math.inf) -> Environment:
         """Do what the state asks for, once; the environment as it is now. `listed_at`: when listing began."""
         found = self._books.environments.get(environment_id)
         loaded = Loaded(under_clock(found.value, self._clock.now()), found.version)
@@ -125,15 +123,17 @@ class Lifecycle:
         try:
             return self._step(loaded, listing, listed_at)
         except CallsPaused as paused:
-            return self._pause(environment_id, paused)
+            return self._pause(environment_id, paused.until, str(paused))
 
-    def _step(self, loaded: Loaded[Environment], listing: Sequence[NodeView] | None, listed_at: float) -> Environment:
+    def _step(self, loaded: Loaded[Environment], listing: Shown | None, listed_at: float) -> Environment:
         environment = loaded.value
         if environment.state is E.BUILDING and listed_at < environment.state_since:
             return environment  # what was listed is an earlier build of it
         if environment.state is E.RESERVED:
             return self._build(loaded)
         if environment.state is E.BUILDING:
+            if isinstance(listing, InfraError):
+                return self._unseen(loaded, listing)
             return self._observe(loaded, listing, resumed=True)
         if environment.state is E.DESTROYING:
             return self._endings.end(loaded)
@@ -141,12 +141,24 @@ class Lifecycle:
             return self._scalings.step(loaded, self._provider(environment.provider), listing, listed_at)
         return environment
 
-    def _pause(self, environment_id: str, paused: CallsPaused) -> Environment:
+    def _unseen(self, loaded: Loaded[Environment], error: InfraError) -> Environment:
+        """How far its build is cannot be seen: it says why, and goes elsewhere when it had its time.
+
+        Which milestone is next is not known, so only the whole is judged.
+        """
+        environment, now = loaded.value, self._clock.now()
+        provider = self._provider(environment.provider)
+        passed = milestones.spent(provider.deadlines, environment.state_since, now)
+        if passed:
+            return self._elsewhere(loaded, provider, {}, f"{passed}: {error}")
+        return self._pause(environment.id, now + provider.poll_s, str(error))
+
+    def _pause(self, environment_id: str, until: float, why: str) -> Environment:
         """The provider is left alone: the environment stays as it is, and says until when and why."""
         loaded = self._books.environments.get(environment_id)
         if loaded.value.state not in BUILD_STATES:
             return loaded.value
-        waiting = replace(loaded.value, not_before=paused.until, reason=str(paused))
+        waiting = replace(loaded.value, not_before=until, reason=why)
         if waiting.reason != loaded.value.reason:
             waiting = replace(waiting, told_at=self._clock.now())
         return self._steps.save(loaded, waiting).value
@@ -166,14 +178,19 @@ class Lifecycle:
         if not coming:
             return []
         listed_at = self._clock.now()
-        try:
-            listing = self._provider(provider_name).driver.nodes()
-        except CallsPaused as paused:
-            log.info("provider %s is not listed: %s", provider_name, paused)
-            # what needs no listing must not wait for one
-            coming, listing = [one for one in coming if one.value.state is not E.BUILDING], ()
+        listing = self._shown(provider_name)
+        if isinstance(listing, CallsPaused):  # what needs no listing must not wait for one; no other time counts
+            coming = [one for one in coming if one.value.state is not E.BUILDING]
         some = self._in_time(coming)
         return [self._alone(one.value.id, self.advance, one.value.id, listing, listed_at) for one in some]
+
+    def _shown(self, provider_name: str) -> Shown:
+        """All nodes that there are. That they cannot be listed keeps nobody waiting whose time is over."""
+        try:
+            return self._provider(provider_name).driver.nodes()
+        except InfraError as error:
+            log.info("provider %s is not listed: %s", provider_name, error)
+            return error
 
     def _in_time(self, coming: Sequence[Loaded[Environment]]) -> Iterator[Loaded[Environment]]:
         """One after the other, at least one of them, until the time of a poll is over."""
@@ -346,8 +363,8 @@ class Lifecycle:
     ) -> Environment:
         """Wait for it, or take it elsewhere when it had its time; `late`: the nodes that are there and not ready."""
         now, began = self._clock.now(), environment.state_since
-        progress = phases.advanced(environment.progress, awaited(environment.nodes, late), began, now)
-        passed = phases.overdue(provider.deadlines, began, progress, now)
+        progress = milestones.advanced(environment.progress, awaited(environment.nodes, late), began, now)
+        passed = milestones.overdue(provider.deadlines, began, progress, now)
         if passed:
             return self._elsewhere(loaded, provider, late, f"{passed}: {why}")
         waits = replace(environment, progress=progress, not_before=now + provider.poll_s, reason=why)

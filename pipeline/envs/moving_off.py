@@ -14,6 +14,7 @@ from pipeline.domain.drift import Server
 from pipeline.domain.environments import NodeState
 from pipeline.domain.errors import GuardRefused, InfraError, PermanentError
 from pipeline.domain.guards import Act, Facts
+from pipeline.domain.leases import LIVING
 from pipeline.domain.moving_off import UNCONFIRMED, WAYS, How, Move, MoveState, Policy
 from pipeline.envs import events
 from pipeline.envs.books import Books
@@ -122,7 +123,7 @@ class MovingOff:
             self.books.again(lambda: self._moved(act, server, zone))
 
     def _moved(self, act: CloudAct, server: Server, zone: str) -> None:
-        """One that was built anew has nothing any more of what was done to it: it is lost, and replaced as such."""
+        """One that was built anew has nothing any more of what was done to it: it is lost, and ends a run in error."""
         ledger = self.inventories.ledger_version()  # first of all: what is reserved after this look makes another one
         loaded = self.books.environments.find(server.environment_id)
         nodes = () if loaded is None or loaded.value.final else loaded.value.named({server.node})
@@ -135,7 +136,7 @@ class MovingOff:
         now = self.clock.now()
         data = {"node": server.node, "from": nodes[0].machine, "to": server.machine, "why": act.why, "who": act.who}
         told = [Event(after.id, "environment.node-moved", now, data)]
-        if act.policy is Policy.EVACUATE and resizing.is_watched(after) and nodes[0].state is NodeState.IN_SERVICE:
+        if act.policy is Policy.EVACUATE and after.state in LIVING and nodes[0].state is NodeState.IN_SERVICE:
             told.append(events.node_lost(after, server.node, ANEW, now))
             after = resizing.lose(after, {server.node: ANEW})
         put = self.inventories.ledger_put(ledger)

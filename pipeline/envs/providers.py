@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.domain.phases import Deadlines
+from pipeline.domain.milestones import Deadlines
 from pipeline.ports.clouds import Cloud, Estate, Grounds
 from pipeline.ports.drivers import Driver
 from pipeline.ports.snapshots import Snapshots

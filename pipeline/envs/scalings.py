@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline.domain import moves, resizing
@@ -17,9 +16,8 @@ from pipeline.envs.gate import Asking
 from pipeline.envs.growth import Growth
 from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals, still_there
-from pipeline.envs.steps import Steps
+from pipeline.envs.steps import Shown, Steps
 from pipeline.ports.common import Clock
-from pipeline.ports.drivers import NodeView
 from pipeline.ports.stores import Event
 
 log = logging.getLogger(__name__)
@@ -46,7 +44,7 @@ class Scalings:
         self._clock = clock
 
     def step(
-        self, loaded: Loaded[Environment], provider: Provider, listing: Sequence[NodeView] | None, listed_at: float
+        self, loaded: Loaded[Environment], provider: Provider, listing: Shown | None, listed_at: float
     ) -> Environment:
         """Do what comes next, once; the environment as it is now. `listed_at`: when listing began."""
         scaling = loaded.value.scaling

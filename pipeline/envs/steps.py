@@ -10,9 +10,12 @@ from pipeline.domain.errors import GuardRefused, InfraError
 from pipeline.envs import events, jobs
 from pipeline.envs.books import Books, Loaded
 from pipeline.ports.common import Clock
+from pipeline.ports.drivers import NodeView
 from pipeline.ports.stores import Event, Put
 
 Fault = InfraError | GuardRefused
+#: The nodes that a provider shows, or why it shows none.
+Shown = Sequence[NodeView] | InfraError
 
 
 @dataclass(frozen=True)

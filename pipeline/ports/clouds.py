@@ -20,8 +20,7 @@ class Sight:
     """What a cloud shows at one time.
 
     `inventory` has what the cloud itself counts: nobody's use is taken off. It is None where the account may not see
-    machines. `used`: what all servers, of whomever, take of a machine, by dimension. `zones` are those that take
-    servers.
+    machines. `used`: what all servers, of whomever, take of a machine, by dimension. `zones`: all that it has.
     """
 
     servers: tuple[Server, ...] = ()
@@ -110,6 +109,11 @@ class Grounds(Protocol):
     def find(self, setup: CloudSetup) -> Found:
         """What is there, ours or not; of what hangs on a part that is missing, nothing. UserError when there are
         several of a name.
+        """
+
+    def check(self, setup: CloudSetup) -> None:
+        """UserError when the external network of a setup is not there, which nobody makes: asked before its first part
+        is made, where a router is wanted.
         """
 
     def make(self, part: Part, setup: CloudSetup, found: Found, secret: Secret) -> None:

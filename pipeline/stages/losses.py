@@ -1,4 +1,6 @@
-"""Nodes that went away under a run: a node that its provider has no more is waited for in vain."""
+"""Nodes that went away under a run: a node that its provider has no more is waited for in vain, and one that was built
+anew has nothing of what was done on it.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,29 @@ from collections.abc import Iterator, Sequence
 
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import InfraError, PermanentError, TransientError
+from pipeline.domain.leases import LIVING
+from pipeline.domain.resizing import lasts, shortfall
+from pipeline.domain.runs import StageName
 from pipeline.ports.drivers import NodeStatus, NodeView
 from pipeline.stages.context import Stage
 
 log = logging.getLogger(__name__)
+#: What they say of the product under test holds only if it was on all nodes.
+ON_NODES = frozenset({StageName.CONFIGURE, StageName.DEPLOY, StageName.TEST})
+
+
+def spoiled(stage: Stage) -> PermanentError | None:
+    """Why nothing counts that a stage does on nodes of its run's own; None while it does.
+
+    Where lost nodes are replaced it is not for the run to judge.
+    """
+    if stage.name not in ON_NODES or not stage.run.environment_id:
+        return None
+    found = stage.tools.books.environments.find(stage.run.environment_id)
+    if found is None or found.value.state not in LIVING or lasts(found.value):
+        return None
+    told = shortfall(found.value)
+    return PermanentError(f"environment {found.value.id}: {told}") if told else None
 
 
 def judged(stage: Stage, error: InfraError) -> InfraError:

@@ -18,7 +18,7 @@ from pipeline.ports.common import LimitExceeded
 from pipeline.ports.stores import Event, Fence, JobRequest, Put
 from pipeline.stages import configure, deliver, deploy, destroy, handover, test
 from pipeline.stages.context import Answer, Decision, Done, Stage, Tools, Waiting, line
-from pipeline.stages.losses import judged
+from pipeline.stages.losses import judged, spoiled
 from pipeline.stages.statuses import with_status_due
 
 log = logging.getLogger(__name__)
@@ -105,6 +105,12 @@ class Runner:
         return _Claim(Stage(self._tools, run, name, runs.held_by(run, name, token)), token)
 
     def _perform(self, stage: Stage, handler: Handler) -> Answer | Decision | GreenroomError | None:
+        """Do the work, unless nodes were lost: before it, or meanwhile, whatever it says."""
+        lost = spoiled(stage)
+        answer = self._answer(stage, handler) if lost is None else lost
+        return spoiled(stage) or answer
+
+    def _answer(self, stage: Stage, handler: Handler) -> Answer | Decision | GreenroomError | None:
         """Do the work; what went wrong becomes an answer, sorted by who is at fault."""
         try:
             return handler(stage)

@@ -13,6 +13,7 @@ from pipeline.adapters.clouds.memory import MemoryGrounds
 from pipeline.adapters.clouds.openstack import OpenStackGrounds
 from pipeline.clients.openstack import Account
 from pipeline.domain.cloud_setups import CloudSetup, Found, Part, plan
+from pipeline.domain.errors import UserError
 from pipeline.ports.clouds import Grounds
 from pipeline.ports.common import Secret
 from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
@@ -23,8 +24,11 @@ FIRST, SECOND = Secret("first-secret-of-the-test"), Secret("second-secret-of-the
 
 @dataclass
 class Subject:
+    """`outside` is the cloud's external network."""
+
     grounds: Grounds
     setup: CloudSetup
+    outside: str = "outside"
 
     def made(self, *, to: Part = Part.CREDENTIAL, secret: Secret = FIRST) -> Found:
         """Make what is missing, up to a part."""
@@ -50,7 +54,7 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     cloud: CloudUnderTest = request.getfixturevalue("test_cloud")
     grounds = OpenStackGrounds(Account(cloud.admin, str(cloud.clouds_file)))
     try:
-        yield Subject(grounds, setup)
+        yield Subject(grounds, setup, cloud.external_network)
     finally:
         clear_away(cloud, grounds.find(setup))
         grounds.close()
@@ -100,6 +104,22 @@ def test_a_credential_is_replaced_where_it_is_wanted(subject: Subject) -> None:
     subject.setup = replace(subject.setup, id="setup-2", renew=True)
     new = subject.made(secret=SECOND)[Part.CREDENTIAL]
     assert (new.id != old.id, new.made_by) == (True, "setup-2")
+
+
+@pytest.mark.parametrize("ruled", [False, True])
+def test_what_is_there_says_what_it_is(subject: Subject, *, ruled: bool) -> None:
+    subject.setup = replace(subject.setup, external_network=subject.outside, access_rules=ruled)
+    found = subject.made()
+    assert (found[Part.SUBNET].cidr, found[Part.ROUTER].leads_to) == (subject.setup.cidr, subject.outside)
+    assert found[Part.CREDENTIAL].ruled is ruled
+
+
+def test_only_an_external_network_leads_outside(subject: Subject) -> None:
+    subject.grounds.check(replace(subject.setup, external_network=subject.outside))
+    subject.made(to=Part.NETWORK)
+    for name in ("nowhere", subject.setup.network):
+        with pytest.raises(UserError, match=name):
+            subject.grounds.check(replace(subject.setup, external_network=name))
 
 
 def test_an_entry_says_where_and_which(subject: Subject) -> None:

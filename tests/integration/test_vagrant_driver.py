@@ -213,6 +213,20 @@ def test_a_node_that_was_removed_behind_its_back_is_made_again(
     assert active(driver) == ["web-0", "web-1"]
 
 
+def test_a_node_that_was_stopped_stays_when_others_are_added(
+    driver: VagrantDriver, vagrant_nodes: VagrantNodes, node_keys: Keys
+) -> None:
+    driver.create(request(vagrant_nodes, node_keys, "web-0"))
+    name = f"greenroom.{vagrant_nodes.deployment}.env-1.web-0"
+    subprocess.run(["lxc-stop", "--kill", "--name", name], check=True, timeout=60, capture_output=True)
+    driver.create(request(vagrant_nodes, node_keys, "web-1"))
+    assert {view.name: view.status for view in driver.nodes()} == {
+        "web-0": NodeStatus.ERROR,
+        "web-1": NodeStatus.ACTIVE,
+    }
+    assert len({view.address for view in driver.nodes()}) == 2
+
+
 def test_a_node_that_was_stopped_says_so(driver: VagrantDriver, vagrant_nodes: VagrantNodes, node_keys: Keys) -> None:
     driver.create(request(vagrant_nodes, node_keys, "web-0"))
     name = f"greenroom.{vagrant_nodes.deployment}.env-1.web-0"

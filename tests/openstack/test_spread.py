@@ -17,12 +17,13 @@ from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 from pipeline.adapters.drivers.openstack.looks import LOOK_S
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.clients.openstack import Account, Mark
+from pipeline.clients.openstack.marks import DEPLOYMENT
 from pipeline.domain.leftovers import ThingKind
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus
 from tests.plugins.local_nodes import Keys
-from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
+from tests.plugins.openstack_cloud import SERVER_LIST, CloudUnderTest, connection_of
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -88,8 +89,8 @@ def settled(driver: OpenStackDriver, count: int) -> None:
 
 def machines(admin: Connection) -> Counter[str]:
     """How many of our servers stand on each machine."""
-    found = admin.compute.servers(all_projects=True, tags=f"greenroom-{OURS}")
-    return Counter(one.compute_host for one in found)
+    found = admin.compute.servers(all_projects=True)
+    return Counter(one.compute_host for one in found if one.metadata.get(DEPLOYMENT) == OURS)
 
 
 def our_groups(admin: Connection) -> list[Any]:
@@ -170,8 +171,7 @@ def test_it_costs_three_calls_an_environment(
     ask, calls = Session.request, Counter[str]()
 
     def counted(self: Session, url: str, method: str, *args: Any, **more: Any) -> Any:
-        listed = (more.get("params") or {}).get("tags") == f"greenroom-{OURS}"
-        what = "group" if "os-server-groups" in url else "list" if listed else "other"
+        what = "group" if "os-server-groups" in url else "list" if url == SERVER_LIST else "other"
         calls[f"{method} {what}"] += 1
         return ask(self, url, method, *args, **more)
 

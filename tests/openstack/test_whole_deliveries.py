@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.adapters.clock import RandomIds, SystemClock
+from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 from pipeline.adapters.drivers.openstack.terms import Terms
-from pipeline.adapters.keys import SshKeys
 from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.adapters.transports.memory import MemoryTransport
 from pipeline.clients.openstack import Mark, described, named_group
@@ -24,7 +23,7 @@ from pipeline.clients.openstack.marks import DEPLOYMENT, ENVIRONMENT
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.environments import Environment, EnvironmentState, Node
 from pipeline.domain.errors import TransientError
-from pipeline.domain.phases import Deadlines
+from pipeline.domain.milestones import Deadlines
 from pipeline.domain.resources import Resources
 from pipeline.domain.rules import EnvironmentRules, PlacementRules, Spread
 from pipeline.envs.books import Books
@@ -32,11 +31,8 @@ from pipeline.envs.calls import CallLimits, WatchedDriver
 from pipeline.envs.gate import Asking, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.lifecycle import Lifecycle
-from pipeline.envs.orders import Orders
 from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
-from pipeline.envs.room import Room
-from pipeline.envs.suspects import Suspects
 from tests.plugins.openstack_cloud import CloudUnderTest, connection_of
 from tests.scenarios.world import ClearSecrets
 from tests.tools.faulty_cloud import account_behind, upstream_of
@@ -51,6 +47,7 @@ from tests.tools.faulty_proxy import (
     slow,
     truncated,
 )
+from tests.tools.lifecycles import lifecycle_of
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -179,16 +176,7 @@ def _scene(id: str, proxy: FaultyProxy, driver: OpenStackDriver) -> Scene:
     watched = WatchedDriver("cloud", driver, books, clock, CallLimits())
     provider = Provider("cloud", watched, MemoryTransport(clock), deadlines=Deadlines(600.0))
     removals = Removals(books, gate, clock)
-    lifecycle = Lifecycle(
-        books,
-        lambda _: provider,
-        removals,
-        Suspects(books, inventories, clock),
-        Room(books, lambda _: provider, inventories, clock),
-        Orders(ClearSecrets(), SshKeys(), OURS),
-        clock,
-        RandomIds(),
-    )
+    lifecycle = lifecycle_of(provider, books, removals, inventories, clock, ClearSecrets(), OURS)
     nodes = tuple(Node(name, name.rpartition("-")[0], "plain", SMALL) for name in ("web-0", "web-1", "db-0"))
     now = clock.now()
     rules = EnvironmentRules({"web": PlacementRules(spread=Spread.MACHINE)})

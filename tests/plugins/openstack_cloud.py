@@ -31,6 +31,8 @@ FIRST = (
 )
 #: How often tests look at nodes: a list costs the cloud half a second of its processor's time.
 CLOUD_LOOK_S = 1.0
+#: Where Nova lists servers.
+SERVER_LIST = "/servers/detail"
 #: Stands beside the entries where a real hypervisor does.
 HYPERVISOR = "real-1"
 

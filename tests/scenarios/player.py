@@ -24,7 +24,7 @@ import pytest
 
 from pipeline.adapters.drivers.memory import MemoryDriver
 from pipeline.adapters.transports.memory import Call
-from pipeline.domain import errors
+from pipeline.domain import errors, resizing
 from pipeline.domain.errors import InfraError
 from pipeline.domain.inventory import Inventory, Load, LoadLimits, Machine, Zone
 from pipeline.domain.qos import QosProfile
@@ -32,6 +32,7 @@ from pipeline.domain.resources import SIZES
 from pipeline.domain.runs import Run, StageName
 from pipeline.domain.triggers import Trigger, TriggerKind
 from pipeline.envs import jobs
+from pipeline.envs.moving_off import ANEW
 from pipeline.ports.common import LimitExceeded, Secret
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest
 from pipeline.ports.stores import JobRequest
@@ -90,6 +91,7 @@ class Player:
             "repository": self._repository,
             "unreachable": self._unreachable,
             "vanish": self._vanish,
+            "build_anew": self._build_anew,
             "kill": lambda step: self.world.grave.dig(step["at"], step.get("time", 1)),
             "beats_lapse": lambda _: self.world.let_beats_lapse(),
             "lose_job": self._lose_job,
@@ -194,6 +196,13 @@ class Player:
         """Somebody else destroys the nodes of this name."""
         self.world.cloud.nodes = {key: view for key, view in self.world.cloud.nodes.items() if view.name != node}
         self._unreachable({node: "no route"})
+
+    def _build_anew(self, node: str) -> None:
+        """Nodes of this name are elsewhere now, without what was on their disks."""
+        for one in self.world.books.environments.everything("environments"):
+            if one.value.named({node}):
+                lost = resizing.lose(one.value, {node: ANEW})
+                self.world.books.commit(self.world.books.environments.kind.put(lost.id, lost, one.version))
 
     def _lose_job(self, pattern: str) -> None:
         """Let the queue forget every job that waits and matches."""

@@ -12,7 +12,7 @@ from pipeline.adapters.transports.memory import Call
 from pipeline.domain.acceptances import SUITE, Acceptance, Terms
 from pipeline.domain.environments import EnvironmentState
 from pipeline.domain.errors import AlreadyExists, InvalidTransition, NotFound, PermanentError, UserError
-from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone
+from pipeline.domain.inventory import QUARANTINE_S, Inventory, Machine, MachineState, Zone
 from pipeline.domain.runs import RunState, Verdict
 from pipeline.envs.gate import AUDIT, Asking
 from pipeline.ports.stores import Delete
@@ -89,6 +89,25 @@ def test_a_machine_that_keeps_its_promises_goes_into_service(tmp_path: Path) -> 
     assert (now.state, now.state_reason) == (MachineState.IN_SERVICE, done.summary)
     assert done.id in done.summary
     assert nothing_is_left(world)
+
+
+@pytest.mark.parametrize(("share", "state"), [(1.0, MachineState.IN_SERVICE), (0.5, MachineState.QUARANTINED)])
+def test_a_quarantine_does_not_end_while_its_machine_is_measured(
+    share: float, state: MachineState, tmp_path: Path
+) -> None:
+    world = world_of(tmp_path, share)
+    world.inventories.set_state("cloud", "new", MachineState.IN_SERVICE, OUT)
+    world.inventories.quarantine("cloud", "new", Asking("tick", "its builds failed"))
+    world.clock.sleep(QUARANTINE_S - 10.0)
+    world.cloud.slow = True
+    asked = world.acceptances.ask(WISH, BY_ADA)
+    world.advance(20.0)
+    assert machine(world).state is MachineState.QUARANTINED
+    world.cloud.finish()
+    world.advance(REST_S)
+    now = machine(world)
+    assert (now.state, now.probation, now.back_at) == (state, False, None)
+    assert now.state_reason == world.books.acceptances.get(asked.id).value.summary
 
 
 def test_it_is_told_in_events_and_in_the_audit(tmp_path: Path) -> None:

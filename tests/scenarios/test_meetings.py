@@ -12,7 +12,7 @@ import pytest
 from pipeline.domain.environments import Environment, EnvironmentState
 from pipeline.domain.errors import CapacityError
 from pipeline.domain.inventory import MachineState
-from pipeline.domain.phases import Deadlines
+from pipeline.domain.milestones import Deadlines
 from pipeline.domain.placement.requests import nominated_of
 from pipeline.domain.projects import ProjectChange
 from pipeline.domain.rules import OperatorRule

@@ -41,7 +41,7 @@ from pipeline.domain.errors import (
 )
 from pipeline.domain.intake import TriggerRecord
 from pipeline.domain.inventory import Inventory, Machine, Zone
-from pipeline.domain.phases import Deadlines
+from pipeline.domain.milestones import Deadlines
 from pipeline.domain.pulls import Said
 from pipeline.domain.qos import PROFILES
 from pipeline.domain.registered import Login, Registered, Use

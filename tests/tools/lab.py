@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.adapters.clock import ManualClock, RandomIds
+from pipeline.adapters.clock import ManualClock
 from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
-from pipeline.adapters.keys import SshKeys
 from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.adapters.transports.memory import MemoryTransport
 from pipeline.domain.blueprint import EnvironmentSpec
@@ -17,16 +16,13 @@ from pipeline.domain.rules import OperatorRule
 from pipeline.envs.books import Books
 from pipeline.envs.gate import Gate
 from pipeline.envs.inventories import Inventories
-from pipeline.envs.lifecycle import Lifecycle
-from pipeline.envs.orders import Orders
 from pipeline.envs.preemption import Preemptions
 from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
-from pipeline.envs.room import Room
 from pipeline.envs.scheduler import Scheduler
-from pipeline.envs.suspects import Suspects
 from pipeline.ports.stores import Commit
 from tests.scenarios.world import ClearSecrets
+from tests.tools.lifecycles import lifecycle_of
 from tests.tools.requests import SINGLE, ask, requested
 
 
@@ -62,16 +58,8 @@ class Lab:
         self.scheduler = Scheduler(
             self.books, lambda _: account, self.inventories, Preemptions(self.books, gate), self.clock
         )
-        self.lifecycle = Lifecycle(
-            self.books,
-            lambda _: account,
-            Removals(self.books, gate, self.clock),
-            Suspects(self.books, self.inventories, self.clock),
-            Room(self.books, lambda _: account, self.inventories, self.clock),
-            Orders(self.secrets, SshKeys(), "test"),
-            self.clock,
-            RandomIds(),
-        )
+        removals = Removals(self.books, gate, self.clock)
+        self.lifecycle = lifecycle_of(account, self.books, removals, self.inventories, self.clock, self.secrets, "test")
 
     def declare(
         self,

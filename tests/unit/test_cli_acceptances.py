@@ -37,6 +37,12 @@ def test_it_asks_for_what_was_said_and_leaves_the_rest_to_the_api(
     assert "a note\nacc-1: machine a-1 is being accepted by run-1" in capsys.readouterr().out
 
 
+def test_what_was_said_is_asked_for_although_it_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api(**{f"post {PATH}": ASKED})
+    assert run(monkeypatch, api, "machines", "accept", "a-1", "--provider", "lab", "--at-least", "0") == 0
+    assert api.asked[0][1]["at_least"] == 0  # which the API refuses
+
+
 def test_a_dry_run_waits_for_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     api = Api(**{f"post {PATH}": ASKED})
     assert run(monkeypatch, api, "machines", "accept", "a-1", "--provider", "lab", "--dry-run", "--wait") == 0

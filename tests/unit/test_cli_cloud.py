@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,14 @@ def test_servers_that_move_are_told_each_with_what_became_of_it(
 
 
 class SetupApi:
-    """Answers a setup that made a credential."""
+    """Answers a setup that made a credential, or, where one `there` was already, has none to tell."""
+
+    def __init__(self, *, there: bool = False) -> None:
+        self.there = there
+        self.asked: list[str] = []
 
     def post(self, path: str, _body: dict[str, Any] | None = None) -> dict[str, Any]:
+        self.asked.append(path)
         if path == "/v1/setups/setup-1/credential":
             return {"name": "greenroom-ours-shop", "entry": {"auth_type": "v3applicationcredential"}}
         assert path == "/v1/providers/lab/setups"
@@ -117,7 +123,22 @@ class SetupApi:
     def get(self, path: str) -> dict[str, Any]:
         assert path == "/v1/setups/setup-1"
         named = {"id": "setup-1", "name": "greenroom-ours-shop", "provider": "lab", "project": "shop"}
-        return {**named, "dry_run": False, "finished_at": 2.0, "fault": "", "steps": [], "has_secret": True}
+        return {**named, "dry_run": False, "finished_at": 2.0, "fault": "", "steps": [], "has_secret": not self.there}
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SetupApi:
+    """The API of a deployment with a provider on OpenStack."""
+    openstack = OpenStackSettings(cloud="ours", network="net")
+    settings = Settings(
+        home=tmp_path,
+        default_provider="lab",
+        providers={"lab": ProviderSettings(driver="openstack", openstack=openstack)},
+    )
+    api = SetupApi()
+    monkeypatch.setattr("pipeline.cli.client.connect", lambda: api)
+    monkeypatch.setattr("pipeline.cli.deployment.settings", lambda: settings)
+    return api
 
 
 @pytest.mark.parametrize(
@@ -128,18 +149,66 @@ class SetupApi:
         ("other", 'a provider of its own, with `cloud = "greenroom-ours-shop"` and `network = "other"`'),
     ],
 )
+@pytest.mark.usefixtures("lab")
 def test_a_setup_tells_how_its_entry_is_used(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, network: str, words: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, network: str, words: str
 ) -> None:
-    openstack = OpenStackSettings(cloud="ours", network="net")
-    lab = ProviderSettings(driver="openstack", openstack=openstack)
-    settings = Settings(home=tmp_path, default_provider="lab", providers={"lab": lab})
-    monkeypatch.setattr("pipeline.cli.client.connect", SetupApi)
-    monkeypatch.setattr("pipeline.cli.deployment.settings", lambda: settings)
     file = tmp_path / "clouds.yaml"
     cloud.setup("shop", reason="a new team", clouds_file=file, network=network)
     assert words in capsys.readouterr().out
     assert "greenroom-ours-shop" in file.read_text()
+
+
+def test_a_secret_that_was_made_before_is_not_said_to_have_been_told(
+    lab: SetupApi, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lab.there = True
+    cloud.setup("shop", reason="a new team", clouds_file=tmp_path / "clouds.yaml")
+    assert "told once, when it is made; --renew makes another" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("clouds.yaml", "clouds: [one, two]\n", "`clouds` is no mapping"),
+        ("clouds.yaml", "[]\n", "no mapping at its top"),
+        ("clouds.yaml", "clouds: {\n", "cannot be read"),
+        ("nowhere/clouds.yaml", "", "no directory"),
+        ("/proc/self/clouds.yaml", "", "takes no new file"),
+    ],
+)
+def test_where_no_entry_can_be_written_nothing_is_asked_for(
+    lab: SetupApi, tmp_path: Path, file: str, content: str, words: str
+) -> None:
+    where = tmp_path / file
+    if content:
+        where.write_text(content)
+    with pytest.raises(Complaint, match=words):
+        cloud.setup("shop", reason="a new team", clouds_file=where)
+    assert lab.asked == []
+
+
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize("before", ["", "clouds:\n", "# ours\nclouds:\n  other: {}  # theirs\n"])
+def test_an_entry_stands_beside_what_is_in_the_file(tmp_path: Path, before: str) -> None:
+    file = tmp_path / "clouds.yaml"
+    file.write_text(before)
+    cloud.setup("shop", reason="a new team", clouds_file=file)
+    after = file.read_text()
+    assert "greenroom-ours-shop" in after
+    assert all(line in after for line in before.splitlines())
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("lab")
+def test_a_secret_that_cannot_be_kept_is_told_to_be_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(Complaint, match=r"No space left on device.*--renew"):
+        cloud.setup("shop", reason="a new team", clouds_file=tmp_path / "clouds.yaml")
+    assert list(tmp_path.iterdir()) == []
 
 
 class LeftoversApi:

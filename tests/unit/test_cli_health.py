@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import health
-from pipeline.settings import ProviderSettings, Settings, VagrantSettings
+from pipeline.settings import OpenStackSettings, ProviderSettings, Settings, VagrantSettings
 
 HERE = ProviderSettings(driver="local")
 BOXES = ProviderSettings(driver="vagrant")
 GUESTS = ProviderSettings(driver="vagrant", vagrant=VagrantSettings(provider="libvirt"))
+SERVERS = ProviderSettings(
+    driver="vagrant",
+    vagrant=VagrantSettings(provider="openstack"),
+    openstack=OpenStackSettings(cloud="greenroom", network="net"),
+)
 
 
 def found(
@@ -53,3 +58,28 @@ def test_the_way_to_libvirt_is_told_to_who_needs_it(
 ) -> None:
     (check,) = found(monkeypatch, tmp_path, plugins=("lxc",), program=program, of=GUESTS)
     assert (check["ok"], check["remedy"]) == (False, "`scripts/setup vagrant-libvirt` installs it")
+
+
+INSTALLED = '{"version":"1","installed":{"vagrant-openstack-provider":{"ruby_version":"3.1.2"}}}'
+LOADED = 'require "vagrant-openstack-provider"\n'
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "there"),
+    [
+        ("plugins.json", INSTALLED, True),
+        ("plugins.json", '{"version":"1","installed":{}}', False),
+        ("Vagrantfile", f"$LOAD_PATH.unshift('/srv/openstack/lib')\n{LOADED}", True),
+        ("Vagrantfile", f"# {LOADED}", False),
+    ],
+)
+def test_the_provider_of_servers_is_looked_for_in_the_home_that_the_driver_gives_vagrant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str, text: str, *, there: bool
+) -> None:
+    home = tmp_path / "vagrant/vagrant"
+    home.mkdir(parents=True)
+    (home / file).write_text(text)
+    (check,) = found(monkeypatch, tmp_path, plugins=(), program="/usr/bin/vagrant", of=SERVERS)
+    assert check["ok"] is there
+    way = f"VAGRANT_HOME={home} vagrant plugin install vagrant-openstack-provider"
+    assert check["remedy"] == ("" if there else way)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -16,14 +16,14 @@ from pipeline.domain.errors import TransientError, UserError
 from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone
 from pipeline.domain.leftovers import SECOND_SIGHTING_S, Thing, ThingKind
 from pipeline.envs.books import Books
-from pipeline.envs.cloud_acts import GONE_S, CloudActs
+from pipeline.envs.cloud_acts import GONE_S, LOST_S, CloudActs
 from pipeline.envs.gate import AUDIT, Asking, Gate
 from pipeline.envs.inventories import Inventories
 from pipeline.envs.leftovers import Leftovers
 from pipeline.envs.moving_off import MovingOff
 from pipeline.envs.providers import Provider
 from pipeline.envs.removals import Removals
-from tests.unit.test_drift import environment
+from tests.unit.test_drift import NODE, environment
 
 FLAVOR = CloudObject(ObjectKind.FLAVOR, "f-1", "m1.tiny")
 MACHINE = CloudObject(ObjectKind.MACHINE, "s-1", "rack-1-a")
@@ -43,7 +43,8 @@ class Scene:
         gate = Gate(self.books, self.clock)
         self.inventories = Inventories(self.books, self.clock, gate)
         self.inventories.sync("cloud", Inventory((Machine("rack-1-a", "rack-1", {}),), (Zone("rack-1"),)))
-        driver, transport = MemoryDriver(MemoryCloud(), "scene"), MemoryTransport(self.clock)
+        self.cloud = MemoryCloud()
+        driver, transport = MemoryDriver(self.cloud, "scene"), MemoryTransport(self.clock)
         self.driver, self.sky = driver, MemorySky()
         self.gate, self.transport = gate, transport
         self.acts = self.acts_of(Provider("cloud", driver, transport, cloud=self.sky, estate=self.estate))
@@ -72,6 +73,15 @@ class Scene:
     @property
     def state(self) -> MachineState:
         return self.inventories.view("cloud").inventory.machine("rack-1-a").state
+
+    def stands(self) -> None:
+        """In the books a node of ours is on the machine."""
+        one = environment(replace(NODE, machine=MACHINE.name, zone="rack-1"), id="env-9")
+        self.books.commit(self.books.environments.kind.put(one.id, one, 0))
+
+    def is_in(self, state: MachineState) -> None:
+        """By hand, while the cloud lets servers come there."""
+        self.inventories.set_state("cloud", MACHINE.name, state, WHY)
 
     def audited(self) -> list[str]:
         return [event.type for event in self.books.store.events(AUDIT)]
@@ -117,6 +127,34 @@ def test_what_is_still_there_afterwards_is_a_fault(scene: Scene, monkeypatch: py
     assert scene.clock.now() >= 1000.0 + GONE_S
 
 
+class Death(BaseException):
+    """Of a worker."""
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_whoever_dies_while_it_is_deleted_the_next_one_says_what_came_of_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, *, gone: bool
+) -> None:
+    id = scene.acts.ask("cloud", Verb.DELETE, FLAVOR.kind, FLAVOR.name, WHY).id
+
+    def die(one: CloudObject) -> None:
+        if gone:
+            del scene.estate.objects[one.id]
+        raise Death
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.estate, "delete", die)
+        with pytest.raises(Death):
+            scene.acts.carry_out(id)
+    scene.clock.sleep(LOST_S)
+    assert [one.id for one in scene.acts.due()] == [id]
+    scene.estate.objects["f-2"] = replace(FLAVOR, id="f-2")  # somebody's new one of the name
+    scene.acts.carry_out(id)
+    done = scene.books.cloud_acts.get(id).value
+    assert (done.outcome, done.fault) == ("flavor m1.tiny is deleted", "")
+    assert set(scene.estate.objects) == {MACHINE.id, "f-2"}
+
+
 @pytest.mark.parametrize(("name", "told"), [("m9", "no flavor 'm9'"), ("m1.tiny", "f-1, f-2")])
 def test_a_name_that_is_not_one_object_is_a_fault(scene: Scene, name: str, told: str) -> None:
     scene.estate.objects["f-2"] = CloudObject(ObjectKind.FLAVOR, "f-2", "m1.tiny")
@@ -136,6 +174,22 @@ def test_a_machine_goes_out_when_nothing_is_on_it_any_more(scene: Scene) -> None
     assert scene.act(Verb.RESTART_AGENT, MACHINE).outcome
 
 
+def test_what_the_books_only_guess_keeps_no_machine_in_use_that_the_cloud_shows_empty(scene: Scene) -> None:
+    scene.stands()
+    assert scene.act(Verb.TAKE_OUT, MACHINE).refused == "in-use"  # a node that is to be built there may be on its way
+    scene.cloud.exact = False
+    assert "empty" in scene.act(Verb.TAKE_OUT, MACHINE).outcome
+    assert scene.state is MachineState.MAINTENANCE
+    assert scene.act(Verb.RESTART_AGENT, MACHINE).outcome
+
+
+def test_what_the_cloud_shows_keeps_a_machine_in_use_wherever_the_books_have_it(scene: Scene) -> None:
+    scene.cloud.exact = False
+    scene.estate.used_by[MACHINE.id] = [SERVER]
+    assert scene.act(Verb.TAKE_OUT, MACHINE).left == (SERVER,)
+    assert scene.state is MachineState.DRAINING
+
+
 def test_the_agent_of_a_machine_in_service_is_left_alone(scene: Scene) -> None:
     done = scene.act(Verb.RESTART_AGENT, MACHINE)
     assert done.refused == "out-of-service"
@@ -149,10 +203,51 @@ def test_a_machine_comes_back(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("verb", [Verb.TAKE_OUT, Verb.PUT_BACK])
-def test_dry_runs_leave_a_machine_as_it_is(scene: Scene, verb: Verb) -> None:
+def test_dry_runs_leave_a_machine_as_it_is_and_are_told(scene: Scene, verb: Verb) -> None:
     done = scene.act(verb, MACHINE, Asking("alice", "a look", dry_run=True))
     assert "would take" in done.outcome
     assert (scene.state, scene.estate.out) == (MachineState.IN_SERVICE, {})
+    assert [event.data["dry_run"] for event in scene.books.store.events(AUDIT)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (MachineState.IN_SERVICE, MachineState.DRAINING, "drain"),
+        (MachineState.DRAINING, MachineState.DRAINING, "drain"),
+        (MachineState.QUARANTINED, MachineState.DRAINING, "drain"),
+        (MachineState.MAINTENANCE, MachineState.MAINTENANCE, "take-out"),
+        (MachineState.DOWN, MachineState.DOWN, "down"),
+    ],
+    ids=str,
+)
+def test_whatever_the_books_say_whoever_closes_a_machine_in_the_cloud_is_told(
+    scene: Scene, before: MachineState, after: MachineState, told: str
+) -> None:
+    scene.is_in(before)
+    scene.estate.used_by[MACHINE.id] = [SERVER]
+    known = len(scene.audited())
+    scene.act(Verb.TAKE_OUT, MACHINE)
+    assert (scene.state, scene.estate.out) == (after, {"s-1": "it is old"})
+    assert scene.audited()[known:] == [f"audit.{told}"]
+    scene.act(Verb.TAKE_OUT, MACHINE)  # as whoever waits asks again and again
+    assert len(scene.audited()) == known + 1
+
+
+def test_whoever_opens_a_machine_in_the_cloud_is_told_although_the_books_have_it_in_service(scene: Scene) -> None:
+    scene.estate.out[MACHINE.id] = "somebody's"
+    scene.act(Verb.PUT_BACK, MACHINE)
+    assert (scene.audited(), scene.estate.out) == (["audit.return"], {})
+
+
+@pytest.mark.parametrize("verb", [Verb.TAKE_OUT, Verb.PUT_BACK])
+def test_a_machine_that_the_inventory_does_not_name_stays_in_the_cloud_as_it_is(scene: Scene, verb: Verb) -> None:
+    other = CloudObject(ObjectKind.MACHINE, "s-9", "rack-9-a")
+    scene.estate.objects[other.id] = other
+    scene.estate.out = {other.id: "somebody's"} if verb is Verb.PUT_BACK else {}
+    before = dict(scene.estate.out)
+    assert "no machine rack-9-a" in scene.act(verb, other).fault
+    assert scene.estate.out == before
 
 
 def test_a_cloud_that_does_not_answer_is_a_fault_and_may_be_asked_again(scene: Scene) -> None:

@@ -130,6 +130,37 @@ def test_a_router_is_wanted_where_it_leads_out(scene: Scene) -> None:
     assert Part.ROUTER in [step.part for step in scene.done(external_network="outside").steps]
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_way_out_that_is_not_there_is_told_before_anything_is_made(scene: Scene, *, dry_run: bool) -> None:
+    done = scene.done(replace(ADA, dry_run=dry_run), external_network="outsid")
+    assert ("'outsid'" in done.fault, done.steps, scene.there) == (True, (), {})
+    assert not scene.done(external_network="outside").fault
+
+
+def test_what_is_there_and_is_not_as_it_was_asked_for_says_what_it_is(scene: Scene) -> None:
+    scene.done(cidr="10.1.0.0/24", external_network="outside")
+
+    def told(cidr: str, outside: str, *, renew: bool = False) -> dict[Part, str]:
+        done = scene.done(ADA, cidr=cidr, external_network=outside, access_rules=True, renew=renew)
+        return {step.part: step.text for step in done.steps}
+
+    other = told("10.2.0.0/24", "elsewhere")
+    assert other[Part.SUBNET] == "10.1.0.0/24, and not 10.2.0.0/24: it is left as it is"
+    assert other[Part.ROUTER] == "to outside, and not elsewhere: it is left as it is"
+    assert "may call whatever the role may, and not the services" in other[Part.CREDENTIAL]
+    assert other[Part.CREDENTIAL].endswith("--renew makes another")
+    renewed = told("10.2.0.0/24", "elsewhere", renew=True)
+    assert renewed[Part.CREDENTIAL].endswith("may call the services that Greenroom calls")
+    assert not [text for text in told("10.1.0.0/24", "outside").values() if "and not" in text]
+
+
+def test_a_router_that_leads_nowhere_says_so(scene: Scene) -> None:
+    scene.done(external_network="outside")
+    scene.there[Part.ROUTER] = replace(scene.there[Part.ROUTER], leads_to="")
+    texts = [step.text for step in scene.done(external_network="outside").steps if step.part is Part.ROUTER]
+    assert texts == ["to nowhere, and not outside: it is left as it is"]
+
+
 def test_a_router_is_wanted_where_every_node_gets_a_floating_address() -> None:
     done = Scene(Quota(nodes=4), Usual("net", "outside")).done()
     assert [step.text for step in done.steps if step.part is Part.ROUTER] == ["to outside"]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pipeline.domain.blueprint import Priority
 from pipeline.domain.changes import REPORTED, changes
 from pipeline.domain.drift import Drift, Row, Server, Told, compare, without_others
-from pipeline.domain.environments import STANDING_STATES, Environment, EnvironmentState, Node, NodeState
+from pipeline.domain.environments import STANDING_STATES, Environment, EnvironmentState, Node, NodeState, Purpose
 from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone
+from pipeline.domain.resizing import MAX_REPLACED
 from pipeline.domain.resources import Resources
 
 OURS = "gr1"
@@ -64,6 +65,22 @@ def test_a_node_without_a_server_is_missing() -> None:
     (row,) = compare([environment(NODE)], [], TOLD)
     assert drifts(row) == [Drift.MISSING]
     assert row.alerts[0].action == 'greenroom destroy env-1 --reason "web-0 is gone"'
+
+
+@pytest.mark.parametrize(
+    ("state", "replaced", "action"),
+    [
+        (EnvironmentState.LEASED, 0, "greenroom env show env-1"),
+        (EnvironmentState.HELD, 0, 'greenroom destroy env-1 --reason "web-0 is gone"'),
+        (EnvironmentState.LEASED, MAX_REPLACED, 'greenroom destroy env-1 --reason "web-0 is gone"'),
+    ],
+)
+def test_nothing_needs_to_be_done_for_a_node_that_is_replaced(
+    state: EnvironmentState, replaced: int, action: str
+) -> None:
+    staging = replace(environment(NODE, state=state), purpose=Purpose.STAGING, replaced=replaced)
+    (row,) = compare([staging], [], TOLD)
+    assert [(one.drift, one.action) for one in row.alerts] == [(Drift.MISSING, action)]
 
 
 def test_nothing_is_missing_of_what_changed_meanwhile_is_built_or_goes() -> None:
@@ -151,6 +168,17 @@ def test_what_others_use_of_a_machine_is_not_there_for_us() -> None:
     assert second.capacity == {"vcpu": 0.0}
     misplaced = compare([environment(NODE)], [replace(SERVER, machine="m2")], TOLD)
     assert without_others(inventory, used, misplaced).machines[0].capacity["memory_mib"] == 8192.0 - 4608.0
+
+
+def test_what_a_flavor_has_beyond_its_node_is_promised_to_nobody_else() -> None:
+    inventory = Inventory((Machine("m1", "a", {"vcpu": 16.0, "memory_mib": 8192.0}),), (Zone("a"),))
+    large = {"vcpu": 4.0, "memory_mib": 2048.0, "disk_gib": 5.0}
+    rows = compare([environment(NODE)], [replace(SERVER, size=large)], TOLD)
+    (machine,) = without_others(inventory, {"m1": large}, rows).machines
+    assert machine.capacity == {"vcpu": 13.0, "memory_mib": 8192.0 - 1536.0}
+    smaller = compare([environment(NODE)], [replace(SERVER, size={"vcpu": 1.0, "memory_mib": 256.0})], TOLD)
+    (machine,) = without_others(inventory, {"m1": {"vcpu": 1.0, "memory_mib": 512.0}}, smaller).machines
+    assert machine.capacity == {"vcpu": 16.0, "memory_mib": 8192.0 - 256.0}
 
 
 def test_a_state_that_the_cloud_reports_follows_it_unless_an_operator_gave_another() -> None:

@@ -20,7 +20,7 @@ from pipeline.domain.moving_off import TRIES, How, Move, MoveState, Policy, Tria
 from pipeline.envs.cloud_acts import LOST_S, NEXT_S
 from pipeline.envs.gate import AUDIT, Asking
 from pipeline.envs.providers import Provider
-from tests.unit.test_cloud_acts import MACHINE, WHY, Scene
+from tests.unit.test_cloud_acts import MACHINE, WHY, Death, Scene
 from tests.unit.test_drift import NODE, environment
 
 OTHER = CloudObject(ObjectKind.MACHINE, "s-2", "rack-1-b")
@@ -106,6 +106,34 @@ def test_what_cannot_move_is_named_with_the_clouds_words_and_the_others_go() -> 
     assert [one.state for one in again.moves] == [M.MOVED, M.FAILED]
 
 
+@pytest.mark.parametrize("policy", [Policy.MIGRATE, Policy.EVACUATE])
+def test_a_size_that_its_owner_has_not_confirmed_keeps_nobody_waiting(policy: Policy) -> None:
+    floor = Floor(server(1, "verify_resize"))
+    floor.estate.dead.add(MACHINE.id)
+    done = floor.to_the_end(floor.ask(policy))
+    assert (done.moves[0].state, floor.estate.told, len(done.left)) == (M.FAILED, [], 1)
+    assert "confirm or revert" in done.moves[0].fault
+    assert floor.estate.servers["id-1"].status == "verify_resize"
+
+
+def test_a_server_that_changes_its_size_is_waited_for_and_then_its_owner_is_asked() -> None:
+    floor = Floor(server(1, "resize"))
+    id = floor.ask(Policy.MIGRATE)
+    floor.acts.carry_out(id)
+    assert floor.states(id) == [M.MOVING]
+    floor.estate.servers["id-1"] = replace(server(1, "verify_resize"), machine=OTHER.name)
+    assert "confirm or revert" in floor.to_the_end(id).moves[0].fault
+
+
+def test_what_somebody_else_tried_before_is_no_try_of_ours() -> None:
+    floor = Floor(server(1, "rebuild"))
+    floor.estate.trials["id-1"] = Trial("old", over=True, fault="No valid host was found.")
+    id = floor.ask(Policy.MIGRATE)
+    floor.acts.carry_out(id)
+    floor.estate.servers["id-1"] = server(1)
+    assert floor.to_the_end(id).moves[0].state is M.MOVED
+
+
 def test_a_dry_run_says_what_would_move_and_how() -> None:
     floor = Floor(server(1), server(2, "shutoff"), server(3, "rescue"))
     id = floor.ask(Policy.MIGRATE, replace(WHY, dry_run=True))
@@ -145,10 +173,10 @@ def test_what_is_not_ours_is_moved_but_never_built_anew() -> None:
     assert floor.to_the_end(floor.ask(Policy.MIGRATE)).moves[0].state is M.MOVED
 
 
-def own(floor: Floor) -> None:
+def own(floor: Floor, purpose: Purpose = Purpose.STAGING) -> None:
     """The first server is the only node of an environment of ours, placed on the machine."""
     stands = environment(replace(NODE, machine=MACHINE.name, zone="rack-1"), id="env-9")
-    stands = replace(stands, purpose=Purpose.STAGING)
+    stands = replace(stands, purpose=purpose)
     floor.books.commit(floor.books.environments.kind.put(stands.id, stands, 0))
     marked = server(1, deployment="scene", environment_id="env-9", node="web-0")
     floor.estate.servers["id-1"] = marked
@@ -165,9 +193,10 @@ def test_the_books_follow_a_node_of_ours() -> None:
     assert floor.state is MachineState.MAINTENANCE  # nothing stands there in the books any more
 
 
-def test_a_node_that_was_built_anew_is_lost() -> None:
+@pytest.mark.parametrize("purpose", Purpose)
+def test_a_node_that_was_built_anew_is_lost(purpose: Purpose) -> None:
     floor = Floor()
-    own(floor)
+    own(floor, purpose)
     floor.estate.dead.add(MACHINE.id)
     floor.to_the_end(floor.ask(Policy.EVACUATE, Asking("alice", "dead", {"last-node": "it is dead"})))
     (node,) = floor.books.environments.get("env-9").value.nodes
@@ -235,10 +264,6 @@ def test_a_server_that_arrives_while_it_is_looked_at_has_not_failed() -> None:
     assert [(one.state, one.to, one.fault) for one in done.moves] == [(M.MOVED, OTHER.name, "")]
 
 
-class Death(BaseException):
-    """Of a worker."""
-
-
 @pytest.mark.parametrize("call", range(1, 24))
 def test_whoever_dies_at_any_call_of_the_cloud_the_next_one_goes_on(call: int, monkeypatch: pytest.MonkeyPatch) -> None:
     floor = Floor(server(1), server(2, "shutoff"))
@@ -297,6 +322,7 @@ moves = st.builds(
     name=st.just("vm"),
     project=st.just("p"),
     state=st.sampled_from(MoveState),
+    how=st.none() | st.sampled_from(How),
     told=st.integers(0, TRIES),
     before=st.sampled_from(["", "a"]),
 )
@@ -313,7 +339,7 @@ def test_a_server_counts_as_moved_only_where_it_was_seen(
     elif after.state is M.MOVED:
         assert now is not None
         assert now.machine == after.to != MACHINE.name
-        assert now.status not in moving_off.UNDER_WAY
+        assert now.status not in {*moving_off.UNDER_WAY, moving_off.UNCONFIRMED}
     assert moving_off.looked_at(after, now, MACHINE.name, trial) == after or after.state is not move.state
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 
-from pipeline.adapters.drivers.openstack import apart, wires
+from pipeline.adapters.drivers.openstack import apart, servers, wires
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.clients.openstack import Mark
@@ -30,6 +30,12 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "ports": {"ports": [{"id": "port-1", "name": "env-1-web-0", "fixed_ips": [{"ip_address": "10.0.0.2"}]}]},
     "floatingips": {"floatingip": {"id": "address-1", "floating_ip_address": "172.24.4.9", "port_id": "port-1"}},
     "detail": {"servers": []},
+    "os-availability-zone": {
+        "availabilityZoneInfo": [
+            {"zoneName": "rack-a", "zoneState": {"available": True}},
+            {"zoneName": "rack-b", "zoneState": {"available": False}},
+        ]
+    },
     "os-server-groups": {
         "server_group": {"id": "group-9", "name": "greenroom ours env-1 web"},
         "server_groups": [{"id": "group-9", "name": "greenroom ours env-1 web"}, {"id": "group-8", "name": "web"}],
@@ -45,7 +51,7 @@ pytestmark = [
 
 
 def version(id: str, path: str) -> dict[str, Any]:
-    """What an API tells of a version of itself; Nova's has minor ones, of which tags of servers need a late one."""
+    """What an API tells of a version of itself; Nova's has minor ones, the late of which are used."""
     minor = {"version": "2.96", "min_version": "2.1"} if id == "v2.1" else {}
     return {
         "version": {
@@ -129,7 +135,7 @@ ACTS: list[tuple[str, str, Callable[[Cloud], object], object]] = [
     ("POST", "/ports", connect, "172.24.4.9"),
     ("POST", "/networks", make_network, "net-2"),
     ("POST", "/os-server-groups", make_server_group, "group-9"),
-    ("GET", "/servers/detail", lambda cloud: cloud.servers("tag"), []),
+    ("GET", "/servers/detail", lambda cloud: cloud.servers(), []),
     ("GET", "/os-server-groups", lambda cloud: [one.id for one in apart.of_environment(cloud, MARK)], ["group-9"]),
 ]
 
@@ -155,3 +161,31 @@ def test_what_was_not_finished_is_tried_again(
         act(cloud)
     assert proxy.happened == ["spoilt"]
     assert act(cloud) == whole
+
+
+def test_servers_of_a_part_of_nova_that_does_not_answer_are_not_passed_over(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of them Nova says that they are there, and not whose."""
+    ours = {"id": "server-1", "name": "web-0", "status": "ACTIVE", "metadata": {}}
+    monkeypatch.setitem(ANSWERS, "detail", {"servers": [ours]})
+    assert [one.id for one in cloud.servers()] == ["server-1"]
+    monkeypatch.setitem(ANSWERS, "detail", {"servers": [{"id": "server-2", "status": "UNKNOWN"}, ours]})
+    with pytest.raises(TransientError, match="cannot reach its part with server-2"):
+        cloud.servers()
+
+
+@pytest.mark.parametrize(
+    ("zone", "told"),
+    [
+        ("rack-a", {"availability_zone": "rack-a"}),
+        ("rack-b", {"availability_zone": "rack-b"}),
+        ("nowhere", {}),
+        ("", {}),
+    ],
+)
+def test_a_node_goes_to_no_other_zone_while_its_own_takes_no_servers(
+    cloud: Cloud, zone: str, told: dict[str, str]
+) -> None:
+    node = NodeRequest("web-0", "web", "plain", SIZE, QosProfile(), Secret("k"), "p", zone=zone)
+    assert servers.zone_of(cloud, node) == told

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from pipeline.adapters.clouds.openstack import machines, servers
 from pipeline.domain.inventory import MachineKind, MachineState
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 HARDWARE = SimpleNamespace(name="hardware-X", hosts=["h1"], metadata={"hardware": "X"}, availability_zone=None)
 RACK = SimpleNamespace(
@@ -26,7 +29,7 @@ def service(**changed: Any) -> SimpleNamespace:
 def test_a_hypervisor_is_named_as_its_service_and_holds_what_is_not_reserved() -> None:
     machine = machines._machine(SimpleNamespace(name="h1.example.org"), service(), VCPU, [HARDWARE, RACK])
     assert (machine.name, machine.zone, machine.kind) == ("h1", "rack-a", MachineKind.HYPERVISOR)
-    assert (machine.capacity, machine.overcommit) == ({"vcpu": 14.0}, {"vcpu": 4.0})
+    assert (machine.capacity, machine.overcommit) == ({"vcpu": 14.0, "memory_mib": 0.0}, {"vcpu": 4.0})
     assert machine.aggregates == ("hardware-X",)
     assert machines._aggregate(HARDWARE).features == {"hardware", "hardware=X"}
 
@@ -35,6 +38,15 @@ def test_a_class_of_its_own_and_no_cores_is_bare_metal() -> None:
     machine = machines._machine(SimpleNamespace(name="metal-7"), service(), METAL, [])
     assert (machine.name, machine.kind) == ("metal-7", MachineKind.BARE_METAL)
     assert machine.features == {"CUSTOM_GOLD"}
+    assert machine.capacity == {}
+
+
+def test_a_hypervisor_of_which_nothing_is_counted_holds_nothing() -> None:
+    answers = SimpleNamespace(get=lambda _: SimpleNamespace(status_code=404))
+    inventory = machines._asked(cast("Connection", SimpleNamespace(placement=answers)), "h1", "inventories")
+    machine = machines._machine(SimpleNamespace(name="h1"), service(), inventory, [])
+    assert (machine.name, machine.kind) == ("h1", MachineKind.HYPERVISOR)
+    assert machine.capacity == {"vcpu": 0.0, "memory_mib": 0.0}
 
 
 @pytest.mark.parametrize(

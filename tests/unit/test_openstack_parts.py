@@ -6,8 +6,10 @@ import base64
 import email
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import requests
@@ -17,11 +19,14 @@ from keystoneauth1 import exceptions as auth
 from openstack import exceptions as sdk
 
 from pipeline.adapters.drivers.openstack.apart import turns
+from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
 from pipeline.adapters.drivers.openstack.flavors import Flavor, best, made_for, wanted
-from pipeline.adapters.drivers.openstack.servers import views
+from pipeline.adapters.drivers.openstack.names import Names
+from pipeline.adapters.drivers.openstack.servers import flavor_of, views
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.drivers.openstack.userdata import user_data
+from pipeline.adapters.drivers.openstack.wires import node_of
 from pipeline.clients.openstack import Account, Mark, described, ends_at_of, named_group, told
 from pipeline.clients.openstack.faults import meant
 from pipeline.domain.errors import CapacityError, PermanentError, TransientError
@@ -30,7 +35,10 @@ from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.domain.wiring import Custom
 from pipeline.ports.common import Secret
-from pipeline.ports.drivers import NodeRequest, NodeStatus
+from pipeline.ports.drivers import NodeRequest, NodeStatus, NodeView
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 SMALL = Resources(vcpu=1, memory_mib=512, disk_gib=5)
 NODE = NodeRequest("web-0", "web", "plain", SMALL, QosProfile(), Secret("private"), "ssh-ed25519 AAAA")
@@ -70,6 +78,32 @@ def test_a_flavor_with_the_same_promises_goes_first_and_one_with_others_is_never
     assert best(wish, [TINY, other, same]) == same
     assert best(wish, [TINY, other]) == TINY
     assert best(wish, [other]) is None
+
+
+def flavor_among(custom: Custom, *there: Flavor) -> Flavor:
+    """What a node gets by an account that sees these flavors."""
+    compute = SimpleNamespace(flavors=lambda **_: there)
+    cloud = Cloud(cast("Connection", SimpleNamespace(compute=compute)), Terms("net"))
+    return flavor_of(cloud, replace(NODE, custom=custom))
+
+
+def test_extra_specs_that_a_project_sets_need_a_flavor_that_has_them() -> None:
+    pinned = replace(BIG, id="3", name="pinned", extra_specs={"hw:cpu_policy": "dedicated", "hw:watchdog": "reset"})
+    asked = Custom(extra_specs={"hw:cpu_policy": "dedicated"})
+    assert flavor_among(asked, TINY, pinned) == pinned
+    with pytest.raises(PermanentError, match=r"web-0: no flavor has the extra specs hw:cpu_policy=dedicated; make one"):
+        flavor_among(asked, TINY, BIG)
+    with pytest.raises(PermanentError, match=r"no flavor has 1 vCPU, 512 MiB, 5 GiB, hw:cpu_policy=dedicated;"):
+        flavor_among(asked, TINY, replace(pinned, disk=1))
+    with pytest.raises(PermanentError, match=r"flavor tiny has not the extra specs hw:cpu_policy=dedicated"):
+        flavor_among(replace(asked, flavor="tiny"), TINY, pinned)
+
+
+def test_promises_that_a_project_sets_itself_do_not_forbid_a_flavor_without_others() -> None:
+    bound = replace(TINY, id="3", extra_specs=BOUND)
+    wish = wanted(SMALL, QosProfile(cpu_shares=2048), BOUND)
+    assert best(wish, [bound]) == bound
+    assert best(wish, [replace(bound, extra_specs={**BOUND, "quota:cpu_shares": "2"})]) is None
 
 
 def test_flavors_that_are_made_have_one_name_for_one_shape() -> None:
@@ -124,6 +158,21 @@ def test_of_nodes_that_are_kept_apart_one_is_made_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(
+    ("port", "node"),
+    [
+        ("env-1-web-0", "web-0"),
+        ("env-1-web-0.backend", "web-0"),
+        ("env-1-virtual-10", "virtual-10"),
+        ("env-1-virtual-10.backend", "virtual-10"),
+        ("env-1-virtual-10.0.0.5", ""),
+        ("env-1-virtual-fd00::5", ""),
+    ],
+)
+def test_the_port_of_a_virtual_address_is_no_nodes(port: str, node: str) -> None:
+    assert node_of(Mark("ours", "env-1"), port) == node
+
+
+@pytest.mark.parametrize(
     "text", [None, "", "greenroom", "greenroom a", "greenroom A b", "greenroom a b c", "x greenroom a b"]
 )
 def test_what_others_describe_is_no_mark(text: str | None) -> None:
@@ -142,10 +191,59 @@ def answer(text: str, status: int) -> Exception:
     return caught.value
 
 
+class Rotated:
+    """An image that others replace by one of the same name; what is made of the old one is refused."""
+
+    def __init__(self) -> None:
+        self.now = "old"
+        self.used: list[str] = []
+        ask = SimpleNamespace(images=lambda **_: [SimpleNamespace(id=self.now)])
+        self.names = Names(cast("Connection", SimpleNamespace(image=ask)))
+
+    def make(self, status: int = 400) -> None:
+        self.used.append(self.names.image("plain"))
+        with told("creating server web-0"):
+            if self.used[-1] != self.now:
+                raise answer("Can not find requested image", status)
+
+
+def test_what_was_replaced_under_its_name_is_looked_up_once_more() -> None:
+    image = Rotated()
+    image.names.afresh(image.make)
+    image.now = "new"
+    image.names.afresh(image.make)
+    assert image.used == ["old", "old", "new"]
+
+
+def test_a_refusal_that_no_name_is_the_reason_of_is_not_repeated() -> None:
+    image = Rotated()
+    image.names.afresh(image.make)
+    image.now = "new"
+    with pytest.raises(PermanentError):
+        image.names.afresh(partial(image.make, 403))
+    assert image.used == ["old", "old"]
+    image.names.afresh(image.make)  # and what was known is forgotten all the same
+    assert image.used[2:] == ["new"]
+
+
+def test_what_was_only_just_looked_up_is_not_looked_up_again() -> None:
+    image = Rotated()
+
+    def vanish() -> None:
+        image.names.image("plain")
+        image.now = "new"
+        image.make()
+
+    with pytest.raises(PermanentError):
+        image.names.afresh(vanish)
+    assert image.used == ["old"]
+
+
 CASES: list[tuple[Exception, type]] = [
     (answer("Quota exceeded for instances", 403), CapacityError),
     (answer("Quota exceeded for resources: ['port']", 409), CapacityError),
     (answer("IP address 10.77.0.200 already allocated in subnet eb84", 409), CapacityError),
+    (answer("The requested availability zone is not available", 400), CapacityError),
     (answer("Security group is in use", 409), TransientError),
     (answer("Invalid input", 400), PermanentError),
     (answer("Policy doesn't allow it", 403), PermanentError),
@@ -162,6 +260,7 @@ CASES: list[tuple[Exception, type]] = [
     (auth.SSLError("self-signed certificate"), PermanentError),
     (auth.MissingRequiredOptions([]), PermanentError),
     (sdk.ConfigException("no such cloud"), PermanentError),
+    (sdk.ResourceTimeout("Timeout waiting for Server:5c1d to delete"), TransientError),
 ]
 
 
@@ -191,11 +290,43 @@ def test_a_driver_is_exact_where_its_account_may_choose_machines(tmp_path: Path,
     ],
 )
 def test_a_fault_that_is_no_more_than_a_full_quota_is_known(fault: str, *, full: bool) -> None:
-    metadata = {"greenroom-deployment": "ours", "greenroom-environment": "env-1"}
-    told = {"id": "id-1", "name": "web-0", "status": "ERROR", "task_state": None, "compute_host": None}
-    server = SimpleNamespace(**told, metadata=metadata, fault={"message": fault})
-    [seen] = views([server], "ours")
+    seen = seen_as("ERROR", fault=fault)
     assert (seen.status, seen.full) == (NodeStatus.ERROR, full)
+
+
+def seen_as(status: str, task_state: str | None = None, fault: str = "") -> NodeView:
+    """The view of a server of ours of which Nova says this."""
+    metadata = {"greenroom-deployment": "ours", "greenroom-environment": "env-1"}
+    told = {"id": "id-1", "name": "web-0", "status": status, "task_state": task_state, "compute_host": None}
+    [seen] = views([SimpleNamespace(**told, metadata=metadata, fault={"message": fault})], "ours")
+    return seen
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "ACTIVE", "MIGRATING", "REBOOT", "HARD_REBOOT", "PASSWORD", "RESIZE", "VERIFY_RESIZE", "REVERT_RESIZE",
+        "UNKNOWN",
+    ],
+)  # fmt: skip
+def test_a_server_that_comes_back_by_itself_is_not_lost(status: str) -> None:
+    assert (seen_as(status).status, seen_as(status).fault) == (NodeStatus.ACTIVE, "")
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "SHUTOFF", "PAUSED", "SUSPENDED", "SHELVED", "SHELVED_OFFLOADED", "ERROR", "DELETED", "SOFT_DELETED", "RESCUE",
+        "REBUILD",
+    ],
+)  # fmt: skip
+def test_a_server_that_is_down_or_made_anew_is_of_no_use(status: str) -> None:
+    assert (seen_as(status).status, seen_as(status).fault) == (NodeStatus.ERROR, f"server id-1 is {status}")
+
+
+def test_a_server_that_somebody_deletes_is_said_to_be_deleted() -> None:
+    seen = seen_as("ACTIVE", task_state="deleting")
+    assert (seen.status, seen.fault) == (NodeStatus.ERROR, "server id-1 is being deleted")
 
 
 def test_an_account_that_is_refused_is_to_be_corrected_or_renewed() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pipeline.domain.cloud_acts import CloudObject, ObjectKind, the_one
 from pipeline.domain.cloud_setups import CloudSetup, Found, Part, Piece
 from pipeline.domain.drift import Server
-from pipeline.domain.errors import InfraError
+from pipeline.domain.errors import InfraError, UserError
 from pipeline.domain.leftovers import Thing
 from pipeline.domain.moving_off import How, Trial
 from pipeline.ports.clouds import Sight
@@ -143,26 +143,41 @@ class MemoryEstate(_Twin):
 
 @dataclass
 class MemoryGrounds(_Twin):
-    """`Grounds` of pieces by the names of setups. `deaf`: makes nothing of it."""
+    """`Grounds` of pieces by the names of setups. `deaf`: makes nothing of it. `outside`: its external networks."""
 
     pieces: dict[str, dict[Part, Piece]] = field(default_factory=dict)
     secrets: dict[str, Secret] = field(default_factory=dict)
     deaf: set[Part] = field(default_factory=set)
+    outside: set[str] = field(default_factory=lambda: {"outside"})
 
     def find(self, setup: CloudSetup) -> Found:
         self._answer()
         return dict(self.pieces.get(setup.name, {}))
 
+    def check(self, setup: CloudSetup) -> None:
+        self._answer()
+        if setup.external_network not in self.outside:
+            raise UserError(f"there is no external network {setup.external_network!r}: name another")
+
     def make(self, part: Part, setup: CloudSetup, found: Found, secret: Secret) -> None:  # noqa: ARG002  # by name
         self._answer()
         if part in self.deaf:
             return
-        of_credential = part is Part.CREDENTIAL
-        id = f"{setup.name}-{part}" + (f"-{setup.id}" if of_credential else "")
-        piece = Piece(id, limits=setup.limits if part is Part.QUOTA else {}, made_by=setup.id if of_credential else "")
+        piece = _piece(part, setup)
         self.pieces.setdefault(setup.name, {})[part] = piece
-        if of_credential:
-            self.secrets[id] = secret
+        if part is Part.CREDENTIAL:
+            self.secrets[piece.id] = secret
 
     def entry(self, found: Found) -> Mapping[str, str]:
         return {"auth_url": "http://cloud.test/v3", "application_credential_id": found[Part.CREDENTIAL].id}
+
+
+def _piece(part: Part, setup: CloudSetup) -> Piece:
+    id = f"{setup.name}-{part}"
+    made = {
+        Part.QUOTA: Piece(id, limits=setup.limits),
+        Part.SUBNET: Piece(id, cidr=setup.cidr),
+        Part.ROUTER: Piece(id, leads_to=setup.external_network),
+        Part.CREDENTIAL: Piece(f"{id}-{setup.id}", made_by=setup.id, ruled=setup.access_rules),
+    }
+    return made.get(part, Piece(id))

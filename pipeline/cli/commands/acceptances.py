@@ -46,7 +46,8 @@ def accept(
         "size": size, "image": image, "qos": qos, "at_least": at_least, "peer": peer, "project": project,
         "repository": repository_url(repository), "ref": ref,
     }  # fmt: skip
-    body = {**guarded.wish(reason, None, dry_run=dry_run), **{key: value for key, value in terms.items() if value}}
+    said = {key: value for key, value in terms.items() if value not in {"", None}}
+    body = {**guarded.wish(reason, None, dry_run=dry_run), **said}
     client, out = connect(), Output(json)
     where = provider or provider_of(client.get("/v1/machines", name=name), name)
     found = client.post(f"/v1/machines/{where}/{name}/acceptances", body)

@@ -206,7 +206,7 @@ def _tell_setup(out: Output, done: dict[str, Any], clouds_file: Path, network: s
     if done["has_secret"]:
         out.say(f"entry {done['name']} is written to {clouds_file}; {_next_of(done, network)}")
     elif not done["dry_run"]:
-        out.say("the credential was there already, and its secret was told then; --renew makes another one")
+        out.say("the credential was there already, and its secret is told once, when it is made; --renew makes another")
 
 
 def _next_of(done: dict[str, Any], network: str) -> str:

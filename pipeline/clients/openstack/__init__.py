@@ -1,9 +1,9 @@
 """What several adapters share of OpenStack: which account, how to connect, marks, and what an error of it means."""
 
 from pipeline.clients.openstack.account import Account, connect
-from pipeline.clients.openstack.asking import available_zones, each
+from pipeline.clients.openstack.asking import each, zones_of
 from pipeline.clients.openstack.connections import Connections
-from pipeline.clients.openstack.faults import is_full, told, whole
+from pipeline.clients.openstack.faults import is_full, may_be_stale, told, whole
 from pipeline.clients.openstack.marks import HostMark, Mark, described, ends_at_of, hosted, named_group
 
 __all__ = [
@@ -11,14 +11,15 @@ __all__ = [
     "Connections",
     "HostMark",
     "Mark",
-    "available_zones",
     "connect",
     "described",
     "each",
     "ends_at_of",
     "hosted",
     "is_full",
+    "may_be_stale",
     "named_group",
     "told",
     "whole",
+    "zones_of",
 ]

@@ -23,7 +23,6 @@ def each(act: Callable[[Any], T], things: Sequence[Any]) -> list[T]:
     return [future.result() for future in futures]
 
 
-def available_zones(connection: Connection) -> frozenset[str]:
-    """The availability zones that take servers."""
-    zones = connection.compute.availability_zones()
-    return frozenset(zone.name for zone in zones if zone.state.get("available", False))
+def zones_of(connection: Connection) -> frozenset[str]:
+    """The availability zones, those among them that take no servers now."""
+    return frozenset(zone.name for zone in connection.compute.availability_zones())

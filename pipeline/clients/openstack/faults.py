@@ -7,12 +7,14 @@ from contextlib import contextmanager
 
 from pipeline.domain.errors import CapacityError, InfraError, PermanentError, TransientError
 
-#: Statuses with which Nova, Neutron and Glance say that a quota is full, and words of theirs that tell it from others.
+#: Statuses with which Nova, Neutron and Glance say that there is no room, and words of theirs that tell it from others.
 _REFUSED = frozenset({400, 403, 409, 413})
 _FULL = (
     "quota", "exceed", "overlimit", "no more ip addresses", "no more available ip", "no fixed ip addresses",
     # an address that was asked for by itself: another environment of the same blueprint may have it
     "already allocated",
+    # a zone in which no machine takes servers now; one that the cloud does not have is never asked for
+    "availability zone is not available",
 )  # fmt: skip
 #: Words of Nova's for a quota that was full when it built a server, which is ERROR then: it looks at quotas twice.
 _FULL_FAULTS = ("quota exceeded", "number of ports exceeded", "no more ip addresses", "no fixed ip addresses")
@@ -22,6 +24,8 @@ _UNKNOWN_ACCOUNT = 401
 CORRECT = "correct the account in its entry, or renew what has expired"
 #: The account is known, and may not do that.
 _NOT_ALLOWED = 403
+#: Statuses of Nova, Neutron and Glance for an id that they do not know, or not any more.
+_STALE = frozenset({400, 404})
 #: May pass by itself. 409: something is still in use, or changes just now.
 _PASSING = frozenset({408, 409, 423, 425, 429, 500, 502, 503, 504})
 #: The most that a cloud may ask us to wait, in seconds.
@@ -68,14 +72,22 @@ def is_full(fault: str) -> bool:
     return any(words in fault.lower() for words in _FULL_FAULTS)
 
 
+def may_be_stale(error: PermanentError) -> bool:
+    """Whether it may be no more than that something was looked up before it was replaced: nothing of that name or size
+    was seen then, or the cloud does not know an id.
+    """
+    return error.__cause__ is None or getattr(error.__cause__, "status_code", None) in _STALE
+
+
 def _silent(error: Exception) -> bool:
-    """Whether nobody answered, or not to the end."""
+    """Whether nobody answered, not to the end, or not within the time that was waited for it."""
     from keystoneauth1.exceptions import DiscoveryFailure, RetriableConnectionFailure, UnknownConnectionError
+    from openstack.exceptions import ResourceTimeout
     from requests.exceptions import ChunkedEncodingError, JSONDecodeError
 
     if isinstance(error, UnknownConnectionError):  # keystoneauth keeps in it what requests said
         return isinstance(error.original, ChunkedEncodingError)
-    return isinstance(error, RetriableConnectionFailure | DiscoveryFailure | JSONDecodeError)
+    return isinstance(error, RetriableConnectionFailure | DiscoveryFailure | JSONDecodeError | ResourceTimeout)
 
 
 def _not_offered(error: Exception) -> bool:

@@ -58,7 +58,8 @@ def _request(fleet: Fleet, environment: Environment, name: str, laid: tuple[Oper
     full = _full((one.zone for one in standing), zone_share(shape, role))
     crowded = _full((one.machine for one in standing), machine_share(shape, role))
     alone = replace(role, count=1, rules=_alone(role, [*_beside(environment, role, fleet), *_off(full, crowded)]))
-    return away_from(replace(whole, roles=(alone,), within=Within.ANYWHERE), environment.avoid)
+    failed = (*environment.avoid, *(environment.scaling.avoid if environment.scaling is not None else ()))
+    return away_from(replace(whole, roles=(alone,), within=Within.ANYWHERE), failed)
 
 
 def _staying(environment: Environment) -> Environment:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pipeline.adapters.clouds.openstack.machines import machines_of
 from pipeline.adapters.clouds.openstack.servers import server_of
 from pipeline.adapters.clouds.openstack.things import things_of
-from pipeline.clients.openstack import Account, Connections, available_zones, told
+from pipeline.clients.openstack import Account, Connections, told, zones_of
 from pipeline.domain.drift import Server
 from pipeline.domain.leftovers import Thing
 from pipeline.ports.clouds import Sight
@@ -45,7 +45,7 @@ class OpenStackCloud:
     def _zones(self) -> frozenset[str]:
         account = self._admin or self._accounts[0]
         with told(f"listing availability zones of {account}"):
-            return available_zones(self._connections.of(account))
+            return zones_of(self._connections.of(account))
 
     def _servers(self, account: Account, *, everybody: bool = False) -> list[Server]:
         with told(f"listing all servers of {account}"):

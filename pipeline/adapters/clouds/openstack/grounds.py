@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,10 @@ class OpenStackGrounds:
         found = [one for one in self._identity.application_credentials(user.id) if one.name == setup.name]
         for one in found:  # its user has one of a name
             mark, _, made_by = str(one.description or "").partition(", ")
-            yield Part.CREDENTIAL, Piece(str(one.id), ours=mark == setup.mark, made_by=made_by)
+            yield (
+                Part.CREDENTIAL,
+                Piece(str(one.id), ours=mark == setup.mark, made_by=made_by, ruled=bool(one.access_rules)),
+            )
 
     def _networks(self, setup: CloudSetup, project: str) -> Iterator[tuple[Part, Piece]]:
         """The project's own network of the name, or else one that all projects share."""
@@ -110,11 +114,26 @@ class OpenStackGrounds:
             return
         yield Part.NETWORK, _piece(setup, own)
         for subnet in list(network.subnets(network_id=own.id))[:1]:
-            yield Part.SUBNET, Piece(str(subnet.id))
+            yield Part.SUBNET, Piece(str(subnet.id), cidr=str(subnet.cidr))
         router = _one(Part.ROUTER, setup.name, network.routers(name=setup.name, project_id=project))
         if router is not None:
             joined = any(True for _ in network.ports(device_id=router.id, network_id=own.id))
-            yield Part.ROUTER, Piece(str(router.id), ours=router.description == setup.mark, whole=joined)
+            yield Part.ROUTER, replace(_piece(setup, router), whole=joined, leads_to=self._leads_to(router))
+
+    def _leads_to(self, router: Any) -> str:
+        outside = (router.external_gateway_info or {}).get("network_id")
+        return str(self._connection.network.get_network(outside).name) if outside else ""
+
+    def check(self, setup: CloudSetup) -> None:
+        with told(f"looking for network {setup.external_network} in {self._admin}"):
+            self._outside(setup)
+
+    def _outside(self, setup: CloudSetup) -> Any:
+        found = self._connection.network.networks(name=setup.external_network, is_router_external=True)
+        outside = _one(Part.NETWORK, setup.external_network, found)
+        if outside is None:
+            raise UserError(f"there is no external network {setup.external_network!r} in {self._admin}: name another")
+        return outside
 
     def make(self, part: Part, setup: CloudSetup, found: Found, secret: Secret) -> None:
         makes: Mapping[Part, Callable[[], object]] = {
@@ -167,13 +186,10 @@ class OpenStackGrounds:
         if Part.ROUTER in found:
             id = found[Part.ROUTER].id
         else:
-            outside = _one(Part.NETWORK, setup.external_network, network.networks(name=setup.external_network))
-            if outside is None:
-                raise UserError(f"there is no network {setup.external_network!r} in {self._admin}: name another")
             id = network.create_router(
                 **_named(setup),
                 project_id=found[Part.PROJECT].id,
-                external_gateway_info={"network_id": outside.id},
+                external_gateway_info={"network_id": self._outside(setup).id},
             ).id
         network.add_interface_to_router(id, subnet=found[Part.SUBNET].id)
 

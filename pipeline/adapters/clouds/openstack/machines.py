@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 #: Placement's classes of resources, by dimension.
 CLASSES = {"vcpu": "VCPU", "memory_mib": "MEMORY_MB", "disk_gib": "DISK_GB"}
+#: A hypervisor for which Placement counts none of these has none: it has not reported yet, or all its cores are
+#: dedicated. Its disk may be a shared storage, which counts elsewhere.
+OWN = ("vcpu", "memory_mib")
+NOT_FOUND = 404
 BARE_METAL = "CUSTOM_"
 #: What says of an aggregate that it is a zone.
 ZONE = "availability_zone"
@@ -53,9 +57,12 @@ def _host(hypervisor: Any) -> str:
 
 
 def _asked(connection: Connection, id: str, what: str) -> Mapping[str, Any]:
+    """What Placement counts of a hypervisor; nothing before its first report, or after its last."""
     from openstack.exceptions import raise_from_response
 
     answer = connection.placement.get(f"/resource_providers/{id}/{what}")
+    if answer.status_code == NOT_FOUND:
+        return {}
     raise_from_response(answer)
     found: Mapping[str, Any] = answer.json()[what]
     return found
@@ -66,11 +73,12 @@ def _machine(
 ) -> Machine:
     bare = any(name.startswith(BARE_METAL) for name in inventory) and CLASSES["vcpu"] not in inventory
     told = {dimension: inventory[name] for dimension, name in CLASSES.items() if name in inventory}
+    none = {} if bare else dict.fromkeys(OWN, 0.0)
     state, reason = _state(service)
     return Machine(
         name=hypervisor.name if bare else service.host,
         zone=service.availability_zone,
-        capacity={name: float(one["total"] - one["reserved"]) for name, one in told.items()},
+        capacity=none | {name: float(one["total"] - one["reserved"]) for name, one in told.items()},
         aggregates=tuple(sorted(one.name for one in aggregates if _is_hardware(one) and service.host in one.hosts)),
         kind=MachineKind.BARE_METAL if bare else MachineKind.HYPERVISOR,
         features=frozenset(name for name in inventory if name.startswith(BARE_METAL)),

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pipeline.adapters.drivers.openstack.cloud import Cloud
-from pipeline.adapters.drivers.openstack.servers import deployment_tag
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.clients.openstack import Mark, each, named_group, told, whole
 from pipeline.ports.drivers import NodeRequest
@@ -63,7 +62,6 @@ def hint(groups: Mapping[str, str], node: NodeRequest) -> dict[str, Any]:
 
 def in_turn(
     cloud: Cloud,
-    mark: Mark,
     groups: Mapping[str, str],
     nodes: Sequence[NodeRequest],
     create: Callable[[NodeRequest], str],
@@ -80,17 +78,17 @@ def in_turn(
         for number, node in enumerate(chain, start=1):
             id = create(node)
             if number < len(chain):
-                _wait_for_machine(cloud, mark, id)
+                _wait_for_machine(cloud, id)
 
     each(one, list(chains.values()))
 
 
-def _wait_for_machine(cloud: Cloud, mark: Mark, id: str) -> None:
+def _wait_for_machine(cloud: Cloud, id: str) -> None:
     """Until Nova has put a server somewhere, or given up; for a while, since it looks once more by itself."""
-    deadline, tag = time.monotonic() + PLACED_S, deployment_tag(mark.deployment)
+    deadline = time.monotonic() + PLACED_S
     while id and time.monotonic() < deadline:
         time.sleep(AT_LEAST_S)
-        found = [one for one in cloud.looks.after(time.monotonic(), tag) if one.id == id]
+        found = [one for one in cloud.looks.after(time.monotonic()) if one.id == id]
         if not any(one.status == "BUILD" and not one.host_id for one in found):
             return
 

@@ -45,19 +45,19 @@ class Around:
     def admit(self, request: EnvironmentRequest, nodes: Sequence[NodeRequest]) -> None:
         """PermanentError for a node that this cloud can never have, CapacityError when the quota has no room now."""
         cloud = self._clouds.of(request.project)
+        cloud.names.forget()  # Vagrant does not tell when what was known by name has become something else
         for node in nodes:
             servers.check_custom(cloud, node)
             servers.image_of(cloud, node, self._deployment, request.project)
         room.admit(cloud, [servers.flavor_of(cloud, node) for node in nodes], wires.ports_of(nodes))
 
     def nodes(self) -> Sequence[NodeView]:
-        """Every server with a mark of the deployment, of which Vagrant's provider gives no tag at its creation."""
-        return servers.views_once((_all(cloud) for cloud in self._clouds.all()), self._deployment)
+        """Every server with a mark of the deployment."""
+        return servers.views_once((cloud.servers() for cloud in self._clouds.all()), self._deployment)
 
     def environments(self) -> Mapping[str, float]:
         """Environments of which anything is there, and when their leases end."""
-        found = (one for cloud in self._clouds.all() for one in groups.environments(cloud, self._deployment))
-        return dict(found)
+        return groups.environments(self._clouds.all(), self._deployment)
 
     def prepare(self, request: EnvironmentRequest, nodes: Sequence[NodeRequest]) -> Mapping[str, Mapping[str, Any]]:
         """Make what is to be there before servers; what Vagrant's provider is told of each node."""
@@ -81,11 +81,11 @@ class Around:
     def settle(self, request: EnvironmentRequest) -> None:
         """Give servers that run what Vagrant's provider cannot, and write where they are reached.
 
-        Tags, allowed and floating addresses. May be repeated: one that says where it is reached has everything.
+        Allowed and floating addresses. May be repeated: one that says where it is reached has everything.
         """
         cloud, mark = self._clouds.of(request.project), self._mark(request.environment_id)
         names = {node.name for node in request.nodes}
-        mine = (one for one in _all(cloud) if marks.marked(one.metadata) == mark)
+        mine = (one for one in cloud.servers() if marks.marked(one.metadata) == mark)
         bare = {
             one.metadata[marks.NODE]: one
             for one in mine
@@ -141,12 +141,6 @@ def _unusable(cloud: Cloud) -> str:
     return ""
 
 
-def _all(cloud: Cloud) -> list[Any]:
-    """The servers of an account."""
-    with told("listing servers"):
-        return list(cloud.connection.compute.servers(details=True))
-
-
 def _sees(cloud: Cloud, id: str) -> bool:
     with told(f"looking for server {id}"):
         return cloud.connection.compute.find_server(id) is not None
@@ -156,5 +150,4 @@ def _complete(cloud: Cloud, mark: Mark, server: Any, reached: Mapping[str, str])
     """The metadata come last: they say that all else was done."""
     compute = cloud.connection.compute
     with told(f"marking server {server.id} of environment {mark.environment_id}"):
-        server.set_tags(compute, [servers.deployment_tag(mark.deployment), servers.environment_tag(mark)])
         compute.set_server_metadata(server, **reached)

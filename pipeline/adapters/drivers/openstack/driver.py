@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from pipeline.adapters.drivers.openstack.clouds import Clouds
 from pipeline.adapters.drivers.openstack.removal import remove
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.clients.openstack import Account, Mark
-from pipeline.domain.errors import PermanentError
+from pipeline.domain.errors import InfraError
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import (
     EnvironmentRequest,
@@ -30,6 +31,8 @@ from pipeline.ports.drivers import (
     NodeView,
     OwnedEnvironment,
 )
+
+log = logging.getLogger(__name__)
 
 
 class OpenStackDriver:
@@ -46,30 +49,35 @@ class OpenStackDriver:
     def create(self, request: EnvironmentRequest) -> None:
         cloud = self._clouds.of(request.project)
         mark = Mark(self._deployment, request.environment_id)
-        try:
-            with self._lock(request.environment_id):
-                _create(cloud, mark, request)
-        except PermanentError:
-            cloud.names.forget()  # what was known by name may have become something else
-            raise
+        with self._lock(request.environment_id):
+            cloud.names.afresh(lambda: _create(cloud, mark, request))
 
     def nodes(self) -> Sequence[NodeView]:
-        tag = servers.deployment_tag(self._deployment)
-        return servers.views_once((cloud.servers(tag) for cloud in self._clouds.all()), self._deployment)
+        return servers.views_once((cloud.servers() for cloud in self._clouds.all()), self._deployment)
 
     def list(self) -> Listing:
         nodes = tuple(self.nodes())
-        ends = {view.environment_id: 0.0 for view in nodes}
-        grouped = (one for cloud in self._clouds.all() for one in groups.environments(cloud, self._deployment))
-        for environment_id, ends_at in grouped:
-            ends[environment_id] = max(ends_at, ends.get(environment_id, 0.0))
+        there = {view.environment_id: 0.0 for view in nodes}
+        ends = there | groups.environments(self._clouds.all(), self._deployment)
         return Listing(nodes, tuple(OwnedEnvironment(id, ends_at) for id, ends_at in ends.items()))
 
     def destroy(self, environment_id: str, nodes: Sequence[str] | None = None) -> None:
         mark = Mark(self._deployment, environment_id)
         with self._lock(environment_id):
-            for cloud in self._clouds.all():
-                remove(cloud, mark, None if nodes is None else frozenset(nodes))
+            self._remove(mark, None if nodes is None else frozenset(nodes))
+
+    def _remove(self, mark: Mark, nodes: frozenset[str] | None) -> None:
+        """From whatever account has it: one that does not answer must not keep what is another's."""
+        found, faults = False, dict[Account, InfraError]()
+        for account in self._clouds.accounts():
+            try:
+                found |= remove(self._clouds.at(account), mark, nodes)
+            except InfraError as error:
+                faults[account] = error
+        if faults and not found:
+            raise next(iter(faults.values()))
+        for account, fault in faults.items():
+            log.warning("environment %s was not looked for in %s: %s", mark.environment_id, account, fault)
 
     def mark_end(self, environment_id: str, ends_at: float) -> None:
         for cloud in self._clouds.all():
@@ -118,4 +126,4 @@ def _create(cloud: Cloud, mark: Mark, request: EnvironmentRequest) -> None:
     def one(node: NodeRequest) -> str:
         return servers.create(cloud, mark, request, node, wired[node.name], apart.hint(kept_apart, node))
 
-    apart.in_turn(cloud, mark, kept_apart, missing, one)
+    apart.in_turn(cloud, kept_apart, missing, one)

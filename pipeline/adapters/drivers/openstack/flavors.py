@@ -44,12 +44,13 @@ class Flavor:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a node's flavor has to be: sizes at least, extra specs exactly."""
+    """What a node's flavor has to be: sizes at least, extra specs exactly; `asked` are those that its project sets."""
 
     vcpus: int
     ram: int
     disk: int
     extra_specs: Mapping[str, str]
+    asked: Mapping[str, str]
 
     @property
     def name(self) -> str:
@@ -67,17 +68,23 @@ def wanted(resources: Resources, qos: QosProfile, more: Mapping[str, str]) -> Wa
     if resources.hugepages_mib:
         specs["hw:mem_page_size"] = "large"
     ram = resources.memory_mib + resources.hugepages_mib
-    return Wanted(max(1, math.ceil(resources.vcpu)), ram, resources.disk_gib, {**specs, **more})
+    return Wanted(max(1, math.ceil(resources.vcpu)), ram, resources.disk_gib, {**specs, **more}, more)
+
+
+def having(specs: Mapping[str, str], flavors: Sequence[Flavor]) -> list[Flavor]:
+    """The flavors that have these extra specs, and perhaps more."""
+    return [one for one in flavors if specs.items() <= one.extra_specs.items()]
 
 
 def best(wish: Wanted, flavors: Sequence[Flavor]) -> Flavor | None:
-    """The flavor with exactly these promises, else one without any, and of those the one that wastes least.
+    """Of flavors that have what was asked for: one with exactly these promises, else one without any other, and of
+    those the one that wastes least.
 
     One without promises holds the node, although the cloud does not keep its bounds; one with others would break them.
     """
     fitting = [one for one in flavors if one.vcpus >= wish.vcpus and one.ram >= wish.ram and one.disk >= wish.disk]
     exact = [one for one in fitting if _promises(one.extra_specs) == _promises(wish.extra_specs)]
-    plain = [one for one in fitting if not _promises(one.extra_specs)]
+    plain = [one for one in fitting if _promises(one.extra_specs) == _promises(wish.asked)]
     return min(exact or plain, key=_waste(wish), default=None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -30,8 +30,16 @@ def existing(cloud: Cloud, mark: Mark) -> list[Any]:
     return cloud.described(cloud.connection.network.security_groups, "security groups", mark)
 
 
-def environments(cloud: Cloud, deployment: str) -> Iterator[tuple[str, float]]:
-    """Environments of which there is a security group, and when their leases end."""
+def environments(clouds: Iterable[Cloud], deployment: str) -> dict[str, float]:
+    """Environments of which there is a security group, and when their leases end, which the group of a role omits."""
+    ends: dict[str, float] = {}
+    for environment_id, ends_at in (one for cloud in clouds for one in _marked(cloud, deployment)):
+        ends[environment_id] = max(ends_at, ends.get(environment_id, 0.0))
+    return ends
+
+
+def _marked(cloud: Cloud, deployment: str) -> Iterator[tuple[str, float]]:
+    """Whose each security group is, and the end that it tells; 0: none."""
     with told("listing security groups"):
         found = list(cloud.connection.network.security_groups(fields=["id", "name", "description"]))
     for one in found:

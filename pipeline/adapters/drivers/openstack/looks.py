@@ -1,4 +1,4 @@
-"""Looks at all servers of a deployment, which everybody shares who waits for some of them."""
+"""Looks at all servers of an account, which everybody shares who waits for some of them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ LOOK_S = 1.0
 class Looks:
     """One list an interval, whatever the number of environments that wait; any number of threads at once."""
 
-    def __init__(self, list_: Callable[[str], Sequence[Any]]) -> None:
+    def __init__(self, list_: Callable[[], Sequence[Any]]) -> None:
         self._list = list_
         self._lock = threading.Lock()
-        self._last: dict[str, tuple[float, Sequence[Any]]] = {}
+        self._last: tuple[float, Sequence[Any]] = (-LOOK_S, ())
 
-    def after(self, moment: float, tag: str) -> Sequence[Any]:
-        """The servers with a tag as a list shows them that was asked for after `moment`, of the monotonic clock."""
+    def after(self, moment: float) -> Sequence[Any]:
+        """The servers as a list shows them that was asked for after `moment`, of the monotonic clock."""
         with self._lock:
-            asked, found = self._last.get(tag, (-LOOK_S, ()))
+            asked, found = self._last
             if asked > moment:
                 return found
             time.sleep(max(0.0, asked + LOOK_S - time.monotonic()))
             asked = time.monotonic()
-            found = self._list(tag)
-            self._last[tag] = (asked, found)
+            found = self._list()
+            self._last = (asked, found)
             return found

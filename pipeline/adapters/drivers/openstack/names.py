@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.adapters.drivers.openstack.flavors import Flavor
-from pipeline.clients.openstack import available_zones, told
+from pipeline.clients.openstack import may_be_stale, told, zones_of
 from pipeline.domain.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -32,6 +32,26 @@ class Names:
         with self._lock:
             self._known.clear()
 
+    def afresh(self, act: Callable[[], None]) -> None:
+        """Do it, and once more where it was refused while names were known from before: they may mean something else
+        now, and whoever called would never try again.
+        """
+        with self._lock:
+            knew = bool(self._known)
+        try:
+            self._forgetting(act)
+        except PermanentError as error:
+            if not (knew and may_be_stale(error)):
+                raise
+            self._forgetting(act)
+
+    def _forgetting(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except PermanentError:
+            self.forget()
+            raise
+
     def network(self, name: str) -> str:
         """The id of a network; PermanentError when there is none of that name, or several."""
         return self._id("network", name, lambda: list(self._connection.network.networks(name=name)))
@@ -54,8 +74,8 @@ class Names:
         return self._once("flavors", "listing flavors", self._ask_flavors)
 
     def zones(self) -> frozenset[str]:
-        """The availability zones that take servers."""
-        return self._once("zones", "listing availability zones", lambda: available_zones(self._connection))
+        """The availability zones, those among them that take no servers now."""
+        return self._once("zones", "listing availability zones", lambda: zones_of(self._connection))
 
     def _ask_flavors(self) -> Sequence[Flavor]:
         return [Flavor.of(one) for one in self._connection.compute.flavors(details=True, get_extra_specs=True)]

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.adapters.drivers.openstack import apart, servers
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.groups import existing
+from pipeline.adapters.drivers.openstack.wires import node_of
 from pipeline.clients.openstack import each, marks, told
 from pipeline.clients.openstack.marks import Mark
 from pipeline.domain.errors import TransientError
@@ -20,33 +21,34 @@ GONE_S = 180.0
 OF_SERVERS = "compute:"
 
 
-def remove(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
+def remove(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> bool:
     """Remove these nodes (None: everything) and return when they are gone; what is not there is no fault.
 
-    TransientError when servers do not go in time.
+    Tells whether anything of the environment was there. TransientError when servers do not go in time.
     """
     _remove_servers(cloud, mark, nodes)
     ports = cloud.described(cloud.connection.network.ports, "ports", mark)
-    mine = [port for port in ports if nodes is None or _node_of(mark, port.name) in nodes]
+    mine = [port for port in ports if nodes is None or node_of(mark, port.name) in nodes]
     _remove_floating(cloud, mark, mine, all_=nodes is None)
     network = cloud.connection.network
     what = f"deleting ports of environment {mark.environment_id}"
     _let_go(network, mine, what)
     _delete(network.delete_port, mine, what)
+    groups = existing(cloud, mark)
     if nodes is None:
         kept_apart = apart.of_environment(cloud, mark)
         compute = cloud.connection.compute
         _delete(compute.delete_server_group, kept_apart, f"deleting server groups of environment {mark.environment_id}")
         own = cloud.described(network.networks, "networks", mark)
         _delete(network.delete_network, own, f"deleting networks of environment {mark.environment_id}")
-        groups = existing(cloud, mark)
         _delete(network.delete_security_group, groups, f"deleting security groups of environment {mark.environment_id}")
+    return bool(groups)
 
 
 def _remove_servers(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> None:
     there = servers.of_environment(cloud, mark)
     left = {one.id: one for one in there if nodes is None or one.metadata.get(marks.NODE) in nodes}
-    deadline, tag = time.monotonic() + GONE_S, servers.deployment_tag(mark.deployment)
+    deadline = time.monotonic() + GONE_S
     what = f"deleting servers of environment {mark.environment_id}"
     _delete(
         cloud.connection.compute.delete_server, [one for one in left.values() if one.task_state != "deleting"], what
@@ -55,7 +57,7 @@ def _remove_servers(cloud: Cloud, mark: Mark, nodes: Collection[str] | None) -> 
         if time.monotonic() > deadline:
             names = ", ".join(sorted(one.name for one in left.values()))
             raise TransientError(f"environment {mark.environment_id}: {names} did not go within {GONE_S:.0f} s")
-        seen = {one.id for one in cloud.looks.after(time.monotonic(), tag)}
+        seen = {one.id for one in cloud.looks.after(time.monotonic())}
         left = {id: one for id, one in left.items() if id in seen}
 
 
@@ -94,8 +96,3 @@ def _delete(call: Any, things: Sequence[Any], what: str) -> None:
             call(thing.id, ignore_missing=True)
 
     each(one, things)
-
-
-def _node_of(mark: Mark, name: str) -> str:
-    """The node of a port, by the port's name."""
-    return name.removeprefix(mark.name_of("")).partition(".")[0]

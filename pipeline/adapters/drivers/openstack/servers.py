@@ -17,26 +17,19 @@ from pipeline.domain.errors import PermanentError
 from pipeline.domain.snapshots import named
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeStatus, NodeView
 
-#: A server runs while it is migrated live.
-_STATUS: Mapping[str, NodeStatus] = {
-    "BUILD": NodeStatus.BUILDING,
-    "ACTIVE": NodeStatus.ACTIVE,
-    "MIGRATING": NodeStatus.ACTIVE,
-}
-
-
-def deployment_tag(deployment: str) -> str:
-    """A server's tag, by which Nova filters a list; the metadata say for certain whose it is."""
-    return f"greenroom-{deployment}"
-
-
-def environment_tag(mark: Mark) -> str:
-    return f"greenroom-{mark.deployment}-{mark.environment_id}"
+#: Nova's words for a server that runs, or comes back by itself with what is on its disk. One whose state Nova does not
+#: know was not seen to be down; one that is rebuilt is made of its image anew, and comes back as nobody configured it.
+_RUNS = frozenset(
+    {
+        "ACTIVE", "MIGRATING", "REBOOT", "HARD_REBOOT", "PASSWORD", "RESIZE", "VERIFY_RESIZE", "REVERT_RESIZE",
+        "UNKNOWN",
+    }
+)  # fmt: skip
 
 
 def of_environment(cloud: Cloud, mark: Mark) -> list[Any]:
     """The servers that bear a mark."""
-    return [one for one in cloud.servers(environment_tag(mark)) if marks.marked(one.metadata) == mark]
+    return [one for one in cloud.servers() if marks.marked(one.metadata) == mark]
 
 
 def check_custom(cloud: Cloud, node: NodeRequest) -> None:
@@ -68,9 +61,9 @@ def flavor_of(cloud: Cloud, node: NodeRequest) -> Flavor:
     wish = flavors.wanted(node.resources, node.qos, node.custom.extra_specs)
     if cloud.terms.create_flavors and wish.extra_specs:
         return _made_flavor(cloud, wish, flavors.made_for(wish, there))
-    found = flavors.best(wish, there)
+    found = flavors.best(wish, _having(node, there))
     if found is None:
-        sizes = f"{wish.vcpus} vCPU, {wish.ram} MiB, {wish.disk} GiB"
+        sizes = ", ".join((f"{wish.vcpus} vCPU", f"{wish.ram} MiB", f"{wish.disk} GiB", *_asked(node)))
         raise PermanentError(f"node {node.name}: no flavor has {sizes}; make one, or ask for a smaller size")
     return found
 
@@ -80,7 +73,25 @@ def _named(node: NodeRequest, there: Sequence[Flavor]) -> Flavor:
     if not found:
         known = ", ".join(sorted(one.name for one in there))
         raise PermanentError(f"node {node.name}: there is no flavor {node.custom.flavor!r}; there are: {known}")
-    return found[0]
+    return _having(node, found)[0]
+
+
+def _having(node: NodeRequest, there: Sequence[Flavor]) -> Sequence[Flavor]:
+    """Those with the extra specs that the node's project sets; PermanentError when none has them all."""
+    asked = _asked(node)
+    found = flavors.having(node.custom.extra_specs, there)
+    if asked and not found:
+        which = f"flavor {node.custom.flavor} has not" if node.custom.flavor else "no flavor has"
+        specs = ", ".join(asked)
+        raise PermanentError(
+            f"node {node.name}: {which} the extra specs {specs}; make one with them, or leave them out"
+        )
+    return found
+
+
+def _asked(node: NodeRequest) -> Sequence[str]:
+    """The extra specs that the node's project sets, as they are told."""
+    return [f"{name}={value}" for name, value in sorted(node.custom.extra_specs.items())]
 
 
 def _made_flavor(cloud: Cloud, wish: flavors.Wanted, found: Flavor | None) -> Flavor:
@@ -122,7 +133,6 @@ def create(
             config_drive=True,
             user_data=user_data(node, (request.authorized_key, *request.login_keys)),
             metadata={**owned(mark, request, node), **reached(wires)},
-            tags=[deployment_tag(mark.deployment), environment_tag(mark)],
             **zone_of(cloud, node),
             **hint,
         )
@@ -170,9 +180,7 @@ def views_once(found: Iterable[Iterable[Any]], deployment: str) -> list[NodeView
 
 def view(server: Any, mark: Mark) -> NodeView:
     """A server as a node: whatever neither builds nor runs is of no use to an environment."""
-    status = _STATUS.get(server.status, NodeStatus.ERROR)
-    if str(server.task_state or "").startswith("deleting"):
-        status = NodeStatus.ERROR
+    status = _status(server)
     fault = _fault(server) if status is NodeStatus.ERROR else ""
     return NodeView(
         environment_id=mark.environment_id,
@@ -192,6 +200,20 @@ def view(server: Any, mark: Mark) -> NodeView:
     )
 
 
+def _status(server: Any) -> NodeStatus:
+    if _is_deleted(server):
+        return NodeStatus.ERROR
+    if server.status == "BUILD":
+        return NodeStatus.BUILDING
+    return NodeStatus.ACTIVE if server.status in _RUNS else NodeStatus.ERROR
+
+
+def _is_deleted(server: Any) -> bool:
+    """Whether somebody told Nova to delete it; its status stays what it was until it is gone."""
+    return str(server.task_state or "").startswith("deleting")
+
+
 def _fault(server: Any) -> str:
     said = (server.fault or {}).get("message", "")
-    return f"server {server.id} is {server.status}" + (f": {said}" if said else "")
+    state = "being deleted" if _is_deleted(server) else server.status
+    return f"server {server.id} is {state}" + (f": {said}" if said else "")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from pipeline.adapters.drivers.openstack.cloud import Cloud
@@ -132,6 +133,21 @@ def _names(mark: Mark, node: NodeRequest) -> Iterator[tuple[str, str, str]]:
     yield mark.name_of(node.name), MAIN, ""
     for one in node.wiring.attachments:
         yield f"{mark.name_of(node.name)}.{one.network}", one.network, one.address
+
+
+def node_of(mark: Mark, port: str) -> str:
+    """The node of a port, by the port's name; empty for the port that keeps a virtual address."""
+    name = port.removeprefix(mark.name_of(""))
+    return "" if _is_virtual(name) else name.partition(".")[0]
+
+
+def _is_virtual(name: str) -> bool:
+    """Whether a name ends with an address: a role may be called `virtual`, too."""
+    try:
+        ip_address(name.removeprefix(f"{VIRTUAL}-"))
+    except ValueError:
+        return False
+    return True
 
 
 def ports_of(nodes: Sequence[NodeRequest]) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pipeline.adapters.drivers.vagrant.place import Place
 from pipeline.adapters.drivers.vagrant.provider import AddBox, Found, Provider
 from pipeline.adapters.drivers.vagrant.sessions import Say, Vagrant, end_session
 from pipeline.adapters.drivers.vagrant.terms import Terms
-from pipeline.domain.errors import PermanentError, TransientError
+from pipeline.domain.errors import InfraError, PermanentError, TransientError
 from pipeline.domain.inventory import Inventory, Load, Machine
 from pipeline.ports.drivers import (
     Capabilities,
@@ -66,25 +66,25 @@ class VagrantDriver:
         return self._provider.capabilities
 
     def create(self, request: EnvironmentRequest) -> None:
-        """Make the nodes; they run when it returns."""
+        """Make the nodes; they run when it returns, or the provider shows what is wrong with one."""
         place = self._place(request.environment_id)
         with self._locks.environment(request.environment_id):
             self._usable()
-            standing = self._tidied(place)
+            standing = self._tidied(place, {node.name for node in request.nodes})
             there = {one.node for one in standing}
             missing = [node for node in request.nodes if node.name not in there]
-            if missing:
-                self._provider.admit(request, missing)
-                self._make(place, request, missing, standing)
-            self._provider.settle(request)
+            if not missing or self._make(place, request, missing, standing):
+                self._provider.settle(request)
 
     def _make(
         self, place: Place, request: EnvironmentRequest, missing: Sequence[NodeRequest], standing: Sequence[Found]
-    ) -> None:
+    ) -> bool:
+        """Make what is missing; whether all of it runs."""
+        self._provider.admit(request, missing)
         place.open(self._terms.templates)
         place.write(request.ends_at, request.owner, self._entries(place, standing))
         with place.making([node.name for node in missing]), self._hearing(request.owner) as say:
-            self._bring_up(place, request, missing, standing, say)
+            return self._bring_up(place, request, missing, standing, say)
 
     def _bring_up(
         self,
@@ -93,25 +93,48 @@ class VagrantDriver:
         missing: Sequence[NodeRequest],
         standing: Sequence[Found],
         say: Say,
-    ) -> None:
+    ) -> bool:
         machines = self._provider.prepare(place, request, missing, standing)
         place.write(request.ends_at, request.owner, {**self._entries(place, standing), **machines})
         place.tell({one.node: one.id for one in standing})
-        names = [node.name for node in missing]
         try:
-            for turn in self._provider.turns(missing):
-                self._call(place, ["up", *(node.name for node in turn)], self._terms.up_s, say)
+            self._up(place, missing, say)
         except TransientError as error:
-            raise TransientError(f"{error}{self._reasons(place, names)}") from error
+            self._judge(place, request, missing, error)
+            return False
+        return True
+
+    def _up(self, place: Place, missing: Sequence[NodeRequest], say: Say) -> None:
+        """Call Vagrant; TransientError when it fails, or when nodes do not run of which it said that they came up."""
+        for turn in self._provider.turns(missing):
+            self._call(place, ["up", *(node.name for node in turn)], self._terms.up_s, say)
         running = {one.node for one in self._found(place) if one.running}
-        silent = [name for name in names if name not in running]
+        silent = [node.name for node in missing if node.name not in running]
         if silent:
             raise TransientError(f"vagrant said that {', '.join(silent)} of {place.environment_id} came up; none runs")
 
-    def _reasons(self, place: Place, names: Sequence[str]) -> str:
-        """What the provider has against these nodes, which Vagrant does not tell."""
-        told = {name: self._provider.reason(place, name) for name in names}
-        return "".join(f"\n{name}: {why}" for name, why in told.items() if why)
+    def _judge(
+        self, place: Place, request: EnvironmentRequest, missing: Sequence[NodeRequest], error: TransientError
+    ) -> None:
+        """Raise what a failed call means, which Vagrant does not tell: CapacityError where the room went meanwhile.
+
+        Nothing where the provider shows a fault of a node: whoever looks at nodes goes by that.
+        """
+        reasons = ""
+        with suppress(TransientError):  # a provider that does not answer now must not hide what came first
+            shown = self._among(place, [node.name for node in missing])
+            if any(one.fault for one in shown):
+                log.warning("environment %s: %s", place.environment_id, error)
+                return
+            reasons = self._reasons(place, shown)
+            there = {one.node for one in shown}
+            self._provider.admit(request, [node for node in missing if node.name not in there])
+        raise TransientError(f"{error}{reasons}") from error
+
+    def _reasons(self, place: Place, shown: Sequence[Found]) -> str:
+        """What the provider has against these machines."""
+        told = {one.node: self._provider.reason(place, one) for one in shown}
+        return "".join(f"\n{node}: {why}" for node, why in told.items() if why)
 
     def nodes(self) -> Sequence[NodeView]:
         """Those that are being made, too, of which the provider shows nothing yet: that may take Vagrant long."""
@@ -192,10 +215,13 @@ class VagrantDriver:
         if missing:
             raise PermanentError("; ".join(missing))
 
-    def _tidied(self, place: Place) -> Sequence[Found]:
-        """The machines that run; what an interrupted call left half-made is removed."""
+    def _tidied(self, place: Place, wanted: Collection[str]) -> Sequence[Found]:
+        """The environment's machines; what an interrupted call left half-made of those that are wanted is removed.
+
+        One that is not asked for may be stopped, or start again: it is not ours to remove.
+        """
         end_session(place.path)
-        for one in self._found(place):
+        for one in self._among(place, wanted):
             if not one.running:
                 log.warning("machine %s was left half-made or stopped: it is removed", one.id)
                 self._provider.remove(one)
@@ -203,14 +229,14 @@ class VagrantDriver:
 
     def _let_vagrant_remove(self, place: Place, doomed: Sequence[Found]) -> None:
         """It is asked first; where it fails, what is left goes without it."""
-        standing = self._found(place)
-        place.open(self._terms.templates)
-        place.write(place.ends_at(), place.owner(), self._entries(place, standing))
-        place.tell({one.node: one.id for one in standing})
         try:
+            standing = self._found(place)
+            place.open(self._terms.templates)
+            place.write(place.ends_at(), place.owner(), self._entries(place, standing))
+            place.tell({one.node: one.id for one in standing})
             with self._hearing(place.owner()) as say:
                 self._call(place, ["destroy", *(one.node for one in doomed)], self._terms.destroy_s, say)
-        except TransientError as error:
+        except (InfraError, OSError) as error:
             log.warning("environment %s is removed without vagrant: %s", place.environment_id, error)
 
     def _entries(self, place: Place, standing: Sequence[Found]) -> Mapping[str, Mapping[str, object]]:
@@ -232,7 +258,7 @@ class VagrantDriver:
     def _found(self, place: Place) -> Sequence[Found]:
         return [one for one in self._provider.found() if one.environment_id == place.environment_id]
 
-    def _among(self, place: Place, nodes: Sequence[str] | None) -> Sequence[Found]:
+    def _among(self, place: Place, nodes: Collection[str] | None) -> Sequence[Found]:
         return [one for one in self._found(place) if nodes is None or one.node in nodes]
 
     def _view(self, found: Found) -> NodeView:
@@ -255,7 +281,7 @@ class VagrantDriver:
         )
 
     def _why_not(self, found: Found) -> str:
-        said = self._provider.reason(self._place(found.environment_id), found.node)
+        said = self._provider.reason(self._place(found.environment_id), found)
         return f"it does not run: {said or 'it was stopped, or its making was interrupted'}"
 
     def _place(self, environment_id: str) -> Place:

@@ -18,7 +18,8 @@ AddBox = Callable[[Place, str, Path], None]
 class Found:
     """A machine that bears our mark, as the provider shows it; `id` is how Vagrant knows it, the rest as in `NodeView`.
 
-    One that runs has an address, or something is still to be done with it.
+    One that runs has an address, or something is still to be done with it. `fault`: it will not run, and another place
+    may be better; empty where the provider gives nothing up.
     """
 
     environment_id: str
@@ -29,6 +30,7 @@ class Found:
     inside_address: str = ""
     addresses: Mapping[str, str] = field(default_factory=dict)
     machine: str = ""
+    fault: str = ""
     full: bool = False
 
 
@@ -50,7 +52,10 @@ class Provider(Protocol):
         """What is wrong with the settings, as far as the provider has to be asked for it: one sentence each."""
 
     def admit(self, request: EnvironmentRequest, nodes: Sequence[NodeRequest]) -> None:
-        """CapacityError when these of a request do not fit; PermanentError when they never will."""
+        """CapacityError when these of a request do not fit; PermanentError when they never will.
+
+        Asked before Vagrant, and once more when that failed.
+        """
 
     def found(self) -> Sequence[Found]:
         """Every machine of this deployment, asked of the provider and not of Vagrant."""
@@ -75,8 +80,8 @@ class Provider(Protocol):
     def known(self, found: Found) -> Mapping[str, Any]:
         """The same of a machine that is there, enough to remove it."""
 
-    def reason(self, place: Place, node: str) -> str:
-        """Why a node does not run, in the provider's own words; empty when it says nothing."""
+    def reason(self, place: Place, found: Found) -> str:
+        """Why a machine does not run, in the provider's own words; empty when it says nothing."""
 
     def remove(self, found: Found) -> None:
         """Remove a machine without Vagrant; one that is gone is no error."""

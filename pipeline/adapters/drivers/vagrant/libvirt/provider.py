@@ -122,8 +122,8 @@ class Libvirt(OnThisMachine):
     def known(self, found: Found) -> Mapping[str, Any]:
         return {"box": "greenroom", "settings": self._common(found.environment_id, found.node), "limits": {}}
 
-    def reason(self, place: Place, node: str) -> str:
-        return self._domains.state(place.environment_id, node)
+    def reason(self, place: Place, found: Found) -> str:  # noqa: ARG002  # libvirt keeps it
+        return self._domains.state(found.environment_id, found.node)
 
     def remove(self, found: Found) -> None:
         self._domains.remove(found.environment_id, found.node)

@@ -106,8 +106,8 @@ class Lxc(OnThisMachine):
     def known(self, found: Found) -> Mapping[str, Any]:
         return {"box": "greenroom", "container": found.id, "config": []}
 
-    def reason(self, place: Place, node: str) -> str:
-        return reason_in(_log(place, node))
+    def reason(self, place: Place, found: Found) -> str:
+        return reason_in(_log(place, found.node))
 
     def remove(self, found: Found) -> None:
         try:

@@ -101,9 +101,8 @@ class OpenStack:
     def known(self, found: Found) -> Mapping[str, Any]:
         return self._around.known(found.id)
 
-    def reason(self, place: Place, node: str) -> str:
-        mine = (view for view in self._around.nodes() if view.environment_id == place.environment_id)
-        return next((view.fault for view in mine if view.name == node), "")
+    def reason(self, place: Place, found: Found) -> str:  # noqa: ARG002  # Nova tells it with the list
+        return found.fault
 
     def remove(self, found: Found) -> None:
         self._around.remove(found.id)
@@ -118,4 +117,4 @@ class OpenStack:
 def _found(view: NodeView) -> Found:
     running = view.status is NodeStatus.ACTIVE
     reached = (view.address, view.inside_address, view.addresses)
-    return Found(view.environment_id, view.name, view.driver_id, running, *reached, view.machine, view.full)
+    return Found(view.environment_id, view.name, view.driver_id, running, *reached, view.machine, view.fault, view.full)

@@ -1,4 +1,4 @@
-"""Builds that stay in one phase for too long: not accepted, not active, not answering."""
+"""Builds that miss a deadline on their way: not accepted, not active, not answering."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.domain.environments import Environment
-from pipeline.domain.phases import Deadlines
+from pipeline.domain.errors import PermanentError, TransientError
+from pipeline.domain.milestones import Deadlines
 from pipeline.domain.runs import Verdict
 from pipeline.envs.gate import Asking
 from pipeline.ports.drivers import NodeView
@@ -66,7 +67,7 @@ def test_nodes_that_do_not_get_active_are_taken_elsewhere(tmp_path: Path) -> Non
     assert environment.placed_again == 1
 
 
-def test_the_time_of_a_phase_begins_with_it(tmp_path: Path) -> None:
+def test_the_time_to_a_milestone_begins_at_the_one_before(tmp_path: Path) -> None:
     world = patient(usual_world(tmp_path))
     world.cloud.slow = True
     world.transport.unreachable = {"web-0": "connection refused"}
@@ -103,3 +104,64 @@ def test_the_whole_bounds_them_all(tmp_path: Path) -> None:
     world.advance(10)
     (environment,) = world.all_environments()
     assert environment.placed_again == 1
+
+
+EXPIRED = "401: the credential has expired"
+
+
+def test_a_provider_that_lists_nothing_is_named_and_its_builds_have_their_time(tmp_path: Path) -> None:
+    world = usual_world(tmp_path)
+    world.cloud.slow = True
+    pushed(world, 5)
+    world.cloud.fail_list += [PermanentError(EXPIRED)] * 2000
+    world.advance(60)
+    (environment,) = world.all_environments()
+    assert (environment.reason, environment.placed_again) == (EXPIRED, 0)
+    world.advance(70)
+    world.cloud.fail_list.clear()
+    world.advance(70)
+    (run,) = world.all_runs()
+    assert run.verdict is Verdict.ERROR
+    assert f"not ready after 120 s: {EXPIRED}; nor could it be undone: {EXPIRED}" in run.reason
+
+
+def test_what_stood_already_when_its_provider_lists_again_is_taken_as_it_is(tmp_path: Path) -> None:
+    world = patient(usual_world(tmp_path))
+    world.cloud.slow = True
+    pushed(world, 5)
+    world.cloud.fail_list += [PermanentError(EXPIRED)] * 30
+    world.cloud.finish()
+    world.advance(120)
+    (run,) = world.all_runs()
+    assert (run.verdict, world.cloud.made) == (Verdict.PASSED, 1)
+
+
+def test_nodes_that_come_later_and_cannot_be_listed_have_their_time(tmp_path: Path) -> None:
+    world = filled(tmp_path)
+    environment = made(world)
+    world.cloud.slow = True
+    world.scale.scale(environment.id, "web", 4, Asking(BY_HAND, "the fair"))
+    world.advance(5)
+    world.cloud.fail_list += [PermanentError(EXPIRED)] * 2000
+    world.advance(30)
+    scaling = now(world, environment).scaling
+    assert scaling is not None
+    assert scaling.reason == EXPIRED
+    world.advance(120)
+    world.cloud.fail_list.clear()
+    world.advance(30)
+    assert now(world, environment).degraded == f"4 nodes of role web: not ready after 120 s: {EXPIRED}"
+
+
+def test_time_in_which_a_provider_is_left_alone_does_not_count(tmp_path: Path) -> None:
+    world = usual_world(tmp_path)
+    world.cloud.slow = True
+    pushed(world, 5)
+    world.cloud.fail_list += [TransientError("the API is down")] * 8
+    world.cloud.finish()
+    world.advance(130)
+    (environment,) = world.all_environments()
+    assert (environment.reason, environment.placed_again) == ("the API is down", 0)
+    world.advance(200)
+    (run,) = world.all_runs()
+    assert (run.verdict, world.cloud.made) == (Verdict.PASSED, 1)
