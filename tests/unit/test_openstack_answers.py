@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from openstack.connection import Connection
 
+from pipeline.adapters.clouds.openstack.estate import OpenStackEstate
 from pipeline.adapters.drivers.openstack import apart, servers, wires
 from pipeline.adapters.drivers.openstack.cloud import Cloud
 from pipeline.adapters.drivers.openstack.terms import Terms
-from pipeline.clients.openstack import Mark
+from pipeline.clients.openstack import Account, Mark
+from pipeline.domain.cloud_acts import CloudObject, ObjectKind
 from pipeline.domain.errors import TransientError
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
@@ -173,6 +175,16 @@ def test_servers_of_a_part_of_nova_that_does_not_answer_are_not_passed_over(
     monkeypatch.setitem(ANSWERS, "detail", {"servers": [{"id": "server-2", "status": "UNKNOWN"}, ours]})
     with pytest.raises(TransientError, match="cannot reach its part with server-2"):
         cloud.servers()
+
+
+def test_what_such_a_part_may_use_is_not_taken_for_unused(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.adapters.clouds.openstack.estate.connect", lambda _: cloud.connection)
+    estate, flavor = OpenStackEstate(Account("any")), CloudObject(ObjectKind.FLAVOR, "flavor-1", "small")
+    monkeypatch.setitem(ANSWERS, "servers", {"servers": [{"id": "server-1", "name": "web-0"}]})
+    assert estate.users(flavor) == []
+    monkeypatch.setitem(ANSWERS, "servers", {"servers": [{"id": "server-2"}]})
+    with pytest.raises(TransientError, match="cannot reach its part with server-2"):
+        estate.users(flavor)
 
 
 @pytest.mark.parametrize(

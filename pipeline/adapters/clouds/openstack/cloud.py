@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from pipeline.adapters.clouds.openstack.machines import machines_of
 from pipeline.adapters.clouds.openstack.servers import server_of
 from pipeline.adapters.clouds.openstack.things import things_of
-from pipeline.clients.openstack import Account, Connections, told, zones_of
+from pipeline.clients.openstack import Account, Connections, servers_of, told, zones_of
 from pipeline.domain.drift import Server
 from pipeline.domain.leftovers import Thing
 from pipeline.ports.clouds import Sight
@@ -49,4 +49,4 @@ class OpenStackCloud:
 
     def _servers(self, account: Account, *, everybody: bool = False) -> list[Server]:
         with told(f"listing all servers of {account}"):
-            return [server_of(one) for one in self._connections.of(account).compute.servers(all_projects=everybody)]
+            return [server_of(one) for one in servers_of(self._connections.of(account), everybody=everybody)]

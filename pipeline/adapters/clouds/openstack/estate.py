@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pipeline.adapters.clouds.openstack.servers import server_of
-from pipeline.clients.openstack import Account, connect, told
+from pipeline.clients.openstack import Account, connect, servers_of, told
 from pipeline.domain.cloud_acts import CloudObject, ObjectKind, the_one
 from pipeline.domain.drift import Server
 from pipeline.domain.moving_off import UNCONFIRMED, How, Trial
@@ -54,6 +54,7 @@ class OpenStackEstate:
                 ObjectKind.IMAGE: {"image": one.id},
                 ObjectKind.MACHINE: {"compute_host": one.name},
             }[one.kind]
+            servers_of(self._connection, everybody=True, details=False)  # the next list passes over what is silent
             return [_server(server) for server in self._connection.compute.servers(all_projects=True, **asked)]
 
     def delete(self, one: CloudObject) -> None:

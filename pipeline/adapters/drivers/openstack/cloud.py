@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.adapters.drivers.openstack.looks import Looks
 from pipeline.adapters.drivers.openstack.names import Names
 from pipeline.adapters.drivers.openstack.terms import Terms
-from pipeline.clients.openstack import Mark, told
-from pipeline.domain.errors import TransientError
+from pipeline.clients.openstack import Mark, servers_of, told
 
 if TYPE_CHECKING:
     from openstack.connection import Connection
@@ -30,17 +29,9 @@ class Cloud:
         object.__setattr__(self, "looks", Looks(self.servers))
 
     def servers(self) -> list[Any]:
-        """The servers of the account, by one call; TransientError when Nova cannot tell whose all of them are.
-
-        Nova is not asked to choose among them: then it passes over those in a part of itself that does not answer.
-        """
+        """The servers of the account, by one call; TransientError when Nova cannot tell of all of them."""
         with told("listing servers"):
-            found = list(self.connection.compute.servers(details=True))
-        # of such a part it tells no more than that there are servers
-        untold = [one.id for one in found if one.metadata is None]
-        if untold:
-            raise TransientError(f"listing servers: Nova cannot reach its part with {', '.join(untold)} now")
-        return found
+            return servers_of(self.connection)
 
     def described(self, list_: Callable[..., Iterable[Any]], what: str, mark: Mark) -> list[Any]:
         """Things of one kind that bear a mark in their description, by one call."""
