@@ -192,11 +192,11 @@ class CloudActs:
 
     def _take_out(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
         """No new nodes and servers first; out of service when nothing is on it any more."""
-        moves = act.policy is not Policy.DISABLE
+        moves, state = act.policy is not Policy.DISABLE, self._state(act, one)
         if not act.outcome and act.policy is Policy.EVACUATE:
             self.moving.may_evacuate(act, estate, one, _asking(act))
         if not act.outcome:
-            self._close(act, estate, one)
+            self._close(act, estate, one, state)
         if act.dry_run:
             left = tuple(estate.users(one))
             planned = self.moving.planned(act, estate, one, _asking(act)) if moves else ()
@@ -205,9 +205,8 @@ class CloudActs:
             act = self._moved(act, estate, one)
         return act if act.due_at else self._emptied(act, estate, one)
 
-    def _close(self, act: CloudAct, estate: Estate, one: CloudObject) -> None:
+    def _close(self, act: CloudAct, estate: Estate, one: CloudObject, state: MachineState) -> None:
         """A quarantine may end by itself, and then it would be in service; what is further out stays so."""
-        state = self._state(act, one)
         after = MachineState.DRAINING if state in {MachineState.IN_SERVICE, MachineState.QUARANTINED} else state
         self.inventories.set_state(act.provider, one.name, after, _asking(act), told=estate.in_service(one))
         if not act.dry_run:
@@ -233,11 +232,12 @@ class CloudActs:
         return replace(act, outcome=f"{one} is out of service and empty:{how} its agent may be restarted")
 
     def _put_back(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
+        """The cloud first: it may refuse, and what takes nothing there must not be in service in the books."""
+        self._state(act, one)
+        if not act.dry_run:
+            estate.set_service(one, on=True, reason="")
         self.inventories.set_state(act.provider, one.name, MachineState.IN_SERVICE, _asking(act), told=True)
-        if act.dry_run:
-            return replace(act, outcome=f"{one} would take servers again")
-        estate.set_service(one, on=True, reason="")
-        return replace(act, outcome=f"{one} is in service")
+        return replace(act, outcome=f"{one} would take servers again" if act.dry_run else f"{one} is in service")
 
     def _restart(self, act: CloudAct, estate: Estate, one: CloudObject) -> CloudAct:
         state = self._state(act, one)

@@ -128,7 +128,7 @@ class Growth:
         return self._wait(again, tried, scaling.placed_at, answer.at - now, answer.reason)
 
     def _unseen(self, loaded: Loaded[Environment], scaling: Scaling, error: InfraError) -> Loaded[Environment]:
-        """How far they are cannot be seen: no time is counted while their provider is left alone."""
+        """How far they are cannot be seen: nothing is judged while their provider is left alone."""
         if isinstance(error, CallsPaused):
             return loaded
         poll_s = self._provider(loaded.value.provider).poll_s

@@ -179,7 +179,7 @@ class Lifecycle:
             return []
         listed_at = self._clock.now()
         listing = self._shown(provider_name)
-        if isinstance(listing, CallsPaused):  # what needs no listing must not wait for one; no other time counts
+        if isinstance(listing, CallsPaused):  # what needs no listing must not wait for one
             coming = [one for one in coming if one.value.state is not E.BUILDING]
         some = self._in_time(coming)
         return [self._alone(one.value.id, self.advance, one.value.id, listing, listed_at) for one in some]

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 
 from pipeline.domain.environments import TIMED_STATES, Environment
-from pipeline.domain.errors import CallsPaused, InfraError
+from pipeline.domain.errors import CallsPaused, InfraError, NotFound
 from pipeline.envs.books import Books
 from pipeline.envs.providers import Provider
 from pipeline.ports.drivers import OwnedEnvironment
@@ -38,5 +38,5 @@ def _renew_alone(provider: Provider, environment: Environment) -> None:
         provider.driver.mark_end(environment.id, environment.taken_back_at)
     except CallsPaused:
         raise
-    except InfraError as error:
+    except (InfraError, NotFound) as error:  # a machine may be removed meanwhile
         log.warning("environment %s: its mark tells an old end until the next look: %s", environment.id, error)

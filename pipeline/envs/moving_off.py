@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pipeline.domain import moving_off, resizing
 from pipeline.domain.cloud_acts import CloudAct, CloudObject
 from pipeline.domain.drift import Server
-from pipeline.domain.environments import NodeState
+from pipeline.domain.environments import Node, NodeState
 from pipeline.domain.errors import GuardRefused, InfraError, PermanentError
 from pipeline.domain.guards import Act, Facts
+from pipeline.domain.inventory import Machine
 from pipeline.domain.leases import LIVING
 from pipeline.domain.moving_off import UNCONFIRMED, WAYS, How, Move, MoveState, Policy
 from pipeline.envs import events
@@ -116,28 +117,33 @@ class MovingOff:
         return Facts(act.who, provider=act.provider, marked=ours, now=self.clock.now())
 
     def _follow(self, act: CloudAct, server: Server) -> None:
-        """The books say where a node stands now, if the machine is in them; else the servers' list tells the drift."""
-        machines = {one.name: one for one in self.inventories.view(act.provider).inventory.machines}
-        if server.machine in machines:
-            zone = machines[server.machine].zone
-            self.books.again(lambda: self._moved(act, server, zone))
+        """The books say where a node stands now, if the machine is in them; else the servers' list tells the drift.
 
-    def _moved(self, act: CloudAct, server: Server, zone: str) -> None:
-        """One that was built anew has nothing any more of what was done to it: it is lost, and ends a run in error."""
+        One that was built anew has nothing any more of what was done to it: it is lost, and ends a run in error.
+        """
+        machines = {one.name: one for one in self.inventories.view(act.provider).inventory.machines}
+        self.books.again(lambda: self._follow_to(act, server, machines.get(server.machine)))
+
+    def _follow_to(self, act: CloudAct, server: Server, machine: Machine | None) -> None:
         ledger = self.inventories.ledger_version()  # first of all: what is reserved after this look makes another one
         loaded = self.books.environments.find(server.environment_id)
         nodes = () if loaded is None or loaded.value.final else loaded.value.named({server.node})
-        if loaded is None or not nodes or nodes[0].machine == server.machine:
+        if loaded is None or not nodes:
             return
-        after = loaded.value.with_nodes(
-            replace(node, machine=server.machine, zone=zone) if node.name == server.node else node
-            for node in loaded.value.nodes
-        )
-        now = self.clock.now()
-        data = {"node": server.node, "from": nodes[0].machine, "to": server.machine, "why": act.why, "who": act.who}
-        told = [Event(after.id, "environment.node-moved", now, data)]
-        if act.policy is Policy.EVACUATE and after.state in LIVING and nodes[0].state is NodeState.IN_SERVICE:
+        after, told, now = loaded.value, list[Event](), self.clock.now()
+        if machine is not None and nodes[0].machine != machine.name:
+            moved = replace(nodes[0], machine=machine.name, zone=machine.zone)
+            after = after.with_nodes(moved if node.name == moved.name else node for node in after.nodes)
+            data = {"node": moved.name, "from": nodes[0].machine, "to": machine.name, "why": act.why, "who": act.who}
+            told.append(Event(after.id, "environment.node-moved", now, data))
+        if act.policy is Policy.EVACUATE and after.state in LIVING and _serves_as(nodes[0], server):
             told.append(events.node_lost(after, server.node, ANEW, now))
             after = resizing.lose(after, {server.node: ANEW})
-        put = self.inventories.ledger_put(ledger)
-        Steps(self.books, self.clock).save(loaded, after, told=told, writes=(put,))
+        if told:
+            put = self.inventories.ledger_put(ledger)
+            Steps(self.books, self.clock).save(loaded, after, told=told, writes=(put,))
+
+
+def _serves_as(node: Node, server: Server) -> bool:
+    """Whether a node is in service, and has not been replaced by another server since."""
+    return node.state is NodeState.IN_SERVICE and node.driver_id == server.id

@@ -20,7 +20,7 @@ from typing import Any
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.drivers.openstack.driver import OpenStackDriver
-from pipeline.adapters.drivers.openstack.looks import LOOK_S
+from pipeline.adapters.drivers.openstack.looks import LOOK_S, Looks
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.adapters.transports.memory import MemoryTransport
@@ -79,8 +79,8 @@ class _Course:
     ended_s: float
 
 
-#: Why this thread lists all servers: the poller looks, or a step of one environment does; else something waits.
-_WHY: ContextVar[str] = ContextVar("why", default="waits")
+#: Why this thread lists all servers: the poller looks, or several wait for something; else a step of one environment.
+_WHY: ContextVar[str] = ContextVar("why", default="steps")
 
 
 @contextmanager
@@ -89,17 +89,22 @@ def _counting() -> Iterator[Counter[str]]:
     from keystoneauth1.session import Session
 
     ask, calls, counting = Session.request, Counter[str](), threading.Lock()
+    wait = Looks.after
 
     def counted(self: Session, url: str, method: str, *args: Any, **more: Any) -> Any:
         with counting:
             calls[_WHY.get() if url == SERVER_LIST else "others"] += 1
         return ask(self, url, method, *args, **more)
 
-    Session.request = counted  # type: ignore[method-assign]  # put back below
+    def waits(self: Looks, moment: float) -> Sequence[Any]:
+        with _because("waits"):
+            return wait(self, moment)
+
+    Session.request, Looks.after = counted, waits  # type: ignore[method-assign]  # put back below
     try:
         yield calls
     finally:
-        Session.request = ask  # type: ignore[method-assign]  # as it was
+        Session.request, Looks.after = ask, wait  # type: ignore[method-assign]  # as they were
 
 
 @contextmanager
@@ -183,10 +188,8 @@ class _Told(OpenStackDriver):
     """Says which lists the poller makes: one first, whatever the number of environments; and which one of them does."""
 
     def nodes(self) -> Sequence[NodeView]:
-        why = "looks" if _WHY.get() == "looks" else "steps"
-        with _because(why):
-            found = super().nodes()
-        if why == "looks":
+        found = super().nodes()
+        if _WHY.get() == "looks":
             _WHY.set("steps")
         return found
 

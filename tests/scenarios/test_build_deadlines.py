@@ -153,7 +153,7 @@ def test_nodes_that_come_later_and_cannot_be_listed_have_their_time(tmp_path: Pa
     assert now(world, environment).degraded == f"4 nodes of role web: not ready after 120 s: {EXPIRED}"
 
 
-def test_time_in_which_a_provider_is_left_alone_does_not_count(tmp_path: Path) -> None:
+def test_nothing_is_judged_while_a_provider_is_left_alone(tmp_path: Path) -> None:
     world = usual_world(tmp_path)
     world.cloud.slow = True
     pushed(world, 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from pipeline.stages.control import BY_HAND
 from pipeline.stages.tick import REAP_S
 from tests.scenarios.player import usual_world
 from tests.scenarios.test_leases import ONE_NODE
-from tests.scenarios.test_requests import GIVE_BACK, made, now
+from tests.scenarios.test_requests import GIVE_BACK, PLAIN, made, now
 from tests.scenarios.world import World
 
 E = EnvironmentState
@@ -167,4 +168,16 @@ def test_a_registered_machine_remembers_the_new_end(tmp_path: Path) -> None:
     world.reaper.reap("cloud")
     assert world.machines.marks["m1"].ends_at == end
     assert environment.public_key in world.machines.keys["m1"]
+    assert [one.ends_at for one in world.provider.driver.list().environments] == [end]
+
+
+def test_where_one_machine_tells_the_new_end_it_counts(tmp_path: Path) -> None:
+    world = usual_world(tmp_path, registered=2)
+    roles = {"web": {"count": 2}}
+    pair = replace(SHORT, blueprint=json.dumps({**PLAIN, "environment": {"image": "debian-12", "roles": roles}}))
+    environment = made(world, pair)
+    end = world.leases.extend(environment.id, 3600).ends_at
+    world.machines.dead["m1"] = "its disk is full"
+    world.reaper.reap("cloud")
+    assert [world.machines.marks[name].ends_at for name in ("m1", "m2")] == [environment.ends_at, end]
     assert [one.ends_at for one in world.provider.driver.list().environments] == [end]

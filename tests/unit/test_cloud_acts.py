@@ -12,9 +12,10 @@ from pipeline.adapters.drivers.memory import MemoryCloud, MemoryDriver
 from pipeline.adapters.stores.memory import MemoryStore
 from pipeline.adapters.transports.memory import MemoryTransport
 from pipeline.domain.cloud_acts import CloudAct, CloudObject, ObjectKind, Verb
-from pipeline.domain.errors import TransientError, UserError
+from pipeline.domain.errors import PermanentError, TransientError, UserError
 from pipeline.domain.inventory import Inventory, Machine, MachineState, Zone
 from pipeline.domain.leftovers import SECOND_SIGHTING_S, Thing, ThingKind
+from pipeline.domain.moving_off import Policy
 from pipeline.envs.books import Books
 from pipeline.envs.cloud_acts import GONE_S, LOST_S, CloudActs
 from pipeline.envs.gate import AUDIT, Asking, Gate
@@ -248,6 +249,29 @@ def test_a_machine_that_the_inventory_does_not_name_stays_in_the_cloud_as_it_is(
     before = dict(scene.estate.out)
     assert "no machine rack-9-a" in scene.act(verb, other).fault
     assert scene.estate.out == before
+
+
+def test_nothing_of_such_a_machine_is_forced_down(scene: Scene) -> None:
+    other = CloudObject(ObjectKind.MACHINE, "s-9", "rack-9-a")
+    scene.estate.objects[other.id] = other
+    fenced = Asking("alice", "its power is cut", {"dead": "its power is cut"})
+    id = scene.acts.ask("cloud", Verb.TAKE_OUT, other.kind, other.name, fenced, Policy.EVACUATE).id
+    scene.acts.carry_out(id)
+    assert "no machine rack-9-a" in scene.books.cloud_acts.get(id).value.fault
+    assert scene.estate.dead == set()
+
+
+def test_a_machine_that_the_cloud_does_not_put_back_stays_out_in_the_books(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.act(Verb.TAKE_OUT, MACHINE)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermanentError("the agent was not restarted")
+
+    monkeypatch.setattr(scene.estate, "set_service", refuse)
+    assert scene.act(Verb.PUT_BACK, MACHINE).fault == "the agent was not restarted"
+    assert scene.state is MachineState.MAINTENANCE
 
 
 def test_a_cloud_that_does_not_answer_is_a_fault_and_may_be_asked_again(scene: Scene) -> None:

@@ -173,9 +173,9 @@ def test_what_is_not_ours_is_moved_but_never_built_anew() -> None:
     assert floor.to_the_end(floor.ask(Policy.MIGRATE)).moves[0].state is M.MOVED
 
 
-def own(floor: Floor, purpose: Purpose = Purpose.STAGING) -> None:
-    """The first server is the only node of an environment of ours, placed on the machine."""
-    stands = environment(replace(NODE, machine=MACHINE.name, zone="rack-1"), id="env-9")
+def own(floor: Floor, purpose: Purpose = Purpose.STAGING, machine: str = MACHINE.name) -> None:
+    """The first server is the only node of an environment of ours, placed on the machine, as the books have it."""
+    stands = environment(replace(NODE, machine=machine, zone="rack-1", driver_id="id-1"), id="env-9")
     stands = replace(stands, purpose=purpose)
     floor.books.commit(floor.books.environments.kind.put(stands.id, stands, 0))
     marked = server(1, deployment="scene", environment_id="env-9", node="web-0")
@@ -202,6 +202,27 @@ def test_a_node_that_was_built_anew_is_lost(purpose: Purpose) -> None:
     (node,) = floor.books.environments.get("env-9").value.nodes
     assert (node.state, node.machine) == (NodeState.LOST, OTHER.name)
     assert "environment.node-lost" in [event.type for event in floor.books.store.events("env-9")]
+
+
+def test_a_node_that_was_built_anew_is_lost_although_the_books_guessed_its_machine() -> None:
+    """They had it where it went to."""
+    floor = Floor()
+    own(floor, machine=OTHER.name)
+    floor.estate.dead.add(MACHINE.id)
+    floor.to_the_end(floor.ask(Policy.EVACUATE, Asking("alice", "dead", {"last-node": "it is dead"})))
+    (node,) = floor.books.environments.get("env-9").value.nodes
+    assert (node.state, node.machine) == (NodeState.LOST, OTHER.name)
+
+
+def test_a_node_that_was_replaced_since_is_not_lost() -> None:
+    floor = Floor()
+    own(floor)
+    loaded = floor.books.environments.get("env-9")
+    newer = loaded.value.with_nodes(replace(node, driver_id="id-7") for node in loaded.value.nodes)
+    floor.books.commit(floor.books.environments.kind.put("env-9", newer, loaded.version))
+    floor.estate.dead.add(MACHINE.id)
+    floor.to_the_end(floor.ask(Policy.EVACUATE, Asking("alice", "dead", {"last-node": "it is dead"})))
+    assert floor.books.environments.get("env-9").value.nodes[0].state is NodeState.IN_SERVICE
 
 
 def test_the_last_healthy_node_of_a_role_stays_unless_somebody_says_why() -> None:

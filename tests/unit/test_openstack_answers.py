@@ -173,7 +173,7 @@ def test_servers_of_a_part_of_nova_that_does_not_answer_are_not_passed_over(
     monkeypatch.setitem(ANSWERS, "detail", {"servers": [ours]})
     assert [one.id for one in cloud.servers()] == ["server-1"]
     monkeypatch.setitem(ANSWERS, "detail", {"servers": [{"id": "server-2", "status": "UNKNOWN"}, ours]})
-    with pytest.raises(TransientError, match="cannot reach its part with server-2"):
+    with pytest.raises(TransientError, match="cannot reach its part with server server-2"):
         cloud.servers()
 
 
@@ -183,7 +183,7 @@ def test_what_such_a_part_may_use_is_not_taken_for_unused(cloud: Cloud, monkeypa
     monkeypatch.setitem(ANSWERS, "servers", {"servers": [{"id": "server-1", "name": "web-0"}]})
     assert estate.users(flavor) == []
     monkeypatch.setitem(ANSWERS, "servers", {"servers": [{"id": "server-2"}]})
-    with pytest.raises(TransientError, match="cannot reach its part with server-2"):
+    with pytest.raises(TransientError, match="cannot reach its part with server server-2"):
         estate.users(flavor)
 
 

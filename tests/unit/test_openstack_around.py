@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +11,7 @@ import pytest
 from pipeline.adapters.drivers.openstack.around import Around
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.clients.openstack import Account, Mark, connections
-from pipeline.domain.errors import PermanentError
+from pipeline.domain.errors import CapacityError, PermanentError
 from pipeline.domain.qos import QosProfile
 from pipeline.domain.resources import Resources
 from pipeline.ports.common import Secret
@@ -29,10 +29,13 @@ ROOM = {"instances": 9, "total_cores": 9, "total_ram": 9999}
 
 @dataclass
 class PosingCloud:
-    """One project with room: `groups` are the names of the environment's security groups, `images` ids by name."""
+    """One project with room: `groups` are the names of the environment's security groups, `images` ids by name, and
+    `zones` say whether they take servers.
+    """
 
     groups: list[str] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
+    zones: dict[str, bool] = field(default_factory=dict)
 
     @property
     def connection(self) -> Connection:
@@ -41,7 +44,9 @@ class PosingCloud:
         told = SimpleNamespace(
             current_project_id="project",
             image=SimpleNamespace(images=self._images),
-            compute=SimpleNamespace(flavors=lambda **_: [flavor], get_limits=lambda: limits),
+            compute=SimpleNamespace(
+                flavors=lambda **_: [flavor], get_limits=lambda: limits, availability_zones=self._zones
+            ),
             network=SimpleNamespace(
                 security_groups=self._groups, get_quota=lambda *_, **__: SimpleNamespace(ports={"limit": 9, "used": 0})
             ),
@@ -50,6 +55,9 @@ class PosingCloud:
 
     def _images(self, *, name: str) -> list[SimpleNamespace]:
         return [SimpleNamespace(id=self.images[name])] if name in self.images else []
+
+    def _zones(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name=name, state={"available": open_}) for name, open_ in self.zones.items()]
 
     def _groups(self, **_: Any) -> list[SimpleNamespace]:
         return [SimpleNamespace(name=name, description=MARK.description) for name in self.groups]
@@ -83,3 +91,11 @@ def test_an_image_is_looked_for_by_name_before_each_build(cloud: PosingCloud, ar
     cloud.images = {}
     with pytest.raises(PermanentError, match="no image 'plain'"):
         around.admit(REQUEST, REQUEST.nodes)
+
+
+def test_a_zone_that_takes_no_servers_is_waited_for(cloud: PosingCloud, around: Around) -> None:
+    cloud.images, cloud.zones = {"plain": "image-1"}, {"rack-a": True, "rack-b": False}
+    for zone in ("rack-a", "nobody's"):
+        around.admit(REQUEST, [replace(NODE, zone=zone)])
+    with pytest.raises(CapacityError, match="no machine of zone rack-b takes servers now"):
+        around.admit(REQUEST, [replace(NODE, zone="rack-b")])

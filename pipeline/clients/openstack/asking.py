@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,13 +31,16 @@ def servers_of(connection: Connection, *, everybody: bool = False, details: bool
     Nova is not asked to choose among them: then it passes over those in a part of itself that does not answer. Of such
     a part it tells no more here than that there are servers, without their names.
     """
-    found = list(connection.compute.servers(details=details, all_projects=everybody))
-    untold = [one.id for one in found if one.name is None]
-    if untold:
-        raise TransientError(f"listing servers: Nova cannot reach its part with {', '.join(untold[:5])} now")
-    return found
+    return [whole_server(one) for one in connection.compute.servers(details=details, all_projects=everybody)]
 
 
-def zones_of(connection: Connection) -> frozenset[str]:
-    """The availability zones, those among them that take no servers now."""
-    return frozenset(zone.name for zone in connection.compute.availability_zones())
+def whole_server(server: Any) -> Any:
+    """A server as Nova shows it; TransientError when it is in a part that does not answer."""
+    if server.name is None:
+        raise TransientError(f"Nova cannot reach its part with server {server.id} now")
+    return server
+
+
+def zones_of(connection: Connection) -> Mapping[str, bool]:
+    """The availability zones, and whether each takes servers now."""
+    return {zone.name: bool(zone.state.get("available", False)) for zone in connection.compute.availability_zones()}

@@ -45,7 +45,7 @@ class OpenStackCloud:
     def _zones(self) -> frozenset[str]:
         account = self._admin or self._accounts[0]
         with told(f"listing availability zones of {account}"):
-            return zones_of(self._connections.of(account))
+            return frozenset(zones_of(self._connections.of(account)))
 
     def _servers(self, account: Account, *, everybody: bool = False) -> list[Server]:
         with told(f"listing all servers of {account}"):

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pipeline.adapters.clouds.openstack.servers import server_of
-from pipeline.clients.openstack import Account, connect, servers_of, told
+from pipeline.clients.openstack import Account, connect, servers_of, told, whole_server
 from pipeline.domain.cloud_acts import CloudObject, ObjectKind, the_one
 from pipeline.domain.drift import Server
 from pipeline.domain.moving_off import UNCONFIRMED, How, Trial
@@ -100,7 +100,7 @@ class OpenStackEstate:
 
         with told(f"looking for server {id} in {self._admin}"):
             try:
-                return server_of(self._connection.compute.get_server(id))
+                return server_of(whole_server(self._connection.compute.get_server(id)))
             except NotFoundException:
                 return None
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.clients.openstack import HostMark, Mark, described, hosted, marks, named_group, told
+from pipeline.clients.openstack import HostMark, Mark, described, hosted, marks, named_group, servers_of, told
 from pipeline.domain.leftovers import Thing, ThingKind
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def things_of(connection: Connection, images: Collection[str]) -> Iterator[Thing
         with told(f"listing {what} of project {project}"):
             return list(list_())
 
-    servers = asked("servers", compute.servers)
+    servers = asked("servers", lambda: servers_of(connection))
     ports = asked("ports", lambda: network.ports(project_id=project))
     groups = asked("security groups", lambda: network.security_groups(project_id=project))
     yield from (_server(one, project) for one in servers)

@@ -18,7 +18,7 @@ from pipeline.adapters.drivers.openstack.removal import GONE_S, drop_strays, rem
 from pipeline.adapters.drivers.openstack.terms import Terms
 from pipeline.adapters.drivers.openstack.vagrant_keys import account_keys, server_keys
 from pipeline.clients.openstack import Account, Mark, each, marks, told
-from pipeline.domain.errors import PermanentError
+from pipeline.domain.errors import CapacityError, PermanentError
 from pipeline.ports.drivers import EnvironmentRequest, NodeRequest, NodeView
 
 
@@ -49,6 +49,8 @@ class Around:
         for node in nodes:
             servers.check_custom(cloud, node)
             servers.image_of(cloud, node, self._deployment, request.project)
+            if not cloud.names.zones().get(node.zone, True):  # Vagrant would not tell that Nova said so
+                raise CapacityError(f"node {node.name}: no machine of zone {node.zone} takes servers now")
         room.admit(cloud, [servers.flavor_of(cloud, node) for node in nodes], wires.ports_of(nodes))
 
     def nodes(self) -> Sequence[NodeView]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline.adapters.drivers.openstack.flavors import Flavor
@@ -73,8 +73,8 @@ class Names:
         """Every flavor that the account may use, with its extra specs."""
         return self._once("flavors", "listing flavors", self._ask_flavors)
 
-    def zones(self) -> frozenset[str]:
-        """The availability zones, those among them that take no servers now."""
+    def zones(self) -> Mapping[str, bool]:
+        """The availability zones, and whether each takes servers now."""
         return self._once("zones", "listing availability zones", lambda: zones_of(self._connection))
 
     def _ask_flavors(self) -> Sequence[Flavor]:

@@ -50,8 +50,8 @@ class OpenStackSnapshots:
 
     def users(self, snapshot: Snapshot) -> Sequence[str]:
         with told(f"asking what uses {snapshot}"):
-            made = list(self._clouds.of(snapshot.project).connection.compute.servers(details=True, image=snapshot.id))
-        return [f"server {one.name} ({one.id})" for one in made]
+            there = self._clouds.of(snapshot.project).servers()
+        return [f"server {one.name} ({one.id})" for one in there if (one.image or {}).get("id") == snapshot.id]
 
     def remove(self, snapshot: Snapshot) -> None:
         with told(f"removing {snapshot}"):

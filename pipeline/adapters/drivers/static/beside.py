@@ -51,8 +51,10 @@ class BesideDriver:
         self._made.destroy(environment_id, nodes)
 
     def mark_end(self, environment_id: str, ends_at: float) -> None:
-        self._registered.mark_end(environment_id, ends_at)
-        self._made.mark_end(environment_id, ends_at)
+        try:
+            self._registered.mark_end(environment_id, ends_at)
+        finally:  # one does not keep the other
+            self._made.mark_end(environment_id, ends_at)
 
     def inventory(self) -> Inventory | None:
         """The other driver's: the books have the registered machines beside it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 from pipeline.domain.errors import InfraError, InvalidTransition
 from pipeline.domain.inventory import Inventory, Load, Machine
@@ -98,12 +97,21 @@ class StaticDriver:
         there = [one for one in ours if one.lease is not None and one.lease.open and not one.fault]
         if there:
             with ThreadPoolExecutor(min(AT_ONCE, len(there))) as pool:
-                tuple(pool.map(self._mark, there))
+                faults = [fault for fault in pool.map(self._mark, there) if fault is not None]
+            if len(faults) == len(there):
+                raise faults[0]
             self._stock.mark_end(environment_id, ends_at)
 
-    def _mark(self, machine: Registered) -> None:
-        with suppress(InvalidTransition):  # it was given back meanwhile
+    def _mark(self, machine: Registered) -> InfraError | None:
+        """What went wrong, if anything: where others of the environment tell the end, theirs counts."""
+        try:
             self._hands.mark(machine)
+        except InfraError as error:
+            log.warning("machine %s tells an old end of its lease: %s", machine.name, error)
+            return error
+        except InvalidTransition:  # it was given back meanwhile
+            return None
+        return None
 
     def names(self) -> frozenset[str]:
         """The machines that are registered now."""

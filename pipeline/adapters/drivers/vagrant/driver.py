@@ -190,7 +190,10 @@ class VagrantDriver:
         place = self._place(environment_id)
         with self._locks.at_once(environment_id):
             if place.exists():
-                place.write(ends_at, place.owner(), place.machines())
+                try:
+                    place.write(ends_at, place.owner(), place.machines())
+                except OSError as error:
+                    raise TransientError(f"{place.path} cannot be written: {error.strerror}") from error
             self._provider.mark_end(environment_id, ends_at)
 
     def inventory(self) -> Inventory | None:
