@@ -16,14 +16,14 @@ from tests.plugins.vagrant_servers import know_the_provider
 from tests.tools.deployed import PROJECT, Deployed, running
 
 #: Software emulation takes its time: three guests boot, and everything in them is slow.
-PATIENCE_S = 400.0
+PATIENCE_S = 800.0
 INVENTORY = """\
 version: 1
 zones: [{name: rack-B-1}]
 machines: [{name: real-1, zone: rack-B-1, vcpu: 16, memory: 8GiB, disk: 100GiB}]
 """
 
-pytestmark = [pytest.mark.hypervisor, pytest.mark.redis, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.hypervisor, pytest.mark.redis, pytest.mark.timeout(1000)]
 
 
 def provider(driver: str, cloud: CloudUnderTest, inventory: Path) -> Mapping[str, Any]:
@@ -32,7 +32,7 @@ def provider(driver: str, cloud: CloudUnderTest, inventory: Path) -> Mapping[str
         "driver": driver,
         **({"vagrant": {"provider": "openstack"}} if driver == "vagrant" else {}),
         "inventory": str(inventory),
-        "build_s": 300,
+        "build_s": 600,  # where processors are emulated, and slow
         "poll_s": 1,
         "openstack": {
             "cloud": cloud.ours,
