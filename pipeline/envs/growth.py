@@ -189,9 +189,10 @@ class Growth:
         reason: str,
     ) -> Loaded[Environment]:
         """Go on later, or give up what had its time."""
-        limit_s, now = self._provider(loaded.value.provider).deadlines.build, self._clock.now()
-        if now - since > limit_s:
-            return self._fail(loaded, scaling, f"not ready after {limit_s:.0f} s: {reason}")
+        now = self._clock.now()
+        passed = milestones.spent(self._provider(loaded.value.provider).deadlines, since, now)
+        if passed:
+            return self._fail(loaded, scaling, f"{passed}: {reason}")
         return self._steps.save(loaded, resizing.waits(loaded.value, now + for_s, reason))
 
     def _still_built(
@@ -227,9 +228,10 @@ class Growth:
 
     def _place_again(self, loaded: Loaded[Environment], scaling: Scaling, fault: str, what: str) -> Loaded[Environment]:
         """Nodes cannot be where they were asked for: what was begun of them goes, and room is looked for anew."""
-        limit_s, now = self._provider(loaded.value.provider).deadlines.build, self._clock.now()
-        if now - scaling.began_at > limit_s:
-            return self._fail(loaded, scaling, f"not ready after {limit_s:.0f} s: {fault}")
+        now = self._clock.now()
+        passed = milestones.spent(self._provider(loaded.value.provider).deadlines, scaling.began_at, now)
+        if passed:
+            return self._fail(loaded, scaling, f"{passed}: {fault}")
         begun = self._removals.judge_unused(loaded.value, Asking(scaling.who, fault, again=True))
         waits = resizing.waits(resizing.unplaced(loaded.value, scaling, fault), now + ROOM_S, f"{what}: {fault}")
         return self._steps.save(loaded, waits, told=begun.events, writes=begun.writes)
